@@ -1,0 +1,1 @@
+//! A fake cluster: kubelet device manager, API server, scheduler.

@@ -1,0 +1,1 @@
+//! Decides: what a GPU node offers and who may have it. No IO, no clock, no async.

@@ -1,0 +1,1 @@
+//! Stories as data; the tests beside this file play them.

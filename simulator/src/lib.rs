@@ -1,0 +1,1 @@
+//! The laboratory: plays scenarios against the real plugin, or a model of it.
