@@ -1,1 +1,43 @@
-//! Decides: what a GPU node offers and who may have it. No IO, no clock, no async.
+//! Decides: what a GPU node offers and who may have it.
+//!
+//! This crate cannot do IO, read a clock, start a thread or draw a random number. What happens reaches it as an
+//! [`Event`](event::Event), what should be done leaves it as an [`Action`](action::Action), and the time arrives as an
+//! argument. So a run is its events: written down by [`journal`], they replay to the same actions anywhere.
+//!
+//! Start with [`plugin::Plugin`]: `handle(now, event)`, `poll_action()`, `poll_timeout()`, `view()`.
+//!
+//! | question | module |
+//! |---|---|
+//! | What can happen, what can be asked for? | [`event`], [`action`] |
+//! | What does the node have? | [`inventory`] |
+//! | Which configuration holds? | [`config`] |
+//! | What follows from all that? | `advance`, step by step |
+//! | Which GPU should play which role? | [`resources`] |
+//! | Who holds a GPU now? | [`ownership`] |
+//! | How does a GPU change its role? | [`switch`] |
+//! | What does the kubelet see of it? | [`view`], [`registration`] |
+//! | What does a container get? | [`allocate`], [`prefer`] |
+//! | What does the Node object say? | [`labels`] |
+//! | How do MPS control daemons live? | [`mps`] |
+
+pub mod action;
+mod advance;
+pub mod allocate;
+pub mod backoff;
+mod choose;
+pub mod config;
+pub mod event;
+pub mod inventory;
+pub mod journal;
+pub mod labels;
+pub mod mps;
+pub mod ownership;
+pub mod plugin;
+pub mod prefer;
+mod publish;
+pub mod registration;
+pub mod resources;
+pub mod settings;
+pub mod switch;
+pub mod time;
+pub mod view;

@@ -1,0 +1,95 @@
+//! The closed list of what the shell may be asked to do. An effect that can fail is answered by an event.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::ResourceName;
+use crate::mps::Desired;
+
+/// How much an announcement matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth a line in the log and a Normal Event.
+    Info,
+    /// Something is not as asked for: a warning in the log and a Warning Event.
+    Warning,
+}
+
+/// Something to be done. The tag (`action` in JSON) is also the log field and the metric label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Action {
+    /// Load NVML and enumerate. Answered by `GpusFound`, `NoDriver` or `DriverFailed`.
+    FindGpus,
+    /// Serve the device plugin API for a resource on a new socket. Answered by `Listening` or `ListenFailed`.
+    /// A server that the resource already has is closed first.
+    Listen {
+        /// The extended resource.
+        resource: ResourceName,
+        /// The socket's file name in the kubelet's device plugin directory.
+        endpoint: String,
+    },
+    /// Tell the kubelet about it. Answered by `Registered` or `RegisterFailed`.
+    Register {
+        /// The extended resource.
+        resource: ResourceName,
+        /// The socket's file name.
+        endpoint: String,
+    },
+    /// End the resource's streams and server, remove its socket.
+    Close {
+        /// The extended resource.
+        resource: ResourceName,
+    },
+    /// Ask the kubelet who holds what. Answered by `HoldersRead` or `HoldersUnreadable`.
+    ReadHolders,
+    /// Read the configuration files again. Answered by `ConfigRead` or `ConfigUnreadable`.
+    ReadConfig,
+    /// Replace `desired.json` atomically. Only a failure is answered.
+    WriteMpsDesired {
+        /// Its content.
+        desired: Desired,
+    },
+    /// Merge these into the Node's labels; `None` removes the key. Answered by `LabelsPatched` or `LabelsFailed`.
+    PatchLabels {
+        /// Key → value.
+        labels: BTreeMap<String, Option<String>>,
+    },
+    /// Say it: log, and a Kubernetes Event on the Node.
+    Announce {
+        /// How much it matters.
+        severity: Severity,
+        /// The Event's reason, in CamelCase.
+        reason: String,
+        /// One sentence: object, value, next step.
+        message: String,
+    },
+    /// End the process.
+    Exit {
+        /// 0 after a requested stop.
+        code: u8,
+        /// The one line that says why.
+        why: String,
+    },
+}
+
+impl Action {
+    /// The snake_case tag: journal tag, log field and metric label.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Action::FindGpus => "find_gpus",
+            Action::Listen { .. } => "listen",
+            Action::Register { .. } => "register",
+            Action::Close { .. } => "close",
+            Action::ReadHolders => "read_holders",
+            Action::ReadConfig => "read_config",
+            Action::WriteMpsDesired { .. } => "write_mps_desired",
+            Action::PatchLabels { .. } => "patch_labels",
+            Action::Announce { .. } => "announce",
+            Action::Exit { .. } => "exit",
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! What follows from the plugin's state, step by step, in the order in which [`Plugin`] takes them after every event.
+
+use std::collections::BTreeMap;
+
+use crate::action::{Action, Severity};
+use crate::choose::Applied;
+use crate::config::ResourceName;
+use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::labels;
+use crate::mps::{Desired, DesiredDaemon};
+use crate::plugin::{Driver, Plugin};
+use crate::publish::{self, Retiring, Source};
+use crate::registration::{Input, Registration, State};
+use crate::resources::{Role, replica_of};
+use crate::switch::{GpuState, MpsCondition, Situation};
+use crate::view::{GpuStatus, ResourceStatus, Status, Strategy, View};
+
+/// A GPU moves at most Found → Draining → Converting → Settled in one event.
+const MOVES_MAX: usize = 4;
+
+impl Plugin {
+    /// Staged → in force, as soon as everything that it needs is there.
+    pub(crate) fn stage(&mut self) {
+        let Some(next) = &self.next else { return };
+        let needs_mps = next.roles.values().any(|role| role.strategy == Strategy::Mps);
+        let had_mps = !self.desired.daemons.is_empty();
+        if !needs_mps || self.supervisor_alive || had_mps {
+            let name = next.name.clone();
+            self.applied = self.next.take();
+            self.staged_at = None;
+            let message = format!("configuration `{name}` is in force");
+            return self.say_once("config", Severity::Info, "ConfigApplied", message);
+        }
+        let waited = self
+            .staged_at
+            .is_some_and(|at| at + self.settings.timing.supervisor_wait <= self.now);
+        if waited {
+            let name = next.name.clone();
+            let message = format!(
+                "configuration `{name}` needs MPS, but no MPS supervisor runs on this node: is its DaemonSet deployed \
+                 and scheduled by the label `{}=true`? The previous configuration stays in force",
+                labels::MPS_CAPABLE
+            );
+            self.say_once("supervisor", Severity::Warning, "MpsSupervisorMissing", message);
+        }
+    }
+
+    /// Lets every GPU walk towards its role.
+    pub(crate) fn advance_gpus(&mut self) {
+        let Driver::Present(facts) = &self.driver else {
+            return;
+        };
+        let present: Vec<GpuFacts> = facts.gpus.clone();
+        self.gpus
+            .retain(|uuid, _| present.iter().any(|g| g.uuid == *uuid));
+        for gpu in &present {
+            let mut state = self.gpus.remove(&gpu.uuid).unwrap_or(GpuState::Found);
+            for _ in 0..MOVES_MAX {
+                let next = state.clone().next(&self.situation(gpu));
+                if next == state {
+                    break;
+                }
+                self.left(gpu, &state, &next);
+                state = next;
+            }
+            self.gpus.insert(gpu.uuid.clone(), state);
+        }
+        self.follow_labelled();
+    }
+
+    fn situation(&self, gpu: &GpuFacts) -> Situation {
+        Situation {
+            now: self.now,
+            target: self
+                .applied
+                .as_ref()
+                .and_then(|a| a.roles.get(&gpu.uuid).cloned()),
+            held_as: self.held_as(&gpu.uuid),
+            evidence: self.ownership.evidence(),
+            unreadable: self.kubelet_up && self.ownership.unreadable().is_some(),
+            mps: self.mps_condition(&gpu.uuid),
+        }
+    }
+
+    /// The role that the present holders know. Ids that the wanted role also has count as that role.
+    fn held_as(&self, gpu: &GpuUuid) -> Option<Role> {
+        let holdings = self.ownership.holdings(gpu);
+        let (resource, id) = *holdings.first()?;
+        let daemon = self.earlier_desired.as_ref().and_then(|d| d.daemons.get(gpu));
+        if let Some(target) = self.applied.as_ref().and_then(|a| a.roles.get(gpu)) {
+            let ids = target.device_ids(gpu);
+            let same = |(r, i): &(&str, &str)| *r == target.resource.as_str() && ids.iter().any(|id| id == i);
+            let same_daemon = (target.strategy == Strategy::Mps) == daemon.is_some();
+            if holdings.iter().all(same) && same_daemon {
+                return Some(target.clone());
+            }
+        }
+        let resource = ResourceName::try_from(resource.to_owned()).unwrap_or_else(|_| ResourceName::gpu());
+        let highest = holdings.iter().filter_map(|(_, id)| replica_of(id)).max();
+        Some(match (replica_of(id), daemon) {
+            (None, _) => Role {
+                resource,
+                strategy: Strategy::Exclusive,
+                replicas: 1,
+            },
+            (Some(_), Some(daemon)) => Role {
+                resource: daemon.resource.clone(),
+                strategy: Strategy::Mps,
+                replicas: daemon.replicas,
+            },
+            (Some(_), None) => {
+                let replicas = highest.unwrap_or(0).saturating_add(1);
+                Role {
+                    resource,
+                    strategy: Strategy::TimeSlicing,
+                    replicas,
+                }
+            }
+        })
+    }
+
+    fn mps_condition(&self, gpu: &GpuUuid) -> MpsCondition {
+        let answered = self
+            .actual
+            .as_ref()
+            .is_some_and(|a| a.generation >= self.desired.generation);
+        let listed = self.actual.as_ref().is_some_and(|a| a.daemons.contains_key(gpu));
+        let ready = self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
+        let wished = self.desired.daemons.contains_key(gpu);
+        match (wished, listed) {
+            (true, true) if ready && answered => MpsCondition::Ready,
+            (false, false) if answered || !self.supervisor_alive => MpsCondition::Absent,
+            (true | false, true | false) => MpsCondition::Busy,
+        }
+    }
+
+    /// A GPU changed its state: ids of a role that it left stay listed for a while, and people are told.
+    fn left(&mut self, gpu: &GpuFacts, from: &GpuState, to: &GpuState) {
+        let uuid = &gpu.uuid;
+        if let GpuState::Draining { from: role, .. } = from
+            && to.role() != Some(role)
+        {
+            let until = self.now + self.settings.timing.retire_after;
+            self.retiring.retain(|r| r.gpu != *uuid || r.role != *role);
+            self.retiring.push(Retiring {
+                gpu: uuid.clone(),
+                role: role.clone(),
+                until,
+            });
+        }
+        if let GpuState::Settled { role } = to {
+            self.retiring.retain(|r| r.gpu != *uuid || r.role != *role);
+        }
+        if let (GpuState::Draining { from: role, .. }, true) = (to, self.ownership.is_held(uuid)) {
+            let holders = self.ownership.holders(uuid).join(", ");
+            let message = format!(
+                "GPU `{uuid}` (index {}) is draining: it leaves `{}` when it is free; held by {holders}",
+                gpu.index, role.resource
+            );
+            self.say_once(uuid.as_str(), Severity::Info, "GpuDraining", message);
+        }
+        if let (GpuState::Settled { role }, false) = (to, matches!(from, GpuState::Found)) {
+            let message = format!(
+                "GPU `{uuid}` (index {}) serves `{}` ×{}",
+                gpu.index, role.resource, role.replicas
+            );
+            self.say_once(uuid.as_str(), Severity::Info, "GpuSwitched", message);
+        }
+    }
+
+    /// The Node's labels describe the newest configuration that some GPU serves.
+    fn follow_labelled(&mut self) {
+        let Some(applied) = &self.applied else { return };
+        let serves = |(uuid, role): (&GpuUuid, &Role)| {
+            self.gpus
+                .get(uuid)
+                .is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
+        };
+        if self.labelled.is_none() || applied.roles.iter().any(serves) {
+            self.labelled = Some(applied.clone());
+        }
+    }
+
+    /// Wishes for one MPS control daemon per GPU that plays an MPS role or is free to become one.
+    pub(crate) fn wish_mps(&mut self) {
+        let Driver::Present(facts) = &self.driver else {
+            return;
+        };
+        if self.applied.is_none() || self.gpus.values().any(|s| *s == GpuState::Found) {
+            return;
+        }
+        let daemons: BTreeMap<GpuUuid, DesiredDaemon> = facts
+            .gpus
+            .iter()
+            .filter_map(|gpu| Some((gpu.uuid.clone(), self.wished_daemon(gpu)?)))
+            .collect();
+        if daemons != self.desired.daemons {
+            self.desired = Desired {
+                generation: self.desired.generation + 1,
+                daemons,
+            };
+            self.act(Action::WriteMpsDesired {
+                desired: self.desired.clone(),
+            });
+            // the wish can make a GPU whose daemon already serves settle at once
+            self.advance_gpus();
+        }
+    }
+
+    fn wished_daemon(&self, gpu: &GpuFacts) -> Option<DesiredDaemon> {
+        let role = match self.gpus.get(&gpu.uuid)? {
+            GpuState::Converting => self.applied.as_ref()?.roles.get(&gpu.uuid)?,
+            GpuState::Settled { role } | GpuState::Draining { from: role, .. } => role,
+            GpuState::Found => return None,
+        };
+        role.daemon(gpu)
+    }
+
+    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled.
+    pub(crate) fn poll_holders(&mut self) {
+        let draining = self
+            .gpus
+            .values()
+            .any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
+        let unproven = self.gpus.values().any(|s| match s {
+            GpuState::Draining { since, .. } => self.ownership.evidence().is_none_or(|e| e < *since),
+            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting => false,
+        });
+        let unsettled = self.ownership.is_unsettled();
+        if !draining && !unsettled {
+            self.next_read = None;
+            return;
+        }
+        let fast = unproven && self.ownership.unreadable().is_none();
+        if fast || self.next_read.is_some_and(|at| at <= self.now) {
+            return self.read_holders();
+        }
+        if self.next_read.is_none() && !self.ownership.is_asking() {
+            let pause = if unsettled {
+                self.settings.timing.holders_poll / 4
+            } else {
+                self.settings.timing.holders_poll
+            };
+            self.next_read = Some(self.now + pause);
+        }
+    }
+
+    /// Ids that have been unhealthy for long enough leave; nobody holds them.
+    pub(crate) fn retire(&mut self) {
+        let now = self.now;
+        self.retiring.retain(|r| r.until > now);
+    }
+
+    /// Registers what has devices, closes what has none.
+    pub(crate) fn register_all(&mut self) {
+        let served: Vec<ResourceName> = self.view().resources.keys().cloned().collect();
+        for resource in &served {
+            self.registrations
+                .entry(resource.clone())
+                .or_insert_with(|| Registration::new(resource.clone()));
+            self.registration(resource, Input::Wanted);
+            self.registration(resource, Input::Timeout);
+        }
+        let gone: Vec<ResourceName> = self
+            .registrations
+            .keys()
+            .filter(|name| !served.contains(name))
+            .cloned()
+            .collect();
+        for resource in gone {
+            self.registration(&resource, Input::Unwanted);
+            self.registrations.remove(&resource);
+        }
+    }
+
+    /// Compares the Node's labels with what they should be.
+    pub(crate) fn patch_labels(&mut self) {
+        let Some(now) = &self.sources.labels else { return };
+        if self.settings.node_name.is_none() {
+            return;
+        }
+        let mut difference = labels::difference(now, &self.wanted_labels());
+        if self.labelled.is_none() {
+            // nothing is known about what this node serves, except that it needs a supervisor before it can
+            difference.retain(|key, value| key == labels::MPS_CAPABLE && value.is_some());
+        }
+        if difference.is_empty() {
+            self.label_patch.settled();
+        } else if let Some(patch) = self.label_patch.begin(self.now, difference) {
+            self.act(patch);
+        }
+    }
+
+    fn wanted_labels(&self) -> BTreeMap<String, String> {
+        let Driver::Present(facts) = &self.driver else {
+            return BTreeMap::new();
+        };
+        let described = self.labelled.as_ref().or(self.next.as_ref());
+        let Some((gpu, described)) = facts.gpus.first().zip(described) else {
+            return BTreeMap::new();
+        };
+        let needs_mps = |a: &Applied| a.roles.values().any(|role| role.strategy == Strategy::Mps);
+        let mps_wanted = !self.desired.daemons.is_empty()
+            || self
+                .actual
+                .as_ref()
+                .is_some_and(|a| self.supervisor_alive && !a.daemons.is_empty())
+            || [&self.next, &self.applied].into_iter().flatten().any(needs_mps);
+        let role = described.roles.get(&gpu.uuid);
+        role.map(|role| labels::labels(facts, role, mps_wanted))
+            .unwrap_or_default()
+    }
+
+    /// Builds the view, and swaps it when something changed.
+    pub(crate) fn publish(&mut self) {
+        let previous = self.view();
+        let empty = Facts::default();
+        let facts = self.facts().unwrap_or(&empty);
+        let source = Source {
+            facts,
+            gpus: &self.gpus,
+            retiring: &self.retiring,
+            ownership: &self.ownership,
+            actual: self.actual.as_ref(),
+            applied: self.applied.as_ref(),
+        };
+        let resources = publish::resources(&source, &previous);
+        let edits = self
+            .applied
+            .as_ref()
+            .map(|a| publish::edits(a, facts))
+            .unwrap_or_default();
+        let status = self.status(facts, &resources);
+        let view = View {
+            generation: previous.generation,
+            resources,
+            edits,
+            status,
+        };
+        if view != *previous {
+            self.set_view(View {
+                generation: previous.generation + 1,
+                ..view
+            });
+        }
+    }
+
+    fn status(&self, facts: &Facts, resources: &BTreeMap<ResourceName, crate::view::ResourceView>) -> Status {
+        let not_ready_because = self.obstacles();
+        let settled = self.gpus.values().all(|s| matches!(s, GpuState::Settled { .. }));
+        let switch = match (&self.applied, &self.next, settled) {
+            (_, Some(_), _) => "staged",
+            (None, None, _) => "waiting",
+            (Some(_), None, true) => "settled",
+            (Some(_), None, false) => "applying",
+        };
+        Status {
+            ready: not_ready_because.is_empty(),
+            not_ready_because,
+            config_requested: self.requested.clone(),
+            config_applied: self.applied.as_ref().map(|a| a.name.clone()),
+            switch: switch.to_owned(),
+            config_problems: self.problems.clone(),
+            resources: resources
+                .iter()
+                .map(|(name, r)| (name.to_string(), self.resource_status(name, r)))
+                .collect(),
+            gpus: facts.gpus.iter().map(|gpu| self.gpu_status(gpu)).collect(),
+            labels: self.wanted_labels(),
+        }
+    }
+
+    fn resource_status(&self, name: &ResourceName, served: &crate::view::ResourceView) -> ResourceStatus {
+        let registration = self.registrations.get(name);
+        ResourceStatus {
+            devices: served.devices.len(),
+            healthy: served.devices.values().filter(|d| d.healthy).count(),
+            registration: registration.map_or("down", |r| r.state().tag()).to_owned(),
+            endpoint: registration.map(Registration::endpoint),
+            registrations: registration.map_or(0, Registration::successes),
+        }
+    }
+
+    fn gpu_status(&self, gpu: &GpuFacts) -> GpuStatus {
+        let state = self.gpus.get(&gpu.uuid).cloned().unwrap_or(GpuState::Found);
+        let target = self.applied.as_ref().and_then(|a| a.roles.get(&gpu.uuid));
+        let role = state.role();
+        GpuStatus {
+            uuid: gpu.uuid.clone(),
+            index: gpu.index,
+            name: gpu.name.clone(),
+            state: state.tag().to_owned(),
+            resource: role.map(|r| r.resource.to_string()),
+            strategy: role.map(|r| r.strategy),
+            next_resource: target
+                .filter(|t| Some(*t) != role)
+                .map(|t| t.resource.to_string()),
+            holders: self.ownership.holders(&gpu.uuid),
+            mps: self
+                .actual
+                .as_ref()
+                .and_then(|a| a.daemons.get(&gpu.uuid).cloned()),
+        }
+    }
+
+    /// Why the plugin is not ready, most basic first.
+    fn obstacles(&self) -> Vec<String> {
+        let mut why = Vec::new();
+        match &self.driver {
+            Driver::Missing {
+                why: reason,
+                failed: false,
+                ..
+            } => {
+                why.push(format!("no NVIDIA driver library on this node: {reason}"));
+            }
+            Driver::Missing {
+                why: reason,
+                failed: true,
+                ..
+            } => why.push(format!("NVML cannot be used: {reason}")),
+            Driver::Unknown => why.push("the GPUs have not been found yet".to_owned()),
+            Driver::Present(_) => {}
+        }
+        if self.applied.is_none() {
+            why.push(
+                self.waiting_for
+                    .unwrap_or("no configuration is in force yet")
+                    .to_owned(),
+            );
+        }
+        if self.registrations.is_empty() && why.is_empty() {
+            why.push("no resource is served yet".to_owned());
+        }
+        for (name, registration) in &self.registrations {
+            if *registration.state() != State::Serving {
+                why.push(format!(
+                    "`{name}` is not registered with the kubelet: {}",
+                    registration.state().tag()
+                ));
+            }
+        }
+        why
+    }
+}

@@ -1,0 +1,214 @@
+//! Which configuration should hold: label → name → file → checked roles for this node's GPUs. Any problem keeps the last good.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{self, Config, Effective, ResourceName, Selected, Strictness};
+use crate::inventory::{Facts, GpuUuid};
+use crate::plugin::{ConfigSource, Settings};
+use crate::resources::{self, Role};
+
+/// The name shown for a configuration that no file gave.
+const BUILT_IN: &str = "(flags and defaults)";
+
+/// The host directory of MPS where nobody names one: the default of NVIDIA's chart.
+const MPS_ROOT_DEFAULT: &str = "/run/nvidia/mps";
+
+/// What is known about configuration so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    /// Name → text, or why it cannot be read; `None` until the first answer.
+    pub(crate) files: Option<Result<BTreeMap<String, String>, String>>,
+    /// The Node's labels; `None` until the first answer.
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    /// The Node's labels are not waited for any longer.
+    pub(crate) labels_given_up: bool,
+}
+
+/// A configuration that has been checked against this node.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Applied {
+    /// The file's name.
+    pub(crate) name: String,
+    /// Every flag, resolved.
+    pub(crate) effective: Effective,
+    /// The role of every GPU.
+    pub(crate) roles: BTreeMap<GpuUuid, Role>,
+    /// Resources whose requests for more than one device are refused.
+    pub(crate) one_at_most: BTreeSet<ResourceName>,
+    /// What was ignored in it.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The outcome of a choice.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Choice {
+    /// Something is not known yet.
+    NotYet(&'static str),
+    /// The configuration that was asked for cannot hold.
+    Refused {
+        /// What was asked for.
+        requested: String,
+        /// Everything that is wrong with it.
+        problems: Vec<String>,
+    },
+    /// This one.
+    Candidate {
+        /// What was asked for.
+        requested: String,
+        /// The checked result.
+        applied: Box<Applied>,
+    },
+}
+
+/// The flags and file of the configuration that was asked for, before the hardware is known.
+pub(crate) enum Parsed {
+    /// Something is not known yet.
+    NotYet(&'static str),
+    /// It cannot hold.
+    Refused {
+        requested: String,
+        problems: Vec<String>,
+    },
+    /// It is well-formed.
+    Good {
+        requested: String,
+        name: String,
+        config: Box<Config>,
+        effective: Box<Effective>,
+        warnings: Vec<String>,
+    },
+}
+
+/// Reads and resolves what was asked for.
+pub(crate) fn parse(settings: &Settings, sources: &Sources) -> Parsed {
+    let (requested, file) = match pick(settings, sources) {
+        Ok(picked) => picked,
+        Err(parsed) => return parsed,
+    };
+    let (name, text) = match &file {
+        Some((name, text)) => (name.clone(), text.as_str()),
+        None => (BUILT_IN.to_owned(), ""),
+    };
+    let strictness = if settings.strict {
+        Strictness::Strict
+    } else {
+        Strictness::Warn
+    };
+    let read = match config::read(&name, text, strictness) {
+        Ok(read) => read,
+        Err(problems) => {
+            return Parsed::Refused {
+                requested,
+                problems: lines(&problems),
+            };
+        }
+    };
+    let mut effective = Effective::resolve(&settings.overrides, &read.config);
+    if effective.mps_root.is_empty() {
+        effective.mps_root = MPS_ROOT_DEFAULT.to_owned();
+    }
+    let contradictions = effective.contradictions(&read.config);
+    if !contradictions.is_empty() {
+        let problems = contradictions.iter().map(|c| format!("{name}: {c}")).collect();
+        return Parsed::Refused { requested, problems };
+    }
+    Parsed::Good {
+        requested,
+        name,
+        config: Box::new(read.config),
+        effective: Box::new(effective),
+        warnings: read.warnings.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Chooses and checks against the node's GPUs.
+pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Facts>) -> Choice {
+    let (requested, name, config, effective, warnings) = match parse(settings, sources) {
+        Parsed::NotYet(what) => return Choice::NotYet(what),
+        Parsed::Refused { requested, problems } => return Choice::Refused { requested, problems },
+        Parsed::Good {
+            requested,
+            name,
+            config,
+            effective,
+            warnings,
+        } => (requested, name, config, *effective, warnings),
+    };
+    let Some(facts) = facts else {
+        return Choice::NotYet("the node's GPUs are not known yet");
+    };
+    match resources::assign(&config, facts) {
+        Ok(roles) => {
+            let one_at_most = resources::one_at_most(&config, &roles);
+            let applied = Box::new(Applied {
+                name,
+                effective,
+                roles,
+                one_at_most,
+                warnings,
+            });
+            Choice::Candidate { requested, applied }
+        }
+        Err(problems) => {
+            let problems = problems.iter().map(ToString::to_string).collect();
+            Choice::Refused { requested, problems }
+        }
+    }
+}
+
+type Picked = (String, Option<(String, String)>);
+
+/// What was asked for, and the file that answers it; no file means flags and defaults only.
+fn pick(settings: &Settings, sources: &Sources) -> Result<Picked, Parsed> {
+    let files = match (&settings.config_source, &sources.files) {
+        (ConfigSource::None, _) => return Ok((BUILT_IN.to_owned(), None)),
+        (_, None) => return Err(Parsed::NotYet("the configuration has not been read yet")),
+        (_, Some(Err(why))) => {
+            let requested = "(unreadable)".to_owned();
+            return Err(Parsed::Refused {
+                requested,
+                problems: vec![why.clone()],
+            });
+        }
+        (_, Some(Ok(files))) => files,
+    };
+    let (default_config, fallback) = match &settings.config_source {
+        ConfigSource::Directory {
+            default_config,
+            fallback,
+        } => (default_config, fallback),
+        ConfigSource::None | ConfigSource::File => {
+            let only = files
+                .iter()
+                .next()
+                .map(|(name, text)| (name.clone(), text.clone()));
+            return Ok((
+                only.as_ref()
+                    .map_or(BUILT_IN.to_owned(), |(name, _)| name.clone()),
+                only,
+            ));
+        }
+    };
+    if settings.node_name.is_some() && sources.labels.is_none() && !sources.labels_given_up {
+        return Err(Parsed::NotYet("the Node's labels have not been read yet"));
+    }
+    let label = sources.labels.as_ref().and_then(|l| l.get(settings.label_key()));
+    let requested = label.map(String::as_str).filter(|value| !value.is_empty());
+    let available: BTreeSet<String> = files.keys().cloned().collect();
+    let shown = requested.map_or_else(|| "(no label)".to_owned(), str::to_owned);
+    match config::select(requested, default_config.as_deref(), fallback, &available) {
+        Ok(Selected::Empty) => Ok((shown, None)),
+        Ok(Selected::File(name)) => {
+            let text = files.get(&name).cloned().unwrap_or_default();
+            Ok((shown, Some((name, text))))
+        }
+        Err(problem) => Err(Parsed::Refused {
+            requested: shown,
+            problems: vec![problem.to_string()],
+        }),
+    }
+}
+
+fn lines(problems: &impl ToString) -> Vec<String> {
+    problems.to_string().lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,243 @@
+//! Decodes `sharing` and `resources`, whose inner mappings NVIDIA reads with hand-written decoders: keys there are
+//! case-sensitive and nothing is converted to text.
+
+use super::devices::{DeviceRef, Devices};
+use super::findings::Findings;
+use super::keys::shortened;
+use super::name::ResourceName;
+use super::object::{Field, Object, Spelling, boolean, exact_text, whole, wrong_type};
+use super::scalar::Meaning;
+use super::schema::{
+    REPLICAS_MAX, REPLICAS_MIN, ReplicatedResource, ReplicatedResources, ResourcePattern, Resources, Sharing,
+};
+use super::tree::Content;
+
+/// What `devices` can be.
+const DEVICES: &str = "`all`, a count of at least 1, or a list of indexes and UUIDs";
+
+/// `sharing`.
+pub(super) fn sharing(found: &mut Findings, object: &Object<'_>, out: &mut Sharing) {
+    for field in object.take(found, "timeSlicing") {
+        out.time_slicing = replicated(found, &field);
+    }
+    for field in object.take(found, "mps") {
+        // NVIDIA holds MPS in a pointer, so that null is "unset"; a null timeSlicing reaches its decoder and fails.
+        out.mps = if field.node.is_null() {
+            None
+        } else {
+            replicated(found, &field)
+        };
+    }
+}
+
+/// `resources`.
+pub(super) fn resources(found: &mut Findings, object: &Object<'_>, out: &mut Resources) {
+    let (mut gpus, mut mig) = (None, None);
+    object.read(found, "gpus", patterns, &mut gpus);
+    object.read(found, "mig", patterns, &mut mig);
+    out.gpus = gpus.unwrap_or_default();
+    out.mig = mig.unwrap_or_default();
+}
+
+fn patterns(found: &mut Findings, field: &Field<'_>) -> Option<Vec<ResourcePattern>> {
+    let items = items(found, field)?;
+    Some(items.iter().filter_map(|item| pattern(found, item)).collect())
+}
+
+fn pattern(found: &mut Findings, item: &Field<'_>) -> Option<ResourcePattern> {
+    let object = Object::open(found, item.node, &item.path, Spelling::Exact)?;
+    let pattern = required(found, &object, item, "pattern", exact_text);
+    let name = required(found, &object, item, "name", resource_name);
+    Some(ResourcePattern {
+        pattern: pattern?,
+        name: name?,
+    })
+}
+
+/// One sharing strategy. Wrong entries are left out after they are reported.
+fn replicated(found: &mut Findings, field: &Field<'_>) -> Option<ReplicatedResources> {
+    if field.node.is_null() {
+        found.remember(&field.path, field.node.at);
+        none_specified(found, field);
+        return None;
+    }
+    let object = Object::open(found, field.node, &field.path, Spelling::Exact)?;
+    let (mut rename, mut fail) = (None, None);
+    object.read(found, "renameByDefault", boolean, &mut rename);
+    object.read(found, "failRequestsGreaterThanOne", boolean, &mut fail);
+    let mut resources = Vec::new();
+    match object.take(found, "resources").pop() {
+        Some(list) if !list.node.is_null() => {
+            let items = items(found, &list)?;
+            if items.is_empty() {
+                none_specified(found, &list);
+            }
+            resources.extend(items.iter().filter_map(|item| entry(found, item)));
+        }
+        _ => none_specified(found, field),
+    }
+    Some(ReplicatedResources {
+        rename_by_default: rename.unwrap_or(false),
+        fail_requests_greater_than_one: fail,
+        resources,
+    })
+}
+
+fn none_specified(found: &mut Findings, field: &Field<'_>) {
+    let message = format!("no resources specified in `{}`", field.path);
+    let hint = "give `resources` with at least one `name` and `replicas`, or remove the strategy".to_owned();
+    found.error(field.node.at, &field.path, message, Some(hint));
+}
+
+fn entry(found: &mut Findings, item: &Field<'_>) -> Option<ReplicatedResource> {
+    let object = Object::open(found, item.node, &item.path, Spelling::Exact)?;
+    let name = required(found, &object, item, "name", resource_name);
+    let replicas = required(found, &object, item, "replicas", replicas);
+    let rename = match object.take(found, "rename").pop() {
+        Some(field) => Some(resource_name(found, &field)?),
+        None => None,
+    };
+    let devices = match object.take(found, "devices").pop() {
+        Some(field) => devices(found, &field)?,
+        None => Devices::All,
+    };
+    Some(ReplicatedResource {
+        name: name?,
+        rename,
+        devices,
+        replicas: replicas?,
+    })
+}
+
+/// A key that must be there.
+fn required<T>(
+    found: &mut Findings,
+    object: &Object<'_>,
+    item: &Field<'_>,
+    key: &str,
+    decode: fn(&mut Findings, &Field<'_>) -> Option<T>,
+) -> Option<T> {
+    match object.take(found, key).pop() {
+        Some(field) => decode(found, &field),
+        None => {
+            found.error(
+                item.node.at,
+                &item.path,
+                format!("`{}` has no `{key}`", item.path),
+                None,
+            );
+            None
+        }
+    }
+}
+
+fn items<'n>(found: &mut Findings, list: &Field<'n>) -> Option<Vec<Field<'n>>> {
+    let Content::List(items) = &list.node.content else {
+        return wrong_type(found, list.node, &list.path, "a list", None);
+    };
+    let mut out = Vec::new();
+    for (index, node) in items.iter().enumerate() {
+        out.push(Field {
+            node,
+            path: format!("{}[{index}]", list.path),
+        });
+    }
+    Some(out)
+}
+
+fn resource_name(found: &mut Findings, field: &Field<'_>) -> Option<ResourceName> {
+    let text = exact_text(found, field)?;
+    if text.is_empty() {
+        return wrong_type(found, field.node, &field.path, "a resource name", None);
+    }
+    match ResourceName::parse(&text) {
+        Ok(name) => Some(name),
+        Err(error) => {
+            found.error(
+                field.node.at,
+                &field.path,
+                format!("`{}`: {error}", field.path),
+                None,
+            );
+            None
+        }
+    }
+}
+
+fn replicas(found: &mut Findings, field: &Field<'_>) -> Option<u32> {
+    let value = whole(found, field)?;
+    let replicas = u32::try_from(value)
+        .ok()
+        .filter(|value| (REPLICAS_MIN..=REPLICAS_MAX).contains(value));
+    if replicas.is_none() {
+        let hint = (value == 1).then(|| "leave the resource out to hand its GPUs out whole".to_owned());
+        let message = format!(
+            "`{}` must be from {REPLICAS_MIN} to {REPLICAS_MAX}, but is `{value}`",
+            field.path
+        );
+        found.error(field.node.at, &field.path, message, hint);
+    }
+    replicas
+}
+
+fn devices(found: &mut Findings, field: &Field<'_>) -> Option<Devices> {
+    match &field.node.content {
+        Content::Scalar(text, Meaning::Text) if text == "all" => Some(Devices::All),
+        Content::Scalar(text, Meaning::Text) if DeviceRef::parse(text).is_some() => {
+            let hint = Some(format!("write one device as a list: [\"{}\"]", shortened(text)));
+            wrong_type(found, field.node, &field.path, DEVICES, hint)
+        }
+        Content::Scalar(_, Meaning::Int(_) | Meaning::Float(_)) => {
+            let count = whole(found, field)?;
+            match u32::try_from(count).ok().filter(|count| *count > 0) {
+                Some(count) => Some(Devices::Count(count)),
+                None => wrong_type(found, field.node, &field.path, DEVICES, None),
+            }
+        }
+        Content::List(_) => device_list(found, field).map(Devices::List),
+        Content::Scalar(..) | Content::Map(_) => wrong_type(found, field.node, &field.path, DEVICES, None),
+    }
+}
+
+/// NVIDIA accepts an empty list and null items, and selects nothing by them.
+fn device_list(found: &mut Findings, list: &Field<'_>) -> Option<Vec<DeviceRef>> {
+    let items = items(found, list)?;
+    if items.is_empty() {
+        let message = format!("`{}` is an empty list and selects no device", list.path);
+        found.deviation(
+            list.node.at,
+            &list.path,
+            message,
+            Some("remove it to mean `all`".to_owned()),
+        );
+    }
+    let mut out: Vec<DeviceRef> = Vec::new();
+    for item in &items {
+        if item.node.is_null() {
+            let message = format!("`{}` is empty and selects no device", item.path);
+            found.deviation(item.node.at, &item.path, message, Some("remove it".to_owned()));
+            continue;
+        }
+        let Some(device) = device(found, item) else {
+            continue;
+        };
+        if out.contains(&device) {
+            let message = format!("`{}` selects `{device}` a second time", item.path);
+            found.deviation(item.node.at, &item.path, message, Some("remove it".to_owned()));
+        }
+        out.push(device);
+    }
+    Some(out)
+}
+
+fn device(found: &mut Findings, item: &Field<'_>) -> Option<DeviceRef> {
+    const DEVICE: &str = "an index (`0`), a MIG index (`0:1`) or a UUID (`GPU-…`, `MIG-…`)";
+    let device = match &item.node.content {
+        Content::Scalar(text, Meaning::Text) => DeviceRef::parse(text),
+        Content::Scalar(_, Meaning::Int(_) | Meaning::Float(_)) => {
+            u32::try_from(whole(found, item)?).ok().map(DeviceRef::Index)
+        }
+        Content::Scalar(..) | Content::List(_) | Content::Map(_) => None,
+    };
+    device.or_else(|| wrong_type(found, item.node, &item.path, DEVICE, None))
+}

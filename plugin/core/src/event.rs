@@ -1,0 +1,198 @@
+//! The closed list of what can happen to the plugin. Facts that a decision needs arrive inside the event.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::ResourceName;
+use crate::inventory::Facts;
+use crate::mps::{Actual, Desired};
+use crate::plugin::Settings;
+
+/// One device of one container, as the kubelet's PodResources List tells it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holding {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The container's name.
+    pub container: String,
+    /// The extended resource.
+    pub resource: String,
+    /// The device ids that the container holds.
+    pub ids: Vec<String>,
+}
+
+/// Something that happened. The tag (`event` in JSON) is also the log field and the metric label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// The process is up. Always first, exactly once.
+    Started {
+        /// How this process was told to behave: command line and environment, already parsed.
+        settings: Box<Settings>,
+        /// The MPS daemons that an earlier run of the plugin asked for, read from `desired.json`.
+        mps_desired: Option<Desired>,
+    },
+    /// The time asked for by `poll_timeout` has come.
+    Timeout,
+    /// SIGHUP: the operator wants everything read again.
+    ReloadRequested,
+    /// SIGTERM or SIGINT.
+    StopRequested,
+
+    /// Answer to `FindGpus`: NVML is up and reported these.
+    GpusFound {
+        /// What it reported.
+        facts: Facts,
+    },
+    /// Answer to `FindGpus`: there is no driver library on this node.
+    NoDriver {
+        /// The loader's message.
+        why: String,
+    },
+    /// Answer to `FindGpus`: the library is there, but NVML cannot be used.
+    DriverFailed {
+        /// NVML's message.
+        why: String,
+    },
+
+    /// The configuration files as they are now: name → text. A single `--config-file` is one entry.
+    ConfigRead {
+        /// All files of the directory.
+        files: BTreeMap<String, String>,
+    },
+    /// The configuration could not be read.
+    ConfigUnreadable {
+        /// The object and the reason.
+        why: String,
+    },
+    /// The Node object's labels as they are now.
+    NodeRead {
+        /// All labels.
+        labels: BTreeMap<String, String>,
+    },
+    /// The API server does not answer about the Node.
+    NodeUnreadable {
+        /// The reason.
+        why: String,
+    },
+    /// Answer to `PatchLabels`: done.
+    LabelsPatched,
+    /// Answer to `PatchLabels`: refused or unreachable.
+    LabelsFailed {
+        /// The reason.
+        why: String,
+    },
+
+    /// The kubelet's socket was created (also: found at start).
+    KubeletAppeared,
+    /// The kubelet's socket is gone.
+    KubeletGone,
+    /// Answer to `Listen`: the resource's server accepts connections.
+    Listening {
+        /// The extended resource.
+        resource: ResourceName,
+        /// The socket's file name.
+        endpoint: String,
+    },
+    /// Answer to `Listen`: the socket could not be made.
+    ListenFailed {
+        /// The extended resource.
+        resource: ResourceName,
+        /// The reason.
+        why: String,
+    },
+    /// Answer to `Register`: the kubelet took it.
+    Registered {
+        /// The extended resource.
+        resource: ResourceName,
+    },
+    /// Answer to `Register`: the kubelet refused or did not answer.
+    RegisterFailed {
+        /// The extended resource.
+        resource: ResourceName,
+        /// The reason.
+        why: String,
+    },
+    /// The kubelet opened ListAndWatch.
+    StreamOpened {
+        /// The extended resource.
+        resource: ResourceName,
+    },
+    /// A ListAndWatch stream ended from the kubelet's side, and none is left for the resource.
+    StreamClosed {
+        /// The extended resource.
+        resource: ResourceName,
+    },
+    /// An Allocate was answered from the view of this generation. Written before the answer leaves.
+    Allocated {
+        /// The extended resource.
+        resource: ResourceName,
+        /// The device ids of one container.
+        ids: Vec<String>,
+        /// The view that answered.
+        view_generation: u64,
+        /// The error text, when it was refused.
+        refused: Option<String>,
+    },
+    /// Answer to `ReadHolders`: who holds what. The read began after the action was taken.
+    HoldersRead {
+        /// PodResources List, flattened.
+        holdings: Vec<Holding>,
+    },
+    /// Answer to `ReadHolders`: the kubelet does not tell.
+    HoldersUnreadable {
+        /// The reason.
+        why: String,
+    },
+
+    /// The MPS supervisor's report, or its absence, as found in `actual.json` and its lock.
+    MpsReported {
+        /// Whether a supervisor process is alive on this node.
+        supervisor_alive: bool,
+        /// Its last report.
+        actual: Option<Actual>,
+    },
+    /// Answer to `WriteMpsDesired`: it could not be written.
+    MpsDesiredFailed {
+        /// The path and the reason.
+        why: String,
+    },
+}
+
+impl Event {
+    /// The snake_case tag: journal tag, log field and metric label.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Event::Started { .. } => "started",
+            Event::Timeout => "timeout",
+            Event::ReloadRequested => "reload_requested",
+            Event::StopRequested => "stop_requested",
+            Event::GpusFound { .. } => "gpus_found",
+            Event::NoDriver { .. } => "no_driver",
+            Event::DriverFailed { .. } => "driver_failed",
+            Event::ConfigRead { .. } => "config_read",
+            Event::ConfigUnreadable { .. } => "config_unreadable",
+            Event::NodeRead { .. } => "node_read",
+            Event::NodeUnreadable { .. } => "node_unreadable",
+            Event::LabelsPatched => "labels_patched",
+            Event::LabelsFailed { .. } => "labels_failed",
+            Event::KubeletAppeared => "kubelet_appeared",
+            Event::KubeletGone => "kubelet_gone",
+            Event::Listening { .. } => "listening",
+            Event::ListenFailed { .. } => "listen_failed",
+            Event::Registered { .. } => "registered",
+            Event::RegisterFailed { .. } => "register_failed",
+            Event::StreamOpened { .. } => "stream_opened",
+            Event::StreamClosed { .. } => "stream_closed",
+            Event::Allocated { .. } => "allocated",
+            Event::HoldersRead { .. } => "holders_read",
+            Event::HoldersUnreadable { .. } => "holders_unreadable",
+            Event::MpsReported { .. } => "mps_reported",
+            Event::MpsDesiredFailed { .. } => "mps_desired_failed",
+        }
+    }
+}

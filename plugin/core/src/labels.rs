@@ -1,0 +1,216 @@
+//! What the Node object says about its GPUs: the labels of NVIDIA's gpu-feature-discovery, as a pure function.
+//!
+//! Keys and values are those of k8s-device-plugin v0.20. `nvidia.com/mps.capable=true` means "MPS control daemons are wanted
+//! here": the supervisor's DaemonSet is scheduled by it.
+
+use std::collections::BTreeMap;
+
+use crate::inventory::{Facts, GpuFacts};
+use crate::resources::Role;
+use crate::view::Strategy;
+
+/// The label that schedules the MPS supervisor.
+pub const MPS_CAPABLE: &str = "nvidia.com/mps.capable";
+
+/// Every key that the plugin writes; others are never touched.
+pub const OWNED: [&str; 17] = [
+    "nvidia.com/cuda.driver-version.full",
+    "nvidia.com/cuda.driver-version.major",
+    "nvidia.com/cuda.driver-version.minor",
+    "nvidia.com/cuda.driver-version.revision",
+    "nvidia.com/cuda.runtime-version.full",
+    "nvidia.com/cuda.runtime-version.major",
+    "nvidia.com/cuda.runtime-version.minor",
+    "nvidia.com/gpu.compute.major",
+    "nvidia.com/gpu.compute.minor",
+    "nvidia.com/gpu.count",
+    "nvidia.com/gpu.family",
+    "nvidia.com/gpu.memory",
+    "nvidia.com/gpu.product",
+    "nvidia.com/gpu.replicas",
+    "nvidia.com/gpu.sharing-strategy",
+    "nvidia.com/mig.capable",
+    MPS_CAPABLE,
+];
+
+/// The labels of a node with these GPUs, whose (first) GPU plays this role.
+pub fn labels(facts: &Facts, role: &Role, mps_wanted: bool) -> BTreeMap<String, String> {
+    let Some(gpu) = facts.gpus.first() else {
+        return BTreeMap::new();
+    };
+    let (cuda_major, cuda_minor) = facts.cuda_version;
+    let mut driver = facts.driver_version.splitn(3, '.');
+    let mut part = || driver.next().unwrap_or_default().to_owned();
+    let (major, minor, revision) = (part(), part(), part());
+    let count = facts.gpus.iter().filter(|g| g.name == gpu.name).count();
+    let pairs = [
+        ("cuda.driver-version.full", facts.driver_version.clone()),
+        ("cuda.driver-version.major", major),
+        ("cuda.driver-version.minor", minor),
+        ("cuda.driver-version.revision", revision),
+        ("cuda.runtime-version.full", format!("{cuda_major}.{cuda_minor}")),
+        ("cuda.runtime-version.major", cuda_major.to_string()),
+        ("cuda.runtime-version.minor", cuda_minor.to_string()),
+        ("gpu.compute.major", gpu.compute_capability.0.to_string()),
+        ("gpu.compute.minor", gpu.compute_capability.1.to_string()),
+        ("gpu.count", count.to_string()),
+        ("gpu.family", family(gpu.compute_capability).to_owned()),
+        ("gpu.memory", (gpu.memory_bytes / 1024 / 1024).to_string()),
+        ("gpu.product", product(gpu, role)),
+        ("gpu.replicas", role.replicas.to_string()),
+        ("gpu.sharing-strategy", sharing_strategy(role.strategy).to_owned()),
+        (
+            "mig.capable",
+            facts.gpus.iter().any(|g| g.mig_capable).to_string(),
+        ),
+        ("mps.capable", mps_wanted.to_string()),
+    ];
+    pairs
+        .into_iter()
+        .map(|(key, value)| (format!("nvidia.com/{key}"), value))
+        .collect()
+}
+
+fn sharing_strategy(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Exclusive => "none",
+        Strategy::TimeSlicing => "time-slicing",
+        Strategy::Mps => "mps",
+    }
+}
+
+/// The product name as a label value; `-SHARED` tells that `nvidia.com/gpu` itself is shared.
+fn product(gpu: &GpuFacts, role: &Role) -> String {
+    let kept: String = gpu
+        .name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ' '))
+        .collect();
+    let name = kept.split_whitespace().collect::<Vec<_>>().join("-");
+    let renamed = role.resource != crate::config::ResourceName::gpu();
+    if role.strategy != Strategy::Exclusive && !renamed {
+        format!("{name}-SHARED")
+    } else {
+        name
+    }
+}
+
+/// The architecture's name by compute capability (gpu-feature-discovery v0.20).
+fn family((major, minor): (u32, u32)) -> &'static str {
+    match (major, minor) {
+        (1, _) => "tesla",
+        (2, _) => "fermi",
+        (3, _) => "kepler",
+        (5, _) => "maxwell",
+        (6, _) => "pascal",
+        (7, 0..=4) => "volta",
+        (7, _) => "turing",
+        (8, 0..=8) => "ampere",
+        (8, _) => "ada-lovelace",
+        (9, _) => "hopper",
+        (10 | 12, _) => "blackwell",
+        (13, _) => "rubin",
+        _ => "undefined",
+    }
+}
+
+/// What must change on a Node that carries `now` to carry `wanted`: only owned keys, `None` removes one.
+pub fn difference(
+    now: &BTreeMap<String, String>,
+    wanted: &BTreeMap<String, String>,
+) -> BTreeMap<String, Option<String>> {
+    OWNED
+        .iter()
+        .filter(|key| now.get(**key) != wanted.get(**key))
+        .map(|key| ((*key).to_owned(), wanted.get(*key).cloned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ResourceName;
+    use crate::inventory::{ComputeMode, GpuUuid};
+
+    fn t4() -> Facts {
+        let gpu = |index| GpuFacts {
+            uuid: GpuUuid::new(format!("GPU-{index}")),
+            index,
+            minor: index,
+            name: "Tesla T4".into(),
+            memory_bytes: 15_360 * 1024 * 1024,
+            compute_capability: (7, 5),
+            pci_bus_id: format!("00000000:00:{index:02X}.0"),
+            numa_node: None,
+            mig_capable: false,
+            compute_mode: ComputeMode::Default,
+        };
+        Facts {
+            driver_version: "595.91.07".into(),
+            cuda_version: (13, 2),
+            gpus: vec![gpu(0), gpu(1)],
+            control_nodes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_exclusive_and_an_mps_node_carry_nvidias_labels() {
+        let exclusive = labels(&t4(), &Role::exclusive(), false);
+        let expected = [
+            ("nvidia.com/gpu.product", "Tesla-T4"),
+            ("nvidia.com/gpu.count", "2"),
+            ("nvidia.com/gpu.replicas", "1"),
+            ("nvidia.com/gpu.sharing-strategy", "none"),
+            ("nvidia.com/gpu.memory", "15360"),
+            ("nvidia.com/gpu.family", "turing"),
+            ("nvidia.com/mps.capable", "false"),
+            ("nvidia.com/cuda.driver-version.revision", "07"),
+            ("nvidia.com/cuda.runtime-version.full", "13.2"),
+        ];
+        for (key, value) in expected {
+            assert_eq!(exclusive.get(key).map(String::as_str), Some(value), "{key}");
+        }
+        let role = Role {
+            resource: ResourceName::gpu().shared(),
+            strategy: Strategy::Mps,
+            replicas: 4,
+        };
+        let mps = labels(&t4(), &role, true);
+        assert_eq!(mps["nvidia.com/gpu.replicas"], "4");
+        assert_eq!(mps["nvidia.com/gpu.sharing-strategy"], "mps");
+        assert_eq!(mps["nvidia.com/mps.capable"], "true");
+        assert_eq!(
+            mps["nvidia.com/gpu.product"], "Tesla-T4",
+            "a renamed resource is not marked as shared"
+        );
+    }
+
+    #[test]
+    fn sharing_without_a_new_name_marks_the_product() {
+        let role = Role {
+            resource: ResourceName::gpu(),
+            strategy: Strategy::TimeSlicing,
+            replicas: 4,
+        };
+        assert_eq!(
+            labels(&t4(), &role, false)["nvidia.com/gpu.product"],
+            "Tesla-T4-SHARED"
+        );
+    }
+
+    #[test]
+    fn every_label_that_is_written_is_owned_and_nothing_else_is_touched() {
+        let wanted = labels(&t4(), &Role::exclusive(), false);
+        assert!(wanted.keys().all(|k| OWNED.contains(&k.as_str())));
+        let mut now = wanted.clone();
+        now.insert("kubernetes.io/hostname".into(), "n".into());
+        now.remove("nvidia.com/gpu.count");
+        let set: BTreeMap<_, _> = [("nvidia.com/gpu.count".to_owned(), Some("2".to_owned()))].into();
+        assert_eq!(difference(&now, &wanted), set);
+        let mut unwanted = wanted.clone();
+        unwanted.remove("nvidia.com/gpu.count");
+        let removed: BTreeMap<_, _> = [("nvidia.com/gpu.count".to_owned(), None)].into();
+        assert_eq!(difference(&wanted, &unwanted), removed);
+        assert!(difference(&wanted, &wanted).is_empty());
+    }
+}

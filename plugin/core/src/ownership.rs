@@ -1,0 +1,258 @@
+//! Who holds which physical GPU, whatever resource name or device id the kubelet knows it by.
+//!
+//! There is no Deallocate, and Allocate is called before a pod is finally admitted. So two sources are joined: what
+//! PodResources lists, and *hints* from Allocates that it does not list yet. Nothing is forgotten at once: a holder must be
+//! absent from two reads that lie apart. Wrong or missing data errs on the side of "held".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::event::Holding;
+use crate::inventory::GpuUuid;
+use crate::resources::gpu_of;
+use crate::time::Time;
+
+/// One device id in use.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    gpu: GpuUuid,
+    resource: String,
+    id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hold {
+    /// `namespace/pod/container`; empty while only an Allocate was seen.
+    who: Option<String>,
+    /// The first read in which it was absent.
+    absent_since: Option<Time>,
+    /// How far apart two absent reads must lie.
+    patience: Duration,
+}
+
+/// The ledger.
+#[derive(Clone, Debug, Default)]
+pub struct Ownership {
+    holds: BTreeMap<Key, Hold>,
+    /// When the newest answered read was asked for.
+    evidence: Option<Time>,
+    /// When the read under way was asked for.
+    asked: Option<Time>,
+    /// The newest read's error.
+    unreadable: Option<String>,
+}
+
+impl Ownership {
+    /// How far apart two reads must lie that both miss a holder which was listed before.
+    const RELEASE: Duration = Duration::from_millis(200);
+
+    /// A read of PodResources is asked for now.
+    pub fn asked(&mut self, now: Time) {
+        self.asked = Some(now);
+    }
+
+    /// Whether a read is under way.
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// When the newest answered read was asked for.
+    pub fn evidence(&self) -> Option<Time> {
+        self.evidence
+    }
+
+    /// Why the newest read failed, if it did.
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+
+    /// An Allocate was answered with these devices.
+    pub fn allocated(&mut self, resource: &str, ids: &[String], hint_absence: Duration) {
+        for id in ids {
+            let key = Key {
+                gpu: gpu_of(id),
+                resource: resource.to_owned(),
+                id: id.clone(),
+            };
+            let hold = self.holds.entry(key).or_insert(Hold {
+                who: None,
+                absent_since: None,
+                patience: hint_absence,
+            });
+            // an id that is handed out again may be missing from reads for a while, whoever held it before
+            hold.absent_since = None;
+            hold.patience = hint_absence;
+        }
+    }
+
+    /// PodResources answered.
+    pub fn read(&mut self, now: Time, holdings: &[Holding]) {
+        self.evidence = self.asked.take().or(self.evidence);
+        self.unreadable = None;
+        let mut listed = BTreeSet::new();
+        for holding in holdings {
+            for id in &holding.ids {
+                let key = Key {
+                    gpu: gpu_of(id),
+                    resource: holding.resource.clone(),
+                    id: id.clone(),
+                };
+                let who = format!("{}/{}/{}", holding.namespace, holding.pod, holding.container);
+                let hold = Hold {
+                    who: Some(who),
+                    absent_since: None,
+                    patience: Self::RELEASE,
+                };
+                self.holds.insert(key.clone(), hold);
+                listed.insert(key);
+            }
+        }
+        self.holds.retain(|key, hold| {
+            if listed.contains(key) {
+                return true;
+            }
+            let since = *hold.absent_since.get_or_insert(now);
+            since == now || now.since(since) < hold.patience
+        });
+    }
+
+    /// PodResources did not answer.
+    pub fn unread(&mut self, why: String) {
+        self.asked = None;
+        self.unreadable = Some(why);
+    }
+
+    /// A new kubelet may list nothing until it has read its sources: holders must be absent for longer.
+    pub fn kubelet_restarted(&mut self, hint_absence: Duration) {
+        for hold in self.holds.values_mut() {
+            hold.absent_since = None;
+            hold.patience = hint_absence;
+        }
+    }
+
+    /// Whether anybody holds the GPU.
+    pub fn is_held(&self, gpu: &GpuUuid) -> bool {
+        self.of(gpu).next().is_some()
+    }
+
+    /// Whether a read should follow soon: somebody was handed a device that is not listed yet, or missing from one read.
+    pub fn is_unsettled(&self) -> bool {
+        self.holds
+            .values()
+            .any(|h| h.who.is_none() || h.absent_since.is_some())
+    }
+
+    /// The ids of a GPU that are held under a resource.
+    pub fn held_ids<'a>(&'a self, gpu: &'a GpuUuid, resource: &str) -> BTreeSet<&'a str> {
+        self.of(gpu)
+            .filter(|(k, _)| k.resource == resource)
+            .map(|(k, _)| k.id.as_str())
+            .collect()
+    }
+
+    /// Every held (resource, id) of a GPU.
+    pub fn holdings<'a>(&'a self, gpu: &'a GpuUuid) -> Vec<(&'a str, &'a str)> {
+        self.of(gpu)
+            .map(|(k, _)| (k.resource.as_str(), k.id.as_str()))
+            .collect()
+    }
+
+    /// Who holds a GPU, for people.
+    pub fn holders(&self, gpu: &GpuUuid) -> Vec<String> {
+        let name = |h: &Hold| {
+            h.who
+                .clone()
+                .unwrap_or_else(|| "(allocation not yet listed)".to_owned())
+        };
+        let names: BTreeSet<String> = self.of(gpu).map(|(_, h)| name(h)).collect();
+        names.into_iter().collect()
+    }
+
+    fn of<'a>(&'a self, gpu: &'a GpuUuid) -> impl Iterator<Item = (&'a Key, &'a Hold)> {
+        let from = Key {
+            gpu: gpu.clone(),
+            resource: String::new(),
+            id: String::new(),
+        };
+        self.holds.range(from..).take_while(move |(k, _)| &k.gpu == gpu)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HINT: Duration = Duration::from_secs(5);
+
+    fn gpu() -> GpuUuid {
+        GpuUuid::new("GPU-a")
+    }
+
+    fn listed(id: &str) -> Vec<Holding> {
+        vec![Holding {
+            namespace: "default".into(),
+            pod: "p".into(),
+            container: "c".into(),
+            resource: "nvidia.com/gpu.shared".into(),
+            ids: vec![id.into()],
+        }]
+    }
+
+    fn read(ledger: &mut Ownership, at_ms: u64, holdings: &[Holding]) {
+        ledger.asked(Time::from_millis(at_ms));
+        ledger.read(Time::from_millis(at_ms), holdings);
+    }
+
+    #[test]
+    fn a_replica_is_attributed_to_its_physical_gpu_whatever_the_resource_is_called() {
+        let mut ledger = Ownership::default();
+        read(&mut ledger, 0, &listed("GPU-a::3"));
+        assert!(ledger.is_held(&gpu()));
+        assert_eq!(ledger.holders(&gpu()), ["default/p/c"]);
+        assert!(!ledger.is_held(&GpuUuid::new("GPU-b")));
+    }
+
+    #[test]
+    fn an_allocation_counts_until_two_reads_five_seconds_apart_miss_it() {
+        let mut ledger = Ownership::default();
+        ledger.allocated("nvidia.com/gpu", &["GPU-a".into()], HINT);
+        for at_ms in [10, 1_000, 4_900, 5_009] {
+            read(&mut ledger, at_ms, &[]);
+            assert!(ledger.is_held(&gpu()), "forgotten after {at_ms} ms");
+        }
+        read(&mut ledger, 5_010, &[]);
+        assert!(!ledger.is_held(&gpu()));
+    }
+
+    #[test]
+    fn a_listed_holder_is_released_by_a_second_read_that_misses_it() {
+        let mut ledger = Ownership::default();
+        read(&mut ledger, 0, &listed("GPU-a::3"));
+        read(&mut ledger, 1_000, &[]);
+        assert!(ledger.is_held(&gpu()) && ledger.is_unsettled());
+        read(&mut ledger, 1_200, &[]);
+        assert!(!ledger.is_held(&gpu()));
+    }
+
+    #[test]
+    fn a_kubelet_that_lists_nothing_right_after_its_start_releases_nobody() {
+        let mut ledger = Ownership::default();
+        read(&mut ledger, 0, &listed("GPU-a::3"));
+        ledger.kubelet_restarted(HINT);
+        read(&mut ledger, 1_000, &[]);
+        read(&mut ledger, 3_000, &[]);
+        assert!(ledger.is_held(&gpu()));
+        read(&mut ledger, 3_500, &listed("GPU-a::3"));
+        assert!(!ledger.is_unsettled());
+    }
+
+    #[test]
+    fn an_id_handed_out_again_is_held_anew() {
+        let mut ledger = Ownership::default();
+        read(&mut ledger, 0, &listed("GPU-a::3"));
+        read(&mut ledger, 1_000, &[]);
+        ledger.allocated("nvidia.com/gpu.shared", &["GPU-a::3".into()], HINT);
+        read(&mut ledger, 1_200, &[]);
+        assert!(ledger.is_held(&gpu()));
+    }
+}

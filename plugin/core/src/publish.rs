@@ -1,0 +1,144 @@
+//! From the plugin's state to the [`View`]: which devices each resource shows, and how healthy they are.
+//!
+//! | a GPU is | ids of its role | healthy | granted when asked for |
+//! |---|---|---|---|
+//! | settled | listed | yes; under MPS, unheld ones only while the daemon serves | yes |
+//! | draining | listed | held ones only | yes: a late Allocate makes a holder |
+//! | converting, or just left its role | old ones listed until they retire | no | no |
+//! | found | absent | | |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::allocate::ContainerEdits;
+use crate::choose::Applied;
+use crate::config::{DeviceIdStrategy, DeviceListStrategy, ResourceName};
+use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::mps::Actual;
+use crate::ownership::Ownership;
+use crate::resources::Role;
+use crate::switch::GpuState;
+use crate::time::Time;
+use crate::view::{Device, ResourceView, Strategy, View};
+
+/// A role that a GPU has left: its ids stay listed as unhealthy for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Retiring {
+    pub(crate) gpu: GpuUuid,
+    pub(crate) role: Role,
+    pub(crate) until: Time,
+}
+
+/// What a view is made of.
+pub(crate) struct Source<'a> {
+    pub(crate) facts: &'a Facts,
+    pub(crate) gpus: &'a BTreeMap<GpuUuid, GpuState>,
+    pub(crate) retiring: &'a [Retiring],
+    pub(crate) ownership: &'a Ownership,
+    pub(crate) actual: Option<&'a Actual>,
+    pub(crate) applied: Option<&'a Applied>,
+}
+
+/// The devices of every resource. Lists that did not change are shared with the `previous` view.
+pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<ResourceName, ResourceView> {
+    let mut lists: BTreeMap<ResourceName, BTreeMap<String, Device>> = BTreeMap::new();
+    let known = source.facts.by_uuid();
+    for old in source.retiring {
+        if let Some(gpu) = known.get(&old.gpu) {
+            let list = lists.entry(old.role.resource.clone()).or_default();
+            list.extend(devices(gpu, &old.role, |_| (false, false)));
+        }
+    }
+    for (uuid, state) in source.gpus {
+        if let (Some(gpu), Some(role)) = (known.get(uuid), state.role()) {
+            let list = lists.entry(role.resource.clone()).or_default();
+            list.extend(current_devices(source, gpu, state, role));
+        }
+    }
+    let shared = |name: &ResourceName, list: BTreeMap<String, Device>| match previous.resources.get(name) {
+        Some(old) if *old.devices == list => Arc::clone(&old.devices),
+        _ => Arc::new(list),
+    };
+    lists
+        .into_iter()
+        .map(|(name, list)| {
+            let devices = shared(&name, list);
+            let one = source.applied.is_some_and(|a| a.one_at_most.contains(&name))
+                || previous
+                    .resources
+                    .get(&name)
+                    .is_some_and(|old| old.one_shared_device_at_most && is_old(source, &name));
+            (
+                name,
+                ResourceView {
+                    devices,
+                    one_shared_device_at_most: one,
+                },
+            )
+        })
+        .collect()
+}
+
+/// Whether the configuration in force no longer offers the resource: its refusals stay as they were.
+fn is_old(source: &Source<'_>, name: &ResourceName) -> bool {
+    source
+        .applied
+        .is_none_or(|a| a.roles.values().all(|role| role.resource != *name))
+}
+
+fn current_devices<'a>(
+    source: &Source<'a>,
+    gpu: &'a GpuFacts,
+    state: &'a GpuState,
+    role: &'a Role,
+) -> impl Iterator<Item = (String, Device)> + use<'a> {
+    let held = source.ownership.held_ids(&gpu.uuid, role.resource.as_str());
+    let held: std::collections::BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
+    let daemon_serves = source.actual.is_some_and(|a| a.is_ready(&gpu.uuid));
+    let offered = match (state, role.strategy) {
+        (GpuState::Settled { .. }, Strategy::Exclusive | Strategy::TimeSlicing) => true,
+        (GpuState::Settled { .. }, Strategy::Mps) => daemon_serves,
+        (GpuState::Draining { .. } | GpuState::Found | GpuState::Converting, _) => false,
+    };
+    devices(gpu, role, move |id| (offered || held.contains(id), true))
+}
+
+/// The devices of a GPU in a role; `judge` says (healthy, granted) by id.
+fn devices<'a>(
+    gpu: &'a GpuFacts,
+    role: &'a Role,
+    judge: impl Fn(&str) -> (bool, bool) + 'a,
+) -> impl Iterator<Item = (String, Device)> + 'a {
+    role.device_ids(&gpu.uuid).into_iter().map(move |id| {
+        let (healthy, granted) = judge(&id);
+        let device = Device {
+            id: id.clone(),
+            healthy,
+            granted,
+            gpu: gpu.uuid.clone(),
+            numa_node: gpu.numa_node,
+            strategy: role.strategy,
+            gpu_index: gpu.index,
+            gpu_minor: gpu.minor,
+        };
+        (id, device)
+    })
+}
+
+/// How containers are told about their devices.
+pub(crate) fn edits(applied: &Applied, facts: &Facts) -> ContainerEdits {
+    let flags = &applied.effective;
+    let has = |strategy| flags.plugin.device_list_strategy.contains(&strategy);
+    ContainerEdits {
+        envvar: has(DeviceListStrategy::Envvar),
+        volume_mounts: has(DeviceListStrategy::VolumeMounts),
+        by_index: flags.plugin.device_id_strategy == DeviceIdStrategy::Index,
+        device_specs: flags.plugin.pass_device_specs,
+        control_nodes: facts.control_nodes.iter().cloned().collect(),
+        dev_root: flags.nvidia_dev_root.trim_end_matches('/').to_owned(),
+        mps_root: flags.mps_root.trim_end_matches('/').to_owned(),
+        gdrcopy: flags.gdrcopy_enabled,
+        gds: flags.gds_enabled,
+        mofed: flags.mofed_enabled,
+    }
+}

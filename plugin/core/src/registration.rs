@@ -1,0 +1,380 @@
+//! One resource's way to the kubelet, and back to it after every restart of either side.
+//!
+//! ```text
+//!            wanted           Listening            Registered
+//!   Down ───────────► Opening ─────────► Registering ─────────► Serving
+//!    ▲                 ▲  │ ListenFailed     │ RegisterFailed     │ StreamClosed
+//!    │ not wanted,     │  ▼                  ▼                    ▼
+//!    │ in any state    └─ Unopened        Refused              Dropped
+//!    └──────────────      (backoff)       (backoff, the       (backoff, a new
+//!                                          same socket)        socket)
+//! ```
+//!
+//! `KubeletAppeared` leads from every state but Down to Opening: a starting kubelet removes all sockets of its directory.
+
+use crate::backoff::Backoff;
+use crate::config::ResourceName;
+use crate::time::Time;
+
+/// Where one resource is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not served.
+    Down,
+    /// `Listen` is under way.
+    Opening,
+    /// The socket could not be made; next try at this time.
+    Unopened {
+        /// When to try again.
+        retry_at: Time,
+    },
+    /// `Register` is under way.
+    Registering,
+    /// The kubelet refused or did not answer; the socket stays, next try at this time.
+    Refused {
+        /// When to try again.
+        retry_at: Time,
+    },
+    /// The kubelet knows it.
+    Serving,
+    /// The kubelet ended its stream. A new socket name at this time: kubelets up to 1.36 can tear down a new connection on
+    /// the old name.
+    Dropped {
+        /// When to try again.
+        retry_at: Time,
+    },
+}
+
+/// What can happen to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// It has devices to offer.
+    Wanted,
+    /// It has none, and nobody holds any.
+    Unwanted,
+    /// The socket accepts.
+    Listening,
+    /// The socket could not be made.
+    ListenFailed,
+    /// The kubelet took it.
+    Registered,
+    /// The kubelet refused or did not answer.
+    RegisterFailed,
+    /// The kubelet ended the last stream.
+    StreamClosed,
+    /// The kubelet (re)started.
+    KubeletAppeared,
+    /// Time has come to this.
+    Timeout,
+}
+
+/// What the shell must do for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Make the socket named by [`Registration::endpoint`].
+    Listen,
+    /// Register that socket.
+    Register,
+    /// Stop serving.
+    Close,
+}
+
+/// One resource's registration.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    resource: ResourceName,
+    state: State,
+    backoff: Backoff,
+    sockets: u32,
+    successes: u64,
+}
+
+impl Registration {
+    /// Not served yet.
+    pub fn new(resource: ResourceName) -> Self {
+        Registration {
+            resource,
+            state: State::Down,
+            backoff: Backoff::for_registrations(),
+            sockets: 1,
+            successes: 0,
+        }
+    }
+
+    /// Where it is.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The socket's file name: NVIDIA's for the first, `nvidia-gpu-2.sock` and so on for later ones with the same kubelet.
+    pub fn endpoint(&self) -> String {
+        let name = self.resource.as_str();
+        let short = name.split_once('/').map_or(name, |(_, short)| short);
+        match self.sockets {
+            1 => format!("nvidia-{short}.sock"),
+            n => format!("nvidia-{short}-{n}.sock"),
+        }
+    }
+
+    /// How often the kubelet took it.
+    pub fn successes(&self) -> u64 {
+        self.successes
+    }
+
+    /// When to send `Timeout`.
+    pub fn retry_at(&self) -> Option<Time> {
+        match self.state {
+            State::Unopened { retry_at } | State::Refused { retry_at } | State::Dropped { retry_at } => {
+                Some(retry_at)
+            }
+            State::Down | State::Opening | State::Registering | State::Serving => None,
+        }
+    }
+
+    /// Something happened; the answer is what to do now.
+    pub fn on(&mut self, now: Time, input: Input) -> Option<Demand> {
+        use Input as I;
+        use State as S;
+        match (&self.state, input) {
+            (S::Down, I::Wanted) => self.listen(),
+            (S::Down, _) => None,
+            (_, I::Unwanted) => {
+                self.state = S::Down;
+                self.sockets += 1;
+                Some(Demand::Close)
+            }
+            (_, I::KubeletAppeared) => {
+                self.sockets = 1;
+                self.backoff.reset();
+                self.listen()
+            }
+            (S::Opening, I::Listening) => self.register(),
+            (S::Opening, I::ListenFailed) => {
+                self.state = S::Unopened {
+                    retry_at: now + self.backoff.next_delay(),
+                };
+                None
+            }
+            (S::Registering, I::Registered) => {
+                self.state = S::Serving;
+                self.successes += 1;
+                self.backoff.reset();
+                None
+            }
+            (S::Registering, I::RegisterFailed) => {
+                self.state = S::Refused {
+                    retry_at: now + self.backoff.next_delay(),
+                };
+                None
+            }
+            // the stream can end between the kubelet's dial-back and its answer
+            (S::Registering | S::Serving, I::StreamClosed) => {
+                self.state = S::Dropped {
+                    retry_at: now + self.backoff.next_delay(),
+                };
+                None
+            }
+            (S::Unopened { retry_at }, I::Timeout) if *retry_at <= now => self.listen(),
+            (S::Refused { retry_at }, I::Timeout) if *retry_at <= now => self.register(),
+            (S::Dropped { retry_at }, I::Timeout) if *retry_at <= now => {
+                self.sockets += 1;
+                self.listen()
+            }
+            (S::Unopened { .. } | S::Refused { .. } | S::Dropped { .. }, I::Timeout) => None,
+            (S::Opening | S::Registering | S::Serving, I::Timeout) => None,
+            // answers to what is no longer under way, and wishes that are already fulfilled
+            (
+                S::Opening
+                | S::Unopened { .. }
+                | S::Registering
+                | S::Refused { .. }
+                | S::Serving
+                | S::Dropped { .. },
+                I::Wanted
+                | I::Listening
+                | I::ListenFailed
+                | I::Registered
+                | I::RegisterFailed
+                | I::StreamClosed,
+            ) => None,
+        }
+    }
+
+    fn listen(&mut self) -> Option<Demand> {
+        self.state = State::Opening;
+        Some(Demand::Listen)
+    }
+
+    fn register(&mut self) -> Option<Demand> {
+        self.state = State::Registering;
+        Some(Demand::Register)
+    }
+}
+
+impl State {
+    /// For people: `down`, `opening`, `unopened`, `registering`, `refused`, `serving` or `dropped`.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            State::Down => "down",
+            State::Opening => "opening",
+            State::Unopened { .. } => "unopened",
+            State::Registering => "registering",
+            State::Refused { .. } => "refused",
+            State::Serving => "serving",
+            State::Dropped { .. } => "dropped",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATER: Time = Time::from_millis(60_000);
+
+    /// A registration brought into a state by the inputs that lead there.
+    fn brought_to(state: &str) -> Registration {
+        let path: &[Input] = match state {
+            "down" => &[],
+            "opening" => &[Input::Wanted],
+            "unopened" => &[Input::Wanted, Input::ListenFailed],
+            "registering" => &[Input::Wanted, Input::Listening],
+            "refused" => &[Input::Wanted, Input::Listening, Input::RegisterFailed],
+            "serving" => &[Input::Wanted, Input::Listening, Input::Registered],
+            "dropped" => &[
+                Input::Wanted,
+                Input::Listening,
+                Input::Registered,
+                Input::StreamClosed,
+            ],
+            other => panic!("no such state: {other}"),
+        };
+        let mut registration = Registration::new(ResourceName::gpu());
+        for input in path {
+            registration.on(Time::START, *input);
+        }
+        assert_eq!(registration.state().tag(), state);
+        registration
+    }
+
+    #[test]
+    fn every_input_in_every_state_leads_where_the_diagram_says() {
+        use Input as I;
+        let inputs = [
+            I::Wanted,
+            I::Unwanted,
+            I::Listening,
+            I::ListenFailed,
+            I::Registered,
+            I::RegisterFailed,
+            I::StreamClosed,
+            I::KubeletAppeared,
+            I::Timeout,
+        ];
+        // in the order of `inputs`
+        let table: [(&str, [&str; 9]); 7] = [
+            (
+                "down",
+                [
+                    "opening", "down", "down", "down", "down", "down", "down", "down", "down",
+                ],
+            ),
+            (
+                "opening",
+                [
+                    "opening",
+                    "down",
+                    "registering",
+                    "unopened",
+                    "opening",
+                    "opening",
+                    "opening",
+                    "opening",
+                    "opening",
+                ],
+            ),
+            (
+                "unopened",
+                [
+                    "unopened", "down", "unopened", "unopened", "unopened", "unopened", "unopened",
+                    "opening", "opening",
+                ],
+            ),
+            (
+                "registering",
+                [
+                    "registering",
+                    "down",
+                    "registering",
+                    "registering",
+                    "serving",
+                    "refused",
+                    "dropped",
+                    "opening",
+                    "registering",
+                ],
+            ),
+            (
+                "refused",
+                [
+                    "refused",
+                    "down",
+                    "refused",
+                    "refused",
+                    "refused",
+                    "refused",
+                    "refused",
+                    "opening",
+                    "registering",
+                ],
+            ),
+            (
+                "serving",
+                [
+                    "serving", "down", "serving", "serving", "serving", "serving", "dropped", "opening",
+                    "serving",
+                ],
+            ),
+            (
+                "dropped",
+                [
+                    "dropped", "down", "dropped", "dropped", "dropped", "dropped", "dropped", "opening",
+                    "opening",
+                ],
+            ),
+        ];
+        for (from, row) in table {
+            for (input, to) in inputs.into_iter().zip(row) {
+                let mut registration = brought_to(from);
+                registration.on(LATER, input);
+                assert_eq!(registration.state().tag(), to, "{from} on {input:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_retry_waits_for_its_time() {
+        for state in ["unopened", "refused", "dropped"] {
+            let mut registration = brought_to(state);
+            assert_eq!(registration.on(Time::START, Input::Timeout), None, "{state}");
+            assert!(
+                registration.retry_at().is_some_and(|t| t > Time::START),
+                "{state}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_socket_is_named_as_nvidias_and_a_dropped_one_gets_a_new_name() {
+        let mut registration = brought_to("dropped");
+        assert_eq!(registration.endpoint(), "nvidia-gpu.sock");
+        assert_eq!(registration.on(LATER, Input::Timeout), Some(Demand::Listen));
+        assert_eq!(registration.endpoint(), "nvidia-gpu-2.sock");
+        registration.on(LATER, Input::KubeletAppeared);
+        assert_eq!(
+            registration.endpoint(),
+            "nvidia-gpu.sock",
+            "a new kubelet knows no old name"
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! How the process was told to behave: constant over its life, and part of the journal's first line.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Fallback, Overrides};
+
+/// The Node label that names the configuration, unless told otherwise.
+pub const CONFIG_LABEL: &str = "nvidia.com/device-plugin.config";
+
+/// Where configuration comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum ConfigSource {
+    /// Nowhere: flags, environment and defaults only.
+    #[default]
+    None,
+    /// One file (`--config-file`). `ConfigRead` carries it as its only entry.
+    File,
+    /// A directory with one file per configuration, chosen by the Node's label.
+    Directory {
+        /// The configuration of nodes without the label (`--default-config`).
+        default_config: Option<String>,
+        /// What to try when there is no default (`--fallback-strategies`).
+        fallback: Vec<Fallback>,
+    },
+}
+
+/// The named intervals of the plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Between two looks for a driver that is missing.
+    pub driver_retry: Duration,
+    /// Between two PodResources reads while a GPU is draining or an allocation is not yet seen.
+    pub holders_poll: Duration,
+    /// For how long an allocation must be absent from PodResources until it counts as never admitted.
+    pub hint_absence: Duration,
+    /// How long an unheld id stays in the list as unhealthy before it leaves.
+    pub retire_after: Duration,
+    /// How long to wait for the Node's labels at start before the default configuration is used.
+    pub node_wait: Duration,
+    /// How long a staged switch waits for an MPS supervisor before it says so.
+    pub supervisor_wait: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            driver_retry: Duration::from_secs(10),
+            holders_poll: Duration::from_secs(1),
+            hint_absence: Duration::from_secs(5),
+            retire_after: Duration::from_secs(30),
+            node_wait: Duration::from_secs(10),
+            supervisor_wait: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How this process was told to behave; constant over its life.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The Node object that this plugin speaks for; without it no label is read or written.
+    pub node_name: Option<String>,
+    /// The label that names the configuration; empty means [`CONFIG_LABEL`].
+    pub config_label: String,
+    /// Where configuration comes from.
+    pub config_source: ConfigSource,
+    /// Refuse a configuration with an unknown key instead of warning about it.
+    pub strict: bool,
+    /// What the command line and the environment set.
+    pub overrides: Overrides,
+    /// The named intervals.
+    pub timing: Timing,
+}
+
+impl Settings {
+    /// The label that names the configuration.
+    pub fn label_key(&self) -> &str {
+        if self.config_label.is_empty() {
+            CONFIG_LABEL
+        } else {
+            &self.config_label
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! How one GPU changes its role without changing under anybody: the machine that every label flip runs through, once per GPU.
+//!
+//! ```text
+//!              another role is wanted            nobody holds it, and that was read
+//!                                                after its old ids were withdrawn
+//!   Settled ───────────────────────► Draining ─────────────────────────────► Converting
+//!     ▲  ▲      the old role again      │ (no MPS on either side: at once)      │ MPS daemon ready,
+//!     │  └──────────────────────────────┘                                       │ or gone and the
+//!     └─────────────────────────────────────────────────────────────────────────┘ compute mode restored
+//! ```
+//!
+//! *Draining*: held ids stay registered and healthy, unheld ones are withdrawn, ids of the new role are absent. A late
+//! Allocate of an old id is still granted and makes a holder. *Converting*: nothing is handed out under either role; only
+//! here may MPS daemons and compute modes change.
+
+use crate::resources::Role;
+use crate::time::Time;
+use crate::view::Strategy;
+
+/// Where one GPU is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GpuState {
+    /// Just found: whether somebody holds it is not known yet. Left with the first read of PodResources.
+    Found,
+    /// It plays this role.
+    Settled {
+        /// The role.
+        role: Role,
+    },
+    /// It should play another role, and somebody may hold it.
+    Draining {
+        /// The role that its holders know.
+        from: Role,
+        /// Since when its unheld ids are withdrawn.
+        since: Time,
+    },
+    /// Nobody holds it; MPS and compute mode are on their way to the wanted role.
+    Converting,
+}
+
+/// What a GPU's MPS control daemon is doing, as the supervisor reports it for the newest wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MpsCondition {
+    /// No daemon, and the compute mode is the GPU's own.
+    Absent,
+    /// Starting, stopping, failed, or the supervisor has not answered the newest wish.
+    Busy,
+    /// It serves, with its limits.
+    Ready,
+}
+
+/// Everything that the machine looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Situation {
+    /// The present time.
+    pub now: Time,
+    /// The wanted role; `None` while no configuration is in force.
+    pub target: Option<Role>,
+    /// The role that the present holders know, when anybody holds it.
+    pub held_as: Option<Role>,
+    /// When the newest answered PodResources read was asked for.
+    pub evidence: Option<Time>,
+    /// PodResources cannot be read, and never could.
+    pub unreadable: bool,
+    /// Its control daemon.
+    pub mps: MpsCondition,
+}
+
+impl GpuState {
+    /// The state after looking at the situation once; the caller repeats until it stays.
+    #[must_use]
+    pub fn next(self, s: &Situation) -> GpuState {
+        let Some(target) = s.target.clone() else {
+            return self;
+        };
+        match self {
+            GpuState::Found => found(s, target),
+            GpuState::Settled { role } if role == target => GpuState::Settled { role },
+            GpuState::Settled { role } => GpuState::Draining {
+                from: role,
+                since: s.now,
+            },
+            GpuState::Draining { from, .. } if from == target => GpuState::Settled { role: from },
+            GpuState::Draining { from, since } => {
+                let proven = s.evidence.is_some_and(|e| e >= since);
+                match (s.held_as.is_some(), proven) {
+                    (true, _) | (false, false) => GpuState::Draining { from, since },
+                    (false, true) => GpuState::Converting,
+                }
+            }
+            GpuState::Converting => match (target.strategy, s.mps) {
+                (Strategy::Mps, MpsCondition::Ready)
+                | (Strategy::Exclusive | Strategy::TimeSlicing, MpsCondition::Absent) => {
+                    GpuState::Settled { role: target }
+                }
+                (Strategy::Mps, MpsCondition::Absent | MpsCondition::Busy)
+                | (Strategy::Exclusive | Strategy::TimeSlicing, MpsCondition::Ready | MpsCondition::Busy) => {
+                    GpuState::Converting
+                }
+            },
+        }
+    }
+
+    /// The role under which the GPU is known to the kubelet now.
+    pub fn role(&self) -> Option<&Role> {
+        match self {
+            GpuState::Settled { role } | GpuState::Draining { from: role, .. } => Some(role),
+            GpuState::Found | GpuState::Converting => None,
+        }
+    }
+
+    /// `found`, `settled`, `draining` or `converting`.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            GpuState::Found => "found",
+            GpuState::Settled { .. } => "settled",
+            GpuState::Draining { .. } => "draining",
+            GpuState::Converting => "converting",
+        }
+    }
+}
+
+/// At the plugin's start pods may hold the GPU already, under the same role or another one.
+fn found(s: &Situation, target: Role) -> GpuState {
+    match (&s.held_as, s.evidence) {
+        (Some(role), _) if *role == target => GpuState::Settled { role: target },
+        (Some(role), _) => GpuState::Draining {
+            from: role.clone(),
+            since: s.now,
+        },
+        (None, Some(_)) => GpuState::Converting,
+        // a node whose kubelet never tells (no podresources socket mounted) serves as it would without this ledger, except
+        // that MPS daemons and compute modes are only touched where somebody vouches that the GPU is free
+        (None, None) if s.unreadable && target.strategy != Strategy::Mps => {
+            GpuState::Settled { role: target }
+        }
+        (None, None) => GpuState::Found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ResourceName;
+
+    fn shared(strategy: Strategy) -> Role {
+        Role {
+            resource: ResourceName::gpu().shared(),
+            strategy,
+            replicas: 4,
+        }
+    }
+
+    fn situation(target: Role) -> Situation {
+        Situation {
+            now: Time::from_millis(100),
+            target: Some(target),
+            held_as: None,
+            evidence: None,
+            unreadable: false,
+            mps: MpsCondition::Absent,
+        }
+    }
+
+    /// Every state under every combination of what the machine looks at.
+    #[test]
+    fn the_diagram_is_the_table() {
+        let exclusive = Role::exclusive();
+        let draining = GpuState::Draining {
+            from: exclusive.clone(),
+            since: Time::from_millis(50),
+        };
+        let settled = GpuState::Settled {
+            role: exclusive.clone(),
+        };
+        let (early, late) = (Some(Time::from_millis(49)), Some(Time::from_millis(50)));
+        for target in [
+            exclusive.clone(),
+            shared(Strategy::TimeSlicing),
+            shared(Strategy::Mps),
+        ] {
+            for held_as in [None, Some(exclusive.clone())] {
+                for evidence in [None, early, late] {
+                    for mps in [MpsCondition::Absent, MpsCondition::Busy, MpsCondition::Ready] {
+                        let s = Situation {
+                            held_as: held_as.clone(),
+                            evidence,
+                            mps,
+                            ..situation(target.clone())
+                        };
+                        let same = target == exclusive;
+                        let after_settled = settled.clone().next(&s);
+                        assert_eq!(after_settled == settled, same, "settled {s:?}");
+                        if !same {
+                            assert_eq!(after_settled.tag(), "draining", "settled {s:?}");
+                        }
+                        let leaves = held_as.is_none() && evidence == late;
+                        let expected = match (same, leaves) {
+                            (true, _) => settled.clone(),
+                            (false, true) => GpuState::Converting,
+                            (false, false) => draining.clone(),
+                        };
+                        assert_eq!(draining.clone().next(&s), expected, "draining {s:?}");
+                        let wanted = if target.strategy == Strategy::Mps {
+                            MpsCondition::Ready
+                        } else {
+                            MpsCondition::Absent
+                        };
+                        let expected = match mps == wanted {
+                            true => GpuState::Settled { role: target.clone() },
+                            false => GpuState::Converting,
+                        };
+                        assert_eq!(GpuState::Converting.next(&s), expected, "converting {s:?}");
+                        let expected = match (&held_as, evidence) {
+                            (Some(role), _) if *role == target => GpuState::Settled { role: role.clone() },
+                            (Some(role), _) => GpuState::Draining {
+                                from: role.clone(),
+                                since: s.now,
+                            },
+                            (None, Some(_)) => GpuState::Converting,
+                            (None, None) => GpuState::Found,
+                        };
+                        assert_eq!(GpuState::Found.next(&s), expected, "found {s:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_configuration_nothing_moves() {
+        let s = Situation {
+            target: None,
+            ..situation(Role::exclusive())
+        };
+        for state in [
+            GpuState::Found,
+            GpuState::Settled {
+                role: Role::exclusive(),
+            },
+            GpuState::Converting,
+        ] {
+            assert_eq!(state.clone().next(&s), state);
+        }
+    }
+
+    #[test]
+    fn where_the_kubelet_never_tells_exclusive_gpus_are_served_and_mps_waits() {
+        let mut s = Situation {
+            unreadable: true,
+            ..situation(Role::exclusive())
+        };
+        assert_eq!(GpuState::Found.next(&s).tag(), "settled");
+        s.target = Some(shared(Strategy::Mps));
+        assert_eq!(GpuState::Found.next(&s), GpuState::Found);
+    }
+}

@@ -1,0 +1,157 @@
+//! The immutable snapshot that gRPC handlers answer from: built by the plugin after each event, swapped, never locked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::allocate::{AllocateError, Allocation, ContainerEdits};
+use crate::config::ResourceName;
+use crate::inventory::GpuUuid;
+use crate::prefer::{self, PreferError};
+
+/// How the GPUs of a resource are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// One holder per GPU.
+    Exclusive,
+    /// Replicas that take turns.
+    TimeSlicing,
+    /// Replicas that are clients of the GPU's MPS control daemon.
+    Mps,
+}
+
+/// One device as the kubelet counts it: a GPU or a replica of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// `GPU-…` or `GPU-…::3`.
+    pub id: String,
+    /// Whether it may be handed out; a held device stays healthy unless its GPU is really ill.
+    pub healthy: bool,
+    /// Whether an Allocate for it is answered: also for an unhealthy id while its GPU still plays this role, because a refusal
+    /// would end a pod for good.
+    pub granted: bool,
+    /// The physical GPU.
+    pub gpu: GpuUuid,
+    /// The GPU's NUMA node.
+    pub numa_node: Option<u32>,
+    /// How its GPU is shared.
+    pub strategy: Strategy,
+    /// Position of the GPU in NVML's enumeration.
+    pub gpu_index: u32,
+    /// The `N` of the GPU's `/dev/nvidiaN`.
+    pub gpu_minor: u32,
+}
+
+/// What is served for one extended resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceView {
+    /// Its devices, by id. Shared with the streams: a changed list is a new `Arc`.
+    pub devices: Arc<BTreeMap<String, Device>>,
+    /// Refuse requests for more than one shared device.
+    pub one_shared_device_at_most: bool,
+}
+
+/// The state of one GPU, for people: `/state` and `status` print it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuStatus {
+    /// The GPU.
+    pub uuid: GpuUuid,
+    /// NVML's index.
+    pub index: u32,
+    /// The product name.
+    pub name: String,
+    /// `settled`, `draining` or `converting`.
+    pub state: String,
+    /// The extended resource that it serves now, if any.
+    pub resource: Option<String>,
+    /// The sharing strategy that it has now, if any.
+    pub strategy: Option<Strategy>,
+    /// The extended resource that it will serve, when it is changing.
+    pub next_resource: Option<String>,
+    /// Who holds it: `namespace/pod/container`, or `(allocation not yet seen)`.
+    pub holders: Vec<String>,
+    /// Its MPS control daemon, when it has one.
+    pub mps: Option<crate::mps::DaemonStatus>,
+}
+
+/// One resource, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceStatus {
+    /// Devices in the list.
+    pub devices: usize,
+    /// Healthy ones.
+    pub healthy: usize,
+    /// `down`, `listening`, `registering`, `serving` or `waiting`.
+    pub registration: String,
+    /// The socket's file name.
+    pub endpoint: Option<String>,
+    /// Successful registrations since start.
+    pub registrations: u64,
+}
+
+/// What the plugin is doing, for people and probes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Serving everything that the configuration asks for.
+    pub ready: bool,
+    /// Why it is not ready.
+    pub not_ready_because: Vec<String>,
+    /// The configuration that was asked for: the label's value, or how it was chosen.
+    pub config_requested: Option<String>,
+    /// The configuration that is in force.
+    pub config_applied: Option<String>,
+    /// `waiting`, `settled`, `staged` or `applying`.
+    pub switch: String,
+    /// Every problem of the configuration that was asked for.
+    pub config_problems: Vec<String>,
+    /// By extended resource.
+    pub resources: BTreeMap<String, ResourceStatus>,
+    /// In NVML's order.
+    pub gpus: Vec<GpuStatus>,
+    /// Labels that the Node should carry.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The snapshot.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct View {
+    /// Grows with every published change.
+    pub generation: u64,
+    /// What is served, by extended resource.
+    pub resources: BTreeMap<ResourceName, ResourceView>,
+    /// How containers are told about their devices.
+    pub edits: ContainerEdits,
+    /// For people and probes.
+    pub status: Status,
+}
+
+impl View {
+    /// The device list of a resource; `None` when it is not served.
+    pub fn devices(&self, resource: &ResourceName) -> Option<Arc<BTreeMap<String, Device>>> {
+        self.resources.get(resource).map(|r| Arc::clone(&r.devices))
+    }
+
+    /// What one container gets for these device ids.
+    ///
+    /// # Errors
+    /// See [`AllocateError`]: nothing is handed out then.
+    pub fn allocate(&self, resource: &ResourceName, ids: &[String]) -> Result<Allocation, AllocateError> {
+        crate::allocate::allocate(self, resource, ids)
+    }
+
+    /// Which of `available` to hand out: always `size` ids, all of `must_include` among them, when that is possible.
+    ///
+    /// # Errors
+    /// See [`PreferError`].
+    pub fn prefer(
+        &self,
+        resource: &ResourceName,
+        available: &[String],
+        must_include: &[String],
+        size: usize,
+    ) -> Result<Vec<String>, PreferError> {
+        prefer::prefer(self, resource, available, must_include, size)
+    }
+}

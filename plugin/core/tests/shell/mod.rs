@@ -1,0 +1,282 @@
+//! A node whose neighbours behave: they answer the core's actions at once, in virtual time.
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use plugin_core::action::Action;
+use plugin_core::config::ResourceName;
+use plugin_core::event::{Event, Holding};
+use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
+use plugin_core::journal::{Entry, replay};
+use plugin_core::mps::{Actual, DaemonStatus, Desired};
+use plugin_core::plugin::{ConfigSource, Plugin, Settings};
+use plugin_core::time::Time;
+
+pub const DEFAULT: &str = "version: v1\nflags:\n  migStrategy: none\n";
+pub const MPS: &str = "version: v1\nsharing:\n  mps:\n    renameByDefault: true\n    resources:\n    - name: nvidia.com/gpu\n      replicas: 4\n";
+pub const CONFIG_LABEL: &str = "nvidia.com/device-plugin.config";
+
+/// A node whose neighbours behave: kubelet, API server and MPS supervisor answer at once.
+pub struct Node {
+    pub plugin: Plugin,
+    pub now: Time,
+    pub labels: BTreeMap<String, String>,
+    pub holdings: Vec<Holding>,
+    pub supervisor_alive: bool,
+    pub actual: Option<Actual>,
+    pub facts: Option<Facts>,
+    pub said: Vec<String>,
+    pub exit: Option<(u8, String)>,
+    pub journal: Vec<Entry>,
+    pub actions: Vec<Action>,
+    pub desired: Option<Desired>,
+    inbox: VecDeque<Event>,
+}
+
+impl Node {
+    pub fn new(gpus: u32) -> Self {
+        Node {
+            plugin: Plugin::new(),
+            now: Time::START,
+            labels: BTreeMap::new(),
+            holdings: Vec::new(),
+            supervisor_alive: false,
+            actual: None,
+            facts: (gpus > 0).then(|| facts(gpus)),
+            said: Vec::new(),
+            exit: None,
+            journal: Vec::new(),
+            actions: Vec::new(),
+            desired: None,
+            inbox: VecDeque::new(),
+        }
+    }
+
+    /// A node with the two configurations of the mixed cluster, started and settled.
+    pub fn started(gpus: u32) -> Self {
+        let mut node = Node::new(gpus);
+        node.start();
+        node
+    }
+
+    pub fn start(&mut self) {
+        let settings = Settings {
+            node_name: Some("gpu-2".into()),
+            config_source: ConfigSource::Directory {
+                default_config: Some("default".into()),
+                fallback: Vec::new(),
+            },
+            ..Settings::default()
+        };
+        let mps_desired = self.desired.clone();
+        self.tell(Event::Started {
+            settings: Box::new(settings),
+            mps_desired,
+        });
+        self.tell(Event::KubeletAppeared);
+        let files = [("default", DEFAULT), ("mps-config", MPS)];
+        let files = files
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .into();
+        self.tell(Event::ConfigRead { files });
+        self.tell(Event::NodeRead {
+            labels: self.labels.clone(),
+        });
+    }
+
+    /// The plugin's process is replaced by a new one; everything around it stays.
+    pub fn restart_plugin(&mut self) {
+        self.plugin = Plugin::new();
+        self.journal.clear();
+        self.inbox.clear();
+        self.start();
+        let event = Event::MpsReported {
+            supervisor_alive: self.supervisor_alive,
+            actual: self.actual.clone(),
+        };
+        self.tell(event);
+    }
+
+    pub fn tell(&mut self, event: Event) {
+        self.inbox.push_back(event);
+        while let Some(event) = self.inbox.pop_front() {
+            self.now = self.now + Duration::from_micros(10);
+            self.journal.push(Entry::event(self.now, event.clone()));
+            self.plugin.handle(self.now, event);
+            while let Some(action) = self.plugin.poll_action() {
+                self.journal.push(Entry::action(self.now, action.clone()));
+                self.actions.push(action.clone());
+                self.perform(action);
+            }
+        }
+    }
+
+    /// Lets time pass, sending every timeout that the plugin asks for.
+    pub fn wait(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(at) = self.plugin.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.tell(Event::Timeout);
+        }
+        self.now = self.now.max(end);
+    }
+
+    pub fn set_config_label(&mut self, value: Option<&str>) {
+        match value {
+            Some(value) => self.labels.insert(CONFIG_LABEL.into(), value.into()),
+            None => self.labels.remove(CONFIG_LABEL),
+        };
+        self.tell(Event::NodeRead {
+            labels: self.labels.clone(),
+        });
+    }
+
+    /// A pod is admitted: the kubelet calls Allocate and lists it.
+    pub fn admit(&mut self, pod: &str, resource: &ResourceName, ids: &[&str]) -> Result<(), String> {
+        let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+        let view = self.plugin.view();
+        let answer = view.allocate(resource, &ids).map_err(|e| e.to_string());
+        self.tell(Event::Allocated {
+            resource: resource.clone(),
+            ids: ids.clone(),
+            view_generation: view.generation,
+            refused: answer.as_ref().err().cloned(),
+        });
+        answer?;
+        self.holdings.push(Holding {
+            namespace: "default".into(),
+            pod: pod.into(),
+            container: "main".into(),
+            resource: resource.to_string(),
+            ids,
+        });
+        Ok(())
+    }
+
+    pub fn delete(&mut self, pod: &str) {
+        self.holdings.retain(|h| h.pod != pod);
+    }
+
+    /// (devices, healthy ones) of a resource, as the kubelet would count them.
+    pub fn counts(&self, resource: &ResourceName) -> (usize, usize) {
+        let view = self.plugin.view();
+        view.devices(resource)
+            .map_or((0, 0), |d| (d.len(), d.values().filter(|d| d.healthy).count()))
+    }
+
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(&format!("nvidia.com/{key}")).map(String::as_str)
+    }
+
+    pub fn states(&self) -> Vec<String> {
+        self.plugin
+            .view()
+            .status
+            .gpus
+            .iter()
+            .map(|g| g.state.clone())
+            .collect()
+    }
+
+    fn perform(&mut self, action: Action) {
+        let answer = match action {
+            Action::FindGpus => match &self.facts {
+                Some(facts) => Event::GpusFound { facts: facts.clone() },
+                None => Event::NoDriver {
+                    why: "libnvidia-ml.so.1: no such file".into(),
+                },
+            },
+            Action::Listen { resource, endpoint } => Event::Listening { resource, endpoint },
+            Action::Register { resource, .. } => Event::Registered { resource },
+            Action::ReadHolders => Event::HoldersRead {
+                holdings: self.holdings.clone(),
+            },
+            Action::PatchLabels { labels } => {
+                for (key, value) in labels {
+                    match value {
+                        Some(value) => self.labels.insert(key, value),
+                        None => self.labels.remove(&key),
+                    };
+                }
+                self.inbox.push_back(Event::LabelsPatched);
+                self.follow_mps_label();
+                Event::NodeRead {
+                    labels: self.labels.clone(),
+                }
+            }
+            Action::WriteMpsDesired { desired } => {
+                let daemons = desired
+                    .daemons
+                    .keys()
+                    .map(|g| (g.clone(), DaemonStatus::Ready))
+                    .collect();
+                self.desired = Some(desired.clone());
+                self.actual = Some(Actual {
+                    generation: desired.generation,
+                    daemons,
+                });
+                Event::MpsReported {
+                    supervisor_alive: self.supervisor_alive,
+                    actual: self.actual.clone(),
+                }
+            }
+            Action::Announce { reason, message, .. } => {
+                return self.said.push(format!("{reason}: {message}"));
+            }
+            Action::Exit { code, why } => return self.exit = Some((code, why)),
+            _ => return,
+        };
+        self.inbox.push_back(answer);
+    }
+
+    /// The MPS supervisor's DaemonSet follows the label.
+    fn follow_mps_label(&mut self) {
+        let wanted = self.label("mps.capable") == Some("true");
+        if wanted != self.supervisor_alive {
+            self.supervisor_alive = wanted;
+            let event = Event::MpsReported {
+                supervisor_alive: wanted,
+                actual: self.actual.clone(),
+            };
+            self.inbox.push_back(event);
+        }
+    }
+}
+
+pub fn facts(gpus: u32) -> Facts {
+    let gpu = |index| GpuFacts {
+        uuid: GpuUuid::new(format!("GPU-{index}")),
+        index,
+        minor: index,
+        name: "Tesla T4".into(),
+        memory_bytes: 15_360 * 1024 * 1024,
+        compute_capability: (7, 5),
+        pci_bus_id: format!("00000000:00:{index:02X}.0"),
+        numa_node: Some(index / 2),
+        mig_capable: false,
+        compute_mode: ComputeMode::Default,
+    };
+    Facts {
+        driver_version: "595.91.07".into(),
+        cuda_version: (13, 2),
+        gpus: (0..gpus).map(gpu).collect(),
+        control_nodes: Vec::new(),
+    }
+}
+
+pub fn gpu() -> ResourceName {
+    ResourceName::gpu()
+}
+
+pub fn shared() -> ResourceName {
+    ResourceName::gpu().shared()
+}
+
+/// What the journal holds must give the same actions again.
+pub fn assert_replays(node: &Node) {
+    let text: Vec<String> = node.journal.iter().map(|e| e.to_line().unwrap()).collect();
+    let entries = plugin_core::journal::parse(&text.join("\n")).unwrap();
+    assert_eq!(entries, node.journal);
+    assert!(replay(&entries).unwrap() > 0);
+}

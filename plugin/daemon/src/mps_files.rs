@@ -1,0 +1,180 @@
+//! The plugin's half of the conversation with the MPS supervisor: writes `desired.json`, reads `actual.json` and the lock.
+//!
+//! The supervisor is alive as long as it holds the lock; the system drops it with the process, however that ends.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use plugin_core::event::Event;
+use plugin_core::mps::{Actual, Desired};
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::dir_watch::DirWatch;
+use crate::files;
+
+/// Largest `desired.json`, `actual.json` or `compute-modes.json` in bytes: far more than 64 GPUs need.
+pub(crate) const STATE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The files of one MPS root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MpsRoot(pub(crate) PathBuf);
+
+impl MpsRoot {
+    /// What the plugin wants.
+    pub(crate) fn desired(&self) -> PathBuf {
+        self.0.join("desired.json")
+    }
+
+    /// What the supervisor has.
+    pub(crate) fn actual(&self) -> PathBuf {
+        self.0.join("actual.json")
+    }
+
+    /// The compute modes to give back.
+    pub(crate) fn compute_modes(&self) -> PathBuf {
+        self.0.join("compute-modes.json")
+    }
+
+    /// Held by the supervisor.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.0.join("supervisor.lock")
+    }
+
+    /// Makes the root directory.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn create(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.0)
+    }
+
+    fn supervisor_alive(&self) -> bool {
+        // reading is enough to ask, and asking is shared: a supervisor that starts meanwhile waits for it
+        File::open(self.lock()).is_ok_and(|f| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+}
+
+/// Reads a JSON file that another process replaces; `None` when it is not there.
+///
+/// # Errors
+/// One line that names the file.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+    let named = |why: String| format!("`{}` cannot be read: {why}", path.display());
+    let text = files::read_bounded(path, STATE_BYTES_MAX).map_err(|e| named(e.to_string()))?;
+    text.map(|text| serde_json::from_str(&text).map_err(|e| named(e.to_string()))).transpose()
+}
+
+/// Replaces a JSON file durably.
+///
+/// # Errors
+/// One line that names the file.
+pub(crate) fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), String> {
+    let named = |why: String| format!("`{}` cannot be written: {why}", path.display());
+    let text = serde_json::to_string_pretty(value).map_err(|e| named(e.to_string()))?;
+    files::replace(path, text.as_bytes()).map_err(|e| named(e.to_string()))
+}
+
+/// Tells the supervisor's report at once and after every change; `written` makes it look again.
+pub(crate) async fn watch_report(root: MpsRoot, written: Arc<Notify>, events: mpsc::Sender<Event>) {
+    let mut changes = DirWatch::new(&root.0);
+    let mut told: Option<Event> = None;
+    let mut complained = false;
+    loop {
+        let actual: Option<Actual> = match read_json(&root.actual()) {
+            Ok(actual) => actual,
+            Err(why) => {
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!(why, "the MPS supervisor's report is left out");
+                }
+                None
+            }
+        };
+        let event = Event::MpsReported { supervisor_alive: root.supervisor_alive(), actual };
+        if told.as_ref() != Some(&event) {
+            told = Some(event.clone());
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            biased;
+            () = written.notified() => {}
+            () = changes.changed() => {}
+        }
+    }
+}
+
+/// Writes the newest of `desired`, on a thread of its own because a disk may be slow; tells only failures. Ends after the
+/// last one when its sender is gone.
+pub(crate) async fn write_desired(
+    root: MpsRoot,
+    mut desired: watch::Receiver<Option<Desired>>,
+    written: Arc<Notify>,
+    events: mpsc::Sender<Event>,
+) {
+    while desired.changed().await.is_ok() {
+        let Some(newest) = desired.borrow_and_update().clone() else { continue };
+        let root = root.clone();
+        let work = move || root.create().map_err(|e| e.to_string()).and_then(|()| write_json(&root.desired(), &newest));
+        let result = tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(e.to_string()));
+        written.notify_one();
+        if let Err(why) = result {
+            if events.send(Event::MpsDesiredFailed { why }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(directory: &tempfile::TempDir) -> MpsRoot {
+        MpsRoot(directory.path().join("mps"))
+    }
+
+    #[tokio::test]
+    async fn the_supervisor_is_alive_while_it_holds_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = root(&directory);
+        root.create().unwrap();
+        let (events, mut seen) = mpsc::channel(8);
+        let task = tokio::spawn(watch_report(root.clone(), Arc::new(Notify::new()), events));
+        let reported = |supervisor_alive| Event::MpsReported { supervisor_alive, actual: None };
+        assert_eq!(seen.recv().await, Some(reported(false)));
+        let lock = File::create(root.lock()).unwrap();
+        lock.lock().unwrap();
+        assert_eq!(seen.recv().await, Some(reported(true)));
+        drop(lock);
+        assert_eq!(seen.recv().await, Some(reported(false)));
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn desired_daemons_reach_the_file_and_the_root_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = root(&directory);
+        let (desired, changes) = watch::channel(None);
+        let (events, _seen) = mpsc::channel(8);
+        let task = tokio::spawn(write_desired(root.clone(), changes, Arc::new(Notify::new()), events));
+        let wanted = Desired { generation: 7, ..Default::default() };
+        desired.send_replace(Some(wanted.clone()));
+        drop(desired);
+        task.await.unwrap();
+        assert_eq!(read_json::<Desired>(&root.desired()).unwrap(), Some(wanted));
+    }
+
+    #[tokio::test]
+    async fn a_root_that_cannot_be_made_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("mps"), "a file").unwrap();
+        let (desired, changes) = watch::channel(None);
+        let (events, mut seen) = mpsc::channel(8);
+        tokio::spawn(write_desired(root(&directory), changes, Arc::new(Notify::new()), events));
+        desired.send_replace(Some(Desired::default()));
+        assert!(matches!(seen.recv().await, Some(Event::MpsDesiredFailed { .. })));
+    }
+}

@@ -1,0 +1,104 @@
+//! Everything that goes over the API server, held together: connect, with retries, then watch, write and announce.
+
+use plugin_core::event::Event;
+use tokio::sync::mpsc;
+
+use crate::announce::{self, Announcement};
+use crate::metrics::Metrics;
+use crate::node_client::{self, ApiBackoff, NodeSettings};
+use crate::node_watch::{self, LabelPatch};
+
+/// Most label changes that wait; the core asks for one at a time.
+const PATCHES_MAX: usize = 16;
+/// Most announcements that wait; more are counted and dropped.
+const ANNOUNCEMENTS_MAX: usize = 64;
+
+/// The writing end.
+pub(crate) struct NodeLink {
+    patches: mpsc::Sender<LabelPatch>,
+    announcements: mpsc::Sender<Announcement>,
+    metrics: Metrics,
+}
+
+impl NodeLink {
+    /// Starts to connect, and answers through `events` from then on.
+    pub(crate) fn start(settings: NodeSettings, events: mpsc::Sender<Event>, metrics: Metrics) -> Self {
+        let (patches, patch_queue) = mpsc::channel(PATCHES_MAX);
+        let (announcements, announcement_queue) = mpsc::channel(ANNOUNCEMENTS_MAX);
+        tokio::spawn(run(settings, events, metrics.clone(), patch_queue, announcement_queue));
+        NodeLink { patches, announcements, metrics }
+    }
+
+    /// Writes labels later; `false` when too many wait already.
+    pub(crate) fn patch(&self, labels: LabelPatch) -> bool {
+        self.patches.try_send(labels).is_ok()
+    }
+
+    /// Writes a Kubernetes Event later, if there is room.
+    pub(crate) fn announce(&self, announcement: Announcement) {
+        if self.announcements.try_send(announcement).is_err() {
+            self.metrics.count_dropped_announcement();
+        }
+    }
+}
+
+async fn run(
+    settings: NodeSettings,
+    events: mpsc::Sender<Event>,
+    metrics: Metrics,
+    mut patches: mpsc::Receiver<LabelPatch>,
+    announcements: mpsc::Receiver<Announcement>,
+) {
+    let Some(client) = connect(&settings, &events, &mut patches).await else { return };
+    tokio::join!(
+        node_watch::watch(client.clone(), settings.clone(), events.clone()),
+        node_watch::write_labels(client.clone(), settings.clone(), &mut patches, events),
+        announce::write(client, settings, announcements, metrics),
+    );
+}
+
+/// Tries until there is a client; `None` when the process is ending. Label changes that cannot be written are answered.
+async fn connect(
+    settings: &NodeSettings,
+    events: &mpsc::Sender<Event>,
+    patches: &mut mpsc::Receiver<LabelPatch>,
+) -> Option<kube::Client> {
+    let mut told = false;
+    for delay in ApiBackoff::new() {
+        let why = match node_client::connect(settings).await {
+            Ok(client) => return Some(client),
+            Err(why) => why,
+        };
+        if !std::mem::replace(&mut told, true) {
+            events.send(Event::NodeUnreadable { why: why.clone() }).await.ok()?;
+        }
+        let next_try = tokio::time::sleep(delay);
+        tokio::pin!(next_try);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut next_try => break,
+                patch = patches.recv() => {
+                    patch?;
+                    events.send(Event::LabelsFailed { why: why.clone() }).await.ok()?;
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_an_api_server_the_node_is_unreadable_and_label_changes_fail() {
+        let (events, mut seen) = mpsc::channel(8);
+        let settings = NodeSettings { name: "n1".into(), kubeconfig: Some("/nonexistent/config".into()) };
+        let link = NodeLink::start(settings, events, Metrics::new());
+        assert!(matches!(seen.recv().await, Some(Event::NodeUnreadable { .. })));
+        assert!(link.patch(LabelPatch::new()));
+        assert!(matches!(seen.recv().await, Some(Event::LabelsFailed { why }) if why.contains("/nonexistent/config")));
+    }
+}

@@ -1,0 +1,131 @@
+//! The Node's labels: read as they change, and written when the core asks. Nothing here knows what a label means.
+
+use std::collections::BTreeMap;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use plugin_core::event::Event;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::cause;
+use crate::node_client::{ApiBackoff, NodeSettings, WRITE_TIME_MAX};
+
+/// Label changes to write: key → value, `None` removes the key.
+pub(crate) type LabelPatch = BTreeMap<String, Option<String>>;
+
+/// Tells the Node's labels at once and whenever they change, and when the API server stops to answer.
+pub(crate) async fn watch(client: Client, settings: NodeSettings, events: mpsc::Sender<Event>) {
+    let own = watcher::Config::default().fields(&format!("metadata.name={}", settings.name));
+    let stream = watcher(Api::<Node>::all(client), own).backoff(ApiBackoff::new());
+    tell(stream, &settings.name, events).await;
+}
+
+async fn tell(
+    stream: impl Stream<Item = Result<watcher::Event<Node>, watcher::Error>>,
+    name: &str,
+    events: mpsc::Sender<Event>,
+) {
+    let mut stream = std::pin::pin!(stream);
+    let mut told: Option<Event> = None;
+    let mut listed = false;
+    let absent = || Event::NodeUnreadable { why: format!("node `{name}` does not exist") };
+    while let Some(change) = stream.next().await {
+        let event = match change {
+            Ok(watcher::Event::Init) => {
+                listed = false;
+                None
+            }
+            Ok(watcher::Event::InitApply(node) | watcher::Event::Apply(node)) => {
+                listed = true;
+                Some(Event::NodeRead { labels: node.metadata.labels.unwrap_or_default() })
+            }
+            Ok(watcher::Event::InitDone) => (!listed).then(absent),
+            Ok(watcher::Event::Delete(_)) => Some(absent()),
+            Err(e) => Some(Event::NodeUnreadable { why: format!("node `{name}`: {}", cause::line(&e)) }),
+        };
+        let Some(event) = event.filter(|e| is_news(told.as_ref(), e)) else { continue };
+        told = Some(event.clone());
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The kubelet updates its Node every few seconds; only labels matter here. A failure is told once, whatever its text.
+fn is_news(told: Option<&Event>, event: &Event) -> bool {
+    match (told, event) {
+        (Some(Event::NodeUnreadable { .. }), Event::NodeUnreadable { .. }) => false,
+        (told, event) => told != Some(event),
+    }
+}
+
+/// Writes each patch in its order and answers it.
+pub(crate) async fn write_labels(
+    client: Client,
+    settings: NodeSettings,
+    patches: &mut mpsc::Receiver<LabelPatch>,
+    events: mpsc::Sender<Event>,
+) {
+    let nodes = Api::<Node>::all(client);
+    while let Some(labels) = patches.recv().await {
+        let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+        let parameters = PatchParams::default();
+        let write = nodes.patch(&settings.name, &parameters, &patch);
+        let event = match tokio::time::timeout(WRITE_TIME_MAX, write).await {
+            Ok(Ok(_)) => Event::LabelsPatched,
+            Ok(Err(e)) => Event::LabelsFailed { why: format!("node `{}`: {}", settings.name, cause::line(&e)) },
+            Err(_) => Event::LabelsFailed {
+                why: format!("node `{}`: no answer within {WRITE_TIME_MAX:?}", settings.name),
+            },
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(value: &str) -> Node {
+        let mut node = Node::default();
+        node.metadata.labels = Some(BTreeMap::from([("k".to_owned(), value.to_owned())]));
+        node
+    }
+
+    fn read(value: &str) -> Event {
+        Event::NodeRead { labels: BTreeMap::from([("k".to_owned(), value.to_owned())]) }
+    }
+
+    async fn told(changes: Vec<Result<watcher::Event<Node>, watcher::Error>>) -> Vec<Event> {
+        let (events, mut seen) = mpsc::channel(16);
+        tell(futures::stream::iter(changes), "n1", events).await;
+        let mut all = Vec::new();
+        while let Some(event) = seen.recv().await {
+            all.push(event);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn only_a_change_of_the_labels_is_told() {
+        use watcher::Event::{Apply, Init, InitApply, InitDone};
+        let changes = vec![Ok(Init), Ok(InitApply(node("a"))), Ok(InitDone), Ok(Apply(node("a"))), Ok(Apply(node("b")))];
+        assert_eq!(told(changes).await, [read("a"), read("b")]);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_exist_is_told_once_and_again_read_when_it_appears() {
+        use watcher::Event::{Apply, Init, InitDone};
+        let failed = || Err(watcher::Error::NoResourceVersion);
+        let all = told(vec![Ok(Init), Ok(InitDone), failed(), failed(), Ok(Apply(node("a")))]).await;
+        assert_eq!(all.len(), 2);
+        assert!(matches!(&all[0], Event::NodeUnreadable { why } if why.contains("`n1` does not exist")));
+        assert_eq!(all[1], read("a"));
+    }
+}

@@ -1,0 +1,262 @@
+//! The GPUs of a node as NVML tells them: the one place that loads NVIDIA's library.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nvml_wrapper::enum_wrappers::device::ComputeMode as NvmlMode;
+use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Device, Nvml};
+use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
+
+use crate::cause;
+use crate::gpu::{FindError, GpuBackend, GpuError};
+
+/// The library's name; the `1` is NVML's ABI version.
+const SONAME: &str = "libnvidia-ml.so.1";
+/// Where drivers put it below their root, in the order of NVIDIA k8s-device-plugin v0.20.
+const LIBRARY_DIRECTORIES: [&str; 6] = [
+    "usr/lib64",
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/aarch64-linux-gnu",
+    "lib64",
+    "lib/x86_64-linux-gnu",
+    "lib/aarch64-linux-gnu",
+];
+/// Boards that only drive a display (NVIDIA k8s-device-plugin v0.20).
+const DISPLAY_BOARDS: [&str; 2] = ["DGX Display", "NVIDIA DGX Display"];
+/// Device nodes that all GPUs share, in the order in which containers get them.
+const CONTROL_NODES: [&str; 4] =
+    ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"];
+/// `NVML_AFFINITY_SCOPE_NODE`.
+const AFFINITY_SCOPE_NODE: u32 = 0;
+/// Words of a NUMA node mask: 64 × 64 nodes.
+const AFFINITY_WORDS: usize = 64;
+
+/// Where to find things on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NvmlPaths {
+    /// The library; `None` searches below the driver root and then asks the loader.
+    pub(crate) library: Option<PathBuf>,
+    /// Where the driver's root directory is mounted in this container.
+    pub(crate) driver_root: PathBuf,
+    /// The sysfs mount.
+    pub(crate) sysfs_root: PathBuf,
+}
+
+/// NVML, loaded when first needed and kept.
+pub(crate) struct NvmlBackend {
+    paths: NvmlPaths,
+    nvml: Option<Nvml>,
+}
+
+impl NvmlBackend {
+    /// Nothing is loaded yet.
+    pub(crate) fn new(paths: NvmlPaths) -> Self {
+        NvmlBackend { paths, nvml: None }
+    }
+
+    fn load(&mut self) -> Result<&Nvml, FindError> {
+        if self.nvml.is_none() {
+            self.nvml = Some(open(&self.paths)?);
+        }
+        self.nvml.as_ref().ok_or_else(|| FindError::DriverFailed { why: "NVML is not loaded".into() })
+    }
+
+    fn with_device<T>(
+        &mut self,
+        gpu: &GpuUuid,
+        work: impl FnOnce(&mut Device<'_>) -> Result<T, NvmlError>,
+    ) -> Result<T, GpuError> {
+        let refused = |why: String| GpuError::Refused { gpu: gpu.clone(), why };
+        let nvml = self.load().map_err(|e| refused(e.to_string()))?;
+        let mut device = nvml.device_by_uuid(gpu.as_str()).map_err(|e| refused(cause::line(&e)))?;
+        work(&mut device).map_err(|e| refused(cause::line(&e)))
+    }
+}
+
+impl GpuBackend for NvmlBackend {
+    fn find(&mut self) -> Result<Facts, FindError> {
+        let paths = self.paths.clone();
+        let nvml = self.load()?;
+        facts(nvml, &paths).map_err(|e| FindError::DriverFailed { why: cause::line(&e) })
+    }
+
+    fn compute_mode(&mut self, gpu: &GpuUuid) -> Result<ComputeMode, GpuError> {
+        self.with_device(gpu, |device| Ok(from_nvml(device.compute_mode()?)))
+    }
+
+    fn set_compute_mode(&mut self, gpu: &GpuUuid, mode: ComputeMode) -> Result<(), GpuError> {
+        self.with_device(gpu, |device| device.set_compute_mode(to_nvml(mode)))
+    }
+}
+
+/// Loads and initialises NVML, and tells a missing library from one that does not work.
+fn open(paths: &NvmlPaths) -> Result<Nvml, FindError> {
+    let library = library_path(paths);
+    let shown = Path::new(&library).display().to_string();
+    let error = match Nvml::builder().lib_path(&library).init() {
+        Ok(nvml) => return Ok(nvml),
+        Err(error) => error,
+    };
+    let text = cause::line(&error);
+    let not_found = Path::new(&library).is_absolute() && !Path::new(&library).exists()
+        || text.contains("cannot open shared object file: No such file");
+    let why = format!("NVML library `{shown}`: {text}");
+    match error {
+        NvmlError::LibloadingError(_) if not_found => Err(FindError::NoDriver { why }),
+        _ => Err(FindError::DriverFailed { why }),
+    }
+}
+
+/// The setting, else the first library below the driver root, else the bare name for the loader.
+fn library_path(paths: &NvmlPaths) -> OsString {
+    let below_root = || {
+        let candidates = LIBRARY_DIRECTORIES.iter().map(|d| paths.driver_root.join(d).join(SONAME));
+        candidates.into_iter().find(|c| c.exists())
+    };
+    let found = paths.library.clone().or_else(below_root);
+    found.map_or_else(|| SONAME.into(), PathBuf::into_os_string)
+}
+
+fn facts(nvml: &Nvml, paths: &NvmlPaths) -> Result<Facts, NvmlError> {
+    let cuda = nvml.sys_cuda_driver_version()?;
+    let number = |n: i32| u32::try_from(n).unwrap_or(0);
+    let mut gpus = Vec::new();
+    for index in 0..nvml.device_count()? {
+        let device = nvml.device_by_index(index)?;
+        let name = device.name()?;
+        if !DISPLAY_BOARDS.contains(&name.as_str()) {
+            gpus.push(gpu_facts(&device, index, name, &paths.sysfs_root)?);
+        }
+    }
+    Ok(Facts {
+        driver_version: nvml.sys_driver_version()?,
+        cuda_version: (
+            number(nvml_wrapper::cuda_driver_version_major(cuda)),
+            number(nvml_wrapper::cuda_driver_version_minor(cuda)),
+        ),
+        gpus,
+        control_nodes: control_nodes(&dev_root(&paths.driver_root)),
+    })
+}
+
+fn gpu_facts(device: &Device<'_>, index: u32, name: String, sysfs: &Path) -> Result<GpuFacts, NvmlError> {
+    let capability = device.cuda_compute_capability()?;
+    let pci_bus_id = device.pci_info()?.bus_id;
+    Ok(GpuFacts {
+        uuid: GpuUuid::new(device.uuid()?),
+        index,
+        minor: device.minor_number()?,
+        name,
+        memory_bytes: device.memory_info().map_or(0, |m| m.total),
+        compute_capability: (
+            u32::try_from(capability.major).unwrap_or(0),
+            u32::try_from(capability.minor).unwrap_or(0),
+        ),
+        numa_node: numa_node(sysfs, &pci_bus_id).unwrap_or_else(|| nvml_numa_node(device)),
+        pci_bus_id,
+        mig_capable: device.mig_mode().is_ok(),
+        compute_mode: device.compute_mode().map_or(ComputeMode::Default, from_nvml),
+    })
+}
+
+/// What sysfs says about the PCI device: `None` when it says nothing, `Some(None)` when it says "none" (a negative number).
+fn numa_node(sysfs: &Path, nvml_bus_id: &str) -> Option<Option<u32>> {
+    let path = sysfs.join("bus/pci/devices").join(sysfs_bus_id(nvml_bus_id)).join("numa_node");
+    let number: i64 = fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    Some(u32::try_from(number).ok())
+}
+
+/// NVML writes the PCI domain with eight digits, the kernel with four.
+fn sysfs_bus_id(nvml_bus_id: &str) -> String {
+    let id = nvml_bus_id.to_lowercase();
+    match id.split_once(':') {
+        Some((domain, rest)) if domain.len() == 8 => format!("{}:{rest}", &domain[4..]),
+        _ => id,
+    }
+}
+
+/// The lowest node of NVML's memory affinity.
+fn nvml_numa_node(device: &Device<'_>) -> Option<u32> {
+    let mask = device.memory_affinity(AFFINITY_WORDS, AFFINITY_SCOPE_NODE).ok()?;
+    let (word, bits) = mask.iter().enumerate().find(|(_, bits)| **bits != 0)?;
+    u32::try_from(word).ok().map(|word| word * 64 + bits.trailing_zeros())
+}
+
+/// The driver root when it holds device nodes, else the container's own root.
+fn dev_root(driver_root: &Path) -> PathBuf {
+    if driver_root.join("dev").is_dir() { driver_root.to_owned() } else { PathBuf::from("/") }
+}
+
+fn control_nodes(dev_root: &Path) -> Vec<String> {
+    let exists = |node: &&str| dev_root.join(node.trim_start_matches('/')).exists();
+    CONTROL_NODES.iter().copied().filter(exists).map(str::to_owned).collect()
+}
+
+fn from_nvml(mode: NvmlMode) -> ComputeMode {
+    match mode {
+        NvmlMode::Default => ComputeMode::Default,
+        NvmlMode::ExclusiveThread => ComputeMode::ExclusiveThread,
+        NvmlMode::Prohibited => ComputeMode::Prohibited,
+        NvmlMode::ExclusiveProcess => ComputeMode::ExclusiveProcess,
+    }
+}
+
+fn to_nvml(mode: ComputeMode) -> NvmlMode {
+    match mode {
+        ComputeMode::Default => NvmlMode::Default,
+        ComputeMode::ExclusiveThread => NvmlMode::ExclusiveThread,
+        ComputeMode::Prohibited => NvmlMode::Prohibited,
+        ComputeMode::ExclusiveProcess => NvmlMode::ExclusiveProcess,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(root: &Path) -> NvmlPaths {
+        NvmlPaths { library: None, driver_root: root.to_owned(), sysfs_root: root.join("sys") }
+    }
+
+    #[test]
+    fn a_missing_library_is_a_missing_driver() {
+        let root = tempfile::tempdir().unwrap();
+        let library = Some(root.path().join("libnvidia-ml.so.1"));
+        let found = NvmlBackend::new(NvmlPaths { library, ..paths(root.path()) }).find();
+        assert!(matches!(&found, Err(FindError::NoDriver { why }) if why.contains("libnvidia-ml.so.1")), "{found:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_library_is_a_failed_driver() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("usr/lib64");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(SONAME), "not a library").unwrap();
+        let found = NvmlBackend::new(paths(root.path())).find();
+        assert!(matches!(found, Err(FindError::DriverFailed { .. })), "{found:?}");
+    }
+
+    #[test]
+    fn the_numa_node_comes_from_sysfs_and_a_negative_one_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let device = root.path().join("bus/pci/devices/0000:00:1e.0");
+        fs::create_dir_all(&device).unwrap();
+        let read = || numa_node(root.path(), "00000000:00:1E.0");
+        assert_eq!(read(), None);
+        fs::write(device.join("numa_node"), "1\n").unwrap();
+        assert_eq!(read(), Some(Some(1)));
+        fs::write(device.join("numa_node"), "-1\n").unwrap();
+        assert_eq!(read(), Some(None));
+    }
+
+    #[test]
+    fn control_nodes_are_those_that_exist_below_the_dev_root() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("dev")).unwrap();
+        fs::write(root.path().join("dev/nvidia-uvm"), "").unwrap();
+        assert_eq!(dev_root(root.path()), root.path());
+        assert_eq!(control_nodes(root.path()), ["/dev/nvidia-uvm"]);
+    }
+}

@@ -1,0 +1,179 @@
+//! From actions to effects: each is started here and answered by an event later. Nothing here waits, nothing decides.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugin_core::action::Action;
+use plugin_core::config::ResourceName;
+use plugin_core::event::Event;
+use plugin_core::mps::Desired;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::announce::{self, Announcement};
+use crate::gpu::{FindError, GpuThread};
+use crate::node_link::NodeLink;
+use crate::serve::{ServeContext, Server};
+use crate::{pod_resources, register};
+
+/// How long effects that were begun may take to finish when the process ends.
+const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// How the process should end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exit {
+    /// The exit status.
+    pub(crate) code: u8,
+    /// Why, in one line.
+    pub(crate) why: String,
+}
+
+/// What effects need, and what they have made.
+pub(crate) struct Performer {
+    /// Where answers go.
+    pub(crate) events: mpsc::Sender<Event>,
+    /// The GPUs.
+    pub(crate) gpus: GpuThread,
+    /// The kubelet's registration socket; plugin sockets are made beside it.
+    pub(crate) kubelet_socket: PathBuf,
+    /// The kubelet's PodResources socket.
+    pub(crate) pod_resources_socket: PathBuf,
+    /// What servers need.
+    pub(crate) serve: ServeContext,
+    /// Asks for the configuration; `None` when there is none.
+    pub(crate) config_asked: Option<Arc<Notify>>,
+    /// The API server; `None` without a node name.
+    pub(crate) node: Option<NodeLink>,
+    /// The newest desired MPS daemons.
+    pub(crate) mps_desired: watch::Sender<Option<Desired>>,
+    /// Writes them; awaited at the end.
+    pub(crate) mps_writer: JoinHandle<()>,
+    /// Running servers.
+    pub(crate) servers: BTreeMap<ResourceName, Server>,
+    /// Servers that are ending.
+    pub(crate) ending: Vec<JoinHandle<()>>,
+}
+
+impl Performer {
+    /// Starts the effect. `Some` when it is the end of the process.
+    pub(crate) fn perform(&mut self, action: Action) -> Option<Exit> {
+        match action {
+            Action::FindGpus => self.find_gpus(),
+            Action::Listen { resource, endpoint } => self.listen(resource, endpoint),
+            Action::Register { resource, endpoint } => self.register(resource, endpoint),
+            Action::Close { resource } => self.close(&resource),
+            Action::ReadHolders => self.read_holders(),
+            Action::ReadConfig => match &self.config_asked {
+                Some(asked) => asked.notify_one(),
+                None => self.answer(Event::ConfigRead { files: BTreeMap::new() }),
+            },
+            Action::WriteMpsDesired { desired } => {
+                self.mps_desired.send_replace(Some(desired));
+            }
+            Action::PatchLabels { labels } => self.patch_labels(labels),
+            Action::Announce { severity, reason, message } => {
+                let announcement = Announcement { severity, reason, message };
+                announce::log(&announcement);
+                if let Some(node) = &self.node {
+                    node.announce(announcement);
+                }
+            }
+            Action::Exit { code, why } => return Some(Exit { code, why }),
+            other => tracing::error!(action = other.tag(), "this program cannot perform an action of its core"),
+        }
+        None
+    }
+
+    /// Waits, for a bounded time, until sockets are closed and the last desired MPS daemons are written.
+    pub(crate) async fn finish(mut self) {
+        for (_, server) in std::mem::take(&mut self.servers) {
+            self.ending.push(server.close());
+        }
+        drop(self.mps_desired);
+        let all = async {
+            for task in self.ending.into_iter().chain([self.mps_writer]) {
+                if let Err(e) = task.await {
+                    tracing::error!(why = %e, "an effect did not end cleanly");
+                }
+            }
+        };
+        if tokio::time::timeout(FINISH_TIME_MAX, all).await.is_err() {
+            tracing::warn!("effects were still running after {FINISH_TIME_MAX:?} and were given up");
+        }
+    }
+
+    /// From a task of its own: the queue may be full, and the loop that empties it must not wait for it.
+    fn answer(&self, event: Event) {
+        self.answer_later(async move { event });
+    }
+
+    fn answer_later(&self, work: impl Future<Output = Event> + Send + 'static) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            // an error means that the process is ending
+            let _ = events.send(work.await).await;
+        });
+    }
+
+    fn find_gpus(&self) {
+        let gpus = self.gpus.clone();
+        self.answer_later(async move {
+            match gpus.find().await {
+                Ok(facts) => Event::GpusFound { facts },
+                Err(FindError::NoDriver { why }) => Event::NoDriver { why },
+                Err(FindError::DriverFailed { why }) => Event::DriverFailed { why },
+            }
+        });
+    }
+
+    fn listen(&mut self, resource: ResourceName, endpoint: String) {
+        self.close(&resource);
+        let directory = self.kubelet_socket.parent().map(PathBuf::from).unwrap_or_default();
+        let event = match Server::open(&directory, &endpoint, resource.clone(), self.serve.clone()) {
+            Ok(server) => {
+                self.servers.insert(resource.clone(), server);
+                Event::Listening { resource, endpoint }
+            }
+            Err(e) => Event::ListenFailed { resource, why: e.to_string() },
+        };
+        self.answer(event);
+    }
+
+    fn register(&self, resource: ResourceName, endpoint: String) {
+        let socket = self.kubelet_socket.clone();
+        self.answer_later(async move {
+            match register::register(&socket, &resource, &endpoint).await {
+                Ok(()) => Event::Registered { resource },
+                Err(e) => Event::RegisterFailed { resource, why: e.to_string() },
+            }
+        });
+    }
+
+    fn close(&mut self, resource: &ResourceName) {
+        self.ending.retain(|task| !task.is_finished());
+        if let Some(server) = self.servers.remove(resource) {
+            self.ending.push(server.close());
+        }
+    }
+
+    fn read_holders(&self) {
+        let socket = self.pod_resources_socket.clone();
+        self.answer_later(async move {
+            match pod_resources::read_holders(&socket).await {
+                Ok(holdings) => Event::HoldersRead { holdings },
+                Err(e) => Event::HoldersUnreadable { why: e.to_string() },
+            }
+        });
+    }
+
+    fn patch_labels(&self, labels: BTreeMap<String, Option<String>>) {
+        let why = match &self.node {
+            Some(node) if node.patch(labels) => return,
+            Some(_) => "too many label changes wait for the API server".to_owned(),
+            None => "there is no API server without a node name (hint: set --node-name or NODE_NAME)".to_owned(),
+        };
+        self.answer(Event::LabelsFailed { why });
+    }
+}
