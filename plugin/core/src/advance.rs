@@ -3,46 +3,47 @@
 use std::collections::BTreeMap;
 
 use crate::action::{Action, Severity};
-use crate::choose::Applied;
 use crate::config::ResourceName;
-use crate::inventory::{Facts, GpuFacts, GpuUuid};
-use crate::labels;
+use crate::inventory::{GpuFacts, GpuUuid};
 use crate::mps::{Desired, DesiredDaemon};
 use crate::plugin::{Driver, Plugin};
-use crate::publish::{self, Retiring, Source};
-use crate::registration::{Input, Registration, State};
+use crate::publish::Retiring;
+use crate::registration::{Input, Registration};
 use crate::resources::{Role, replica_of};
 use crate::switch::{GpuState, MpsCondition, Situation};
-use crate::view::{GpuStatus, ResourceStatus, Status, Strategy, View};
+use crate::view::Strategy;
 
 /// A GPU moves at most Found → Draining → Converting → Settled in one event.
 const MOVES_MAX: usize = 4;
 
 impl Plugin {
-    /// Staged → in force, as soon as everything that it needs is there.
-    pub(crate) fn stage(&mut self) {
-        let Some(next) = &self.next else { return };
-        let needs_mps = next.roles.values().any(|role| role.strategy == Strategy::Mps);
-        let had_mps = !self.desired.daemons.is_empty();
-        if !needs_mps || self.supervisor_alive || had_mps {
-            let name = next.name.clone();
-            self.applied = self.next.take();
-            self.staged_at = None;
-            let message = format!("configuration `{name}` is in force");
-            return self.say_once("config", Severity::Info, "ConfigApplied", message);
+    /// Everything that follows from the present state.
+    pub(crate) fn advance(&mut self) {
+        if self.stopping {
+            return self.stop();
         }
-        let waited = self
-            .staged_at
-            .is_some_and(|at| at + self.settings.timing.supervisor_wait <= self.now);
-        if waited {
-            let name = next.name.clone();
-            let message = format!(
-                "configuration `{name}` needs MPS, but no MPS supervisor runs on this node: is its DaemonSet deployed \
-                 and scheduled by the label `{}=true`? The previous configuration stays in force",
-                labels::MPS_CAPABLE
-            );
-            self.say_once("supervisor", Severity::Warning, "MpsSupervisorMissing", message);
+        self.retry_driver();
+        if self.exited {
+            return;
         }
+        self.choose_config();
+        self.stage();
+        self.advance_gpus();
+        self.wish_mps();
+        self.poll_holders();
+        self.retire();
+        self.publish();
+        self.register_all();
+        self.patch_labels();
+        self.publish();
+    }
+
+    fn stop(&mut self) {
+        let served: Vec<ResourceName> = self.registrations.keys().cloned().collect();
+        for resource in served {
+            self.act(Action::Close { resource });
+        }
+        self.exit(0, "asked to stop".to_owned());
     }
 
     /// Lets every GPU walk towards its role.
@@ -271,175 +272,5 @@ impl Plugin {
             self.registration(&resource, Input::Unwanted);
             self.registrations.remove(&resource);
         }
-    }
-
-    /// Compares the Node's labels with what they should be.
-    pub(crate) fn patch_labels(&mut self) {
-        let Some(now) = &self.sources.labels else { return };
-        if self.settings.node_name.is_none() {
-            return;
-        }
-        let mut difference = labels::difference(now, &self.wanted_labels());
-        if self.labelled.is_none() {
-            // nothing is known about what this node serves, except that it needs a supervisor before it can
-            difference.retain(|key, value| key == labels::MPS_CAPABLE && value.is_some());
-        }
-        if difference.is_empty() {
-            self.label_patch.settled();
-        } else if let Some(patch) = self.label_patch.begin(self.now, difference) {
-            self.act(patch);
-        }
-    }
-
-    fn wanted_labels(&self) -> BTreeMap<String, String> {
-        let Driver::Present(facts) = &self.driver else {
-            return BTreeMap::new();
-        };
-        let described = self.labelled.as_ref().or(self.next.as_ref());
-        let Some((gpu, described)) = facts.gpus.first().zip(described) else {
-            return BTreeMap::new();
-        };
-        let needs_mps = |a: &Applied| a.roles.values().any(|role| role.strategy == Strategy::Mps);
-        let mps_wanted = !self.desired.daemons.is_empty()
-            || self
-                .actual
-                .as_ref()
-                .is_some_and(|a| self.supervisor_alive && !a.daemons.is_empty())
-            || [&self.next, &self.applied].into_iter().flatten().any(needs_mps);
-        let role = described.roles.get(&gpu.uuid);
-        role.map(|role| labels::labels(facts, role, mps_wanted))
-            .unwrap_or_default()
-    }
-
-    /// Builds the view, and swaps it when something changed.
-    pub(crate) fn publish(&mut self) {
-        let previous = self.view();
-        let empty = Facts::default();
-        let facts = self.facts().unwrap_or(&empty);
-        let source = Source {
-            facts,
-            gpus: &self.gpus,
-            retiring: &self.retiring,
-            ownership: &self.ownership,
-            actual: self.actual.as_ref(),
-            applied: self.applied.as_ref(),
-        };
-        let resources = publish::resources(&source, &previous);
-        let edits = self
-            .applied
-            .as_ref()
-            .map(|a| publish::edits(a, facts))
-            .unwrap_or_default();
-        let status = self.status(facts, &resources);
-        let view = View {
-            generation: previous.generation,
-            resources,
-            edits,
-            status,
-        };
-        if view != *previous {
-            self.set_view(View {
-                generation: previous.generation + 1,
-                ..view
-            });
-        }
-    }
-
-    fn status(&self, facts: &Facts, resources: &BTreeMap<ResourceName, crate::view::ResourceView>) -> Status {
-        let not_ready_because = self.obstacles();
-        let settled = self.gpus.values().all(|s| matches!(s, GpuState::Settled { .. }));
-        let switch = match (&self.applied, &self.next, settled) {
-            (_, Some(_), _) => "staged",
-            (None, None, _) => "waiting",
-            (Some(_), None, true) => "settled",
-            (Some(_), None, false) => "applying",
-        };
-        Status {
-            ready: not_ready_because.is_empty(),
-            not_ready_because,
-            config_requested: self.requested.clone(),
-            config_applied: self.applied.as_ref().map(|a| a.name.clone()),
-            switch: switch.to_owned(),
-            config_problems: self.problems.clone(),
-            resources: resources
-                .iter()
-                .map(|(name, r)| (name.to_string(), self.resource_status(name, r)))
-                .collect(),
-            gpus: facts.gpus.iter().map(|gpu| self.gpu_status(gpu)).collect(),
-            labels: self.wanted_labels(),
-        }
-    }
-
-    fn resource_status(&self, name: &ResourceName, served: &crate::view::ResourceView) -> ResourceStatus {
-        let registration = self.registrations.get(name);
-        ResourceStatus {
-            devices: served.devices.len(),
-            healthy: served.devices.values().filter(|d| d.healthy).count(),
-            registration: registration.map_or("down", |r| r.state().tag()).to_owned(),
-            endpoint: registration.map(Registration::endpoint),
-            registrations: registration.map_or(0, Registration::successes),
-        }
-    }
-
-    fn gpu_status(&self, gpu: &GpuFacts) -> GpuStatus {
-        let state = self.gpus.get(&gpu.uuid).cloned().unwrap_or(GpuState::Found);
-        let target = self.applied.as_ref().and_then(|a| a.roles.get(&gpu.uuid));
-        let role = state.role();
-        GpuStatus {
-            uuid: gpu.uuid.clone(),
-            index: gpu.index,
-            name: gpu.name.clone(),
-            state: state.tag().to_owned(),
-            resource: role.map(|r| r.resource.to_string()),
-            strategy: role.map(|r| r.strategy),
-            next_resource: target
-                .filter(|t| Some(*t) != role)
-                .map(|t| t.resource.to_string()),
-            holders: self.ownership.holders(&gpu.uuid),
-            mps: self
-                .actual
-                .as_ref()
-                .and_then(|a| a.daemons.get(&gpu.uuid).cloned()),
-        }
-    }
-
-    /// Why the plugin is not ready, most basic first.
-    fn obstacles(&self) -> Vec<String> {
-        let mut why = Vec::new();
-        match &self.driver {
-            Driver::Missing {
-                why: reason,
-                failed: false,
-                ..
-            } => {
-                why.push(format!("no NVIDIA driver library on this node: {reason}"));
-            }
-            Driver::Missing {
-                why: reason,
-                failed: true,
-                ..
-            } => why.push(format!("NVML cannot be used: {reason}")),
-            Driver::Unknown => why.push("the GPUs have not been found yet".to_owned()),
-            Driver::Present(_) => {}
-        }
-        if self.applied.is_none() {
-            why.push(
-                self.waiting_for
-                    .unwrap_or("no configuration is in force yet")
-                    .to_owned(),
-            );
-        }
-        if self.registrations.is_empty() && why.is_empty() {
-            why.push("no resource is served yet".to_owned());
-        }
-        for (name, registration) in &self.registrations {
-            if *registration.state() != State::Serving {
-                why.push(format!(
-                    "`{name}` is not registered with the kubelet: {}",
-                    registration.state().tag()
-                ));
-            }
-        }
-        why
     }
 }

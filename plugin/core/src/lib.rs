@@ -10,16 +10,17 @@
 //! |---|---|
 //! | What can happen, what can be asked for? | [`event`], [`action`] |
 //! | What does the node have? | [`inventory`] |
-//! | Which configuration holds? | [`config`] |
-//! | What follows from all that? | `advance`, step by step |
+//! | Which configuration holds? | [`config`]; `choose` and `requested` for this node |
+//! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`resources`] |
 //! | Who holds a GPU now? | [`ownership`] |
 //! | How does a GPU change its role? | [`switch`] |
-//! | What does the kubelet see of it? | [`view`], [`registration`] |
+//! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`] |
 //! | What does the Node object say? | [`labels`] |
 //! | How do MPS control daemons live? | [`mps`] |
 
+mod absorb;
 pub mod action;
 mod advance;
 pub mod allocate;
@@ -29,6 +30,7 @@ pub mod config;
 pub mod event;
 pub mod inventory;
 pub mod journal;
+mod label_patch;
 pub mod labels;
 pub mod mps;
 pub mod ownership;
@@ -36,8 +38,10 @@ pub mod plugin;
 pub mod prefer;
 mod publish;
 pub mod registration;
+mod requested;
 pub mod resources;
 pub mod settings;
+mod status;
 pub mod switch;
 pub mod time;
 pub mod view;

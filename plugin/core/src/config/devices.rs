@@ -1,5 +1,6 @@
 //! Which devices a sharing entry selects: NVIDIA's `devices` grammar (k8s-device-plugin v0.20).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -104,7 +105,10 @@ impl Devices {
                 list.iter()
                     .any(|device| matches!(device, DeviceRef::Index(index) if index < count))
             }
-            (Devices::List(a), Devices::List(b)) => a.iter().any(|device| b.contains(device)),
+            (Devices::List(a), Devices::List(b)) => {
+                let b: BTreeSet<&DeviceRef> = b.iter().collect();
+                a.iter().any(|device| b.contains(device))
+            }
         }
     }
 }

@@ -90,11 +90,27 @@ impl Findings {
         self.push(Severity::Warning, at, path, message, hint);
     }
 
+    /// Whether a deviation would still be listed; if not, it is only counted and its text does not matter.
+    pub(super) fn lists_deviations(&self) -> bool {
+        let full = self.problems.len() >= PROBLEMS_MAX;
+        !full || (self.strictness == Strictness::Strict && self.last_warning().is_some())
+    }
+
+    fn last_warning(&self) -> Option<usize> {
+        self.problems
+            .iter()
+            .rposition(|problem| problem.severity == Severity::Warning)
+    }
+
     fn push(&mut self, severity: Severity, at: Position, path: &str, message: String, hint: Option<String>) {
         self.any_error |= severity == Severity::Error;
         if self.problems.len() >= PROBLEMS_MAX {
             self.more += 1;
-            return;
+            // An error must be seen: it takes the place of a warning.
+            match self.last_warning().filter(|_| severity == Severity::Error) {
+                Some(index) => drop(self.problems.remove(index)),
+                None => return,
+            }
         }
         self.problems.push(Problem {
             severity,
@@ -107,8 +123,8 @@ impl Findings {
         });
     }
 
-    /// The warnings, or everything when at least one is an error; in the file's order.
-    pub(super) fn finish(mut self) -> Result<Vec<Problem>, Problems> {
+    /// The warnings and how many were left out, or everything when at least one is an error; in the file's order.
+    pub(super) fn finish(mut self) -> Result<(Vec<Problem>, usize), Problems> {
         self.problems
             .sort_by_key(|problem| (problem.line, problem.column));
         if self.any_error {
@@ -117,7 +133,7 @@ impl Findings {
                 more: self.more,
             });
         }
-        Ok(self.problems)
+        Ok((self.problems, self.more))
     }
 }
 

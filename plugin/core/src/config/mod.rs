@@ -4,7 +4,7 @@
 //! | question | where |
 //! |---|---|
 //! | What can a file say? | [`Config`] in `schema` |
-//! | Text to config | [`read`](read()): `tree` → `object` → `read_flags`, `read_sharing` → `check` |
+//! | Text to config | [`read`](read()): `compose` → `tree` → `object` → `read_flags`, `read_sharing` → `check` |
 //! | What is wrong with it? | [`Problem`], collected in `findings` |
 //! | What cannot be honoured yet? | `supported` |
 //! | Which file does this node get? | [`select`](select()) |
@@ -12,6 +12,7 @@
 
 mod check;
 mod choice;
+mod compose;
 mod devices;
 mod findings;
 mod interval;

@@ -49,7 +49,12 @@ impl<'n> Object<'n> {
         };
         for entry in entries {
             if !keys_of(path).iter().any(|key| object.matches(entry, key)) {
-                let (message, hint) = unknown_key(path, &entry.key, |object| found.has_object(object));
+                // Finding the key that was meant costs the most of all.
+                let (message, hint) = if found.lists_deviations() {
+                    unknown_key(path, &entry.key, |object| found.has_object(object))
+                } else {
+                    (String::new(), None)
+                };
                 found.deviation(entry.key_at, &join(path, &shortened(&entry.key)), message, hint);
             }
         }

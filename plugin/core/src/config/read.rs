@@ -8,8 +8,8 @@ use super::keys::shortened;
 use super::object::{Field, Object, Spelling, text};
 use super::problem::{Problem, Problems};
 use super::schema::Config;
-use super::tree::{self, Document};
-use super::{check, read_flags, read_sharing, supported};
+use super::tree::Document;
+use super::{check, compose, read_flags, read_sharing, supported};
 
 /// A file that can be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,10 @@ pub struct Read {
     /// What it says.
     pub config: Config,
     /// What it says that is ignored, or read otherwise than it may be meant; in the file's order.
+    /// At most [`PROBLEMS_MAX`](super::PROBLEMS_MAX).
     pub warnings: Vec<Problem>,
+    /// How many more warnings there were.
+    pub more_warnings: usize,
 }
 
 /// Reads a configuration file. `file_name` only appears in problems.
@@ -26,7 +29,7 @@ pub struct Read {
 ///
 /// Everything that is wrong with the file, when at least one of it makes the file unusable.
 pub fn read(file_name: &str, text: &str, strictness: Strictness) -> Result<Read, Problems> {
-    let Document { root, second_at } = match tree::parse(text) {
+    let Document { root, second_at } = match compose::parse(text) {
         Ok(document) => document,
         Err(fault) => {
             let mut found = Findings::new(file_name, strictness, None);
@@ -53,8 +56,12 @@ pub fn read(file_name: &str, text: &str, strictness: Strictness) -> Result<Read,
     supported::ignore_entries(&mut config, strictness, &mut found);
     check::check(&mut config, &mut found);
     supported::keep_one_strategy(&mut config, &mut found);
-    let warnings = found.finish()?;
-    Ok(Read { config, warnings })
+    let (warnings, more_warnings) = found.finish()?;
+    Ok(Read {
+        config,
+        warnings,
+        more_warnings,
+    })
 }
 
 fn document(found: &mut Findings, object: &Object<'_>, config: &mut Config) {

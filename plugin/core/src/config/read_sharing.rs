@@ -1,6 +1,8 @@
 //! Decodes `sharing` and `resources`, whose inner mappings NVIDIA reads with hand-written decoders: keys there are
 //! case-sensitive and nothing is converted to text.
 
+use std::collections::BTreeSet;
+
 use super::devices::{DeviceRef, Devices};
 use super::findings::Findings;
 use super::keys::shortened;
@@ -12,6 +14,8 @@ use super::schema::{
 };
 use super::tree::Content;
 
+/// Most items of a list of resources or devices; far above what one node has.
+const ITEMS_MAX: usize = 4096;
 /// What `devices` can be.
 const DEVICES: &str = "`all`, a count of at least 1, or a list of indexes and UUIDs";
 
@@ -135,6 +139,15 @@ fn items<'n>(found: &mut Findings, list: &Field<'n>) -> Option<Vec<Field<'n>>> {
     let Content::List(items) = &list.node.content else {
         return wrong_type(found, list.node, &list.path, "a list", None);
     };
+    if items.len() > ITEMS_MAX {
+        let message = format!(
+            "`{}` has at most {ITEMS_MAX} items, but is given {}",
+            list.path,
+            items.len()
+        );
+        found.error(list.node.at, &list.path, message, None);
+        return None;
+    }
     let mut out = Vec::new();
     for (index, node) in items.iter().enumerate() {
         out.push(Field {
@@ -212,6 +225,7 @@ fn device_list(found: &mut Findings, list: &Field<'_>) -> Option<Vec<DeviceRef>>
         );
     }
     let mut out: Vec<DeviceRef> = Vec::new();
+    let mut seen = BTreeSet::new();
     for item in &items {
         if item.node.is_null() {
             let message = format!("`{}` is empty and selects no device", item.path);
@@ -221,7 +235,7 @@ fn device_list(found: &mut Findings, list: &Field<'_>) -> Option<Vec<DeviceRef>>
         let Some(device) = device(found, item) else {
             continue;
         };
-        if out.contains(&device) {
+        if !seen.insert(device.clone()) {
             let message = format!("`{}` selects `{device}` a second time", item.path);
             found.deviation(item.node.at, &item.path, message, Some("remove it".to_owned()));
         }

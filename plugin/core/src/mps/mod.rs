@@ -4,6 +4,7 @@
 //! One control daemon per GPU: a fault spreads through shared daemons, and a running daemon cannot gain a GPU that was
 //! freed later. Host directory `<mpsRoot>/<resource>/<uuid>/pipe`, mounted at the container path that NVIDIA's plugin uses.
 
+mod messages;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::ResourceName;
 use crate::inventory::{ComputeMode, GpuUuid};
 
-pub use supervisor::{Supervisor, SupervisorAction, SupervisorEvent};
+pub use messages::{SupervisorAction, SupervisorEvent};
+pub use supervisor::Supervisor;
 
 /// The most MPS clients that one GPU serves: 48 from Volta on (CUDA up to 13.0), 16 before (CUDA MPS guide).
 pub fn clients_max(compute_capability: (u32, u32)) -> u32 {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::supervisor::{Supervisor, SupervisorAction as A, SupervisorEvent as E};
-use super::{Actual, DaemonStatus, Desired, DesiredDaemon, OriginalModes, clients_max};
+use super::{
+    Actual, DaemonStatus, Desired, DesiredDaemon, OriginalModes, Supervisor, SupervisorAction as A,
+    SupervisorEvent as E, clients_max,
+};
 use crate::config::ResourceName;
 use crate::inventory::{ComputeMode, GpuUuid};
 use crate::time::Time;

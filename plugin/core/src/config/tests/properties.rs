@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::compose;
 use crate::config::keys::KEYS;
 use crate::config::scalar::{Meaning, Written, meaning};
-use crate::config::tree::{self, Content, Node};
+use crate::config::tree::{Content, Node};
 
 /// Pieces from which texts are made that come close to a configuration.
 fn piece() -> impl Strategy<Value = String> {
@@ -163,7 +164,7 @@ proptest! {
     fn the_tree_agrees_with_serde_yaml(document in document()) {
         let yaml = serde_yaml::to_string(&document).unwrap();
         let other: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
-        let ours = tree::parse(&yaml).unwrap().root.map_or(serde_json::Value::Null, |root| as_json(&root));
+        let ours = compose::parse(&yaml).unwrap().root.map_or(serde_json::Value::Null, |root| as_json(&root));
         prop_assert_eq!(&ours, &other, "{}", yaml);
     }
 }

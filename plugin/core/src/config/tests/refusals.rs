@@ -1,7 +1,7 @@
 //! What cannot be used is refused, with every problem at once.
 
 use super::*;
-use crate::config::tree::{BYTES_MAX, DEPTH_MAX, NODES_MAX};
+use crate::config::compose::{BYTES_MAX, DEPTH_MAX, NODES_MAX};
 
 #[test]
 fn a_wrong_word_is_answered_with_the_right_ones() {
@@ -176,4 +176,37 @@ fn a_long_key_or_value_is_cut_in_messages() {
         problems.iter().all(|p| p.len() < 400 && p.contains('…')),
         "{problems:?}"
     );
+}
+
+#[test]
+fn an_error_is_listed_even_behind_a_full_list_of_warnings() {
+    let mut text: String = (0..PROBLEMS_MAX + 7).map(|n| format!("zzzzzz{n}: 1\n")).collect();
+    assert_eq!(read("f", &text, Strictness::Warn).unwrap().more_warnings, 7);
+    text.push_str("flags: {migStrategy: x, mpsRoot: []}\n");
+    let problems = read("f", &text, Strictness::Warn).unwrap_err();
+    let errors = problems
+        .list
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .count();
+    assert_eq!((problems.list.len(), errors, problems.more), (PROBLEMS_MAX, 2, 9));
+}
+
+#[test]
+fn lists_are_bounded_and_large_files_are_read_in_time() {
+    let entries = vec!["{name: gpu, replicas: 2}"; 5000].join(", ");
+    let many = refused(&format!("sharing: {{mps: {{resources: [{entries}]}}}}"));
+    assert_eq!(
+        many,
+        ["1:28: `sharing.mps.resources` has at most 4096 items, but is given 5000"]
+    );
+    let keys: String = (0..NODES_MAX / 2 - 10)
+        .map(|n| format!("migStrateg{n}: x\n"))
+        .collect();
+    assert_eq!(
+        read("f", &keys, Strictness::Strict).unwrap_err().list.len(),
+        PROBLEMS_MAX
+    );
+    let comment = "# x\n".repeat(BYTES_MAX / 4);
+    assert_eq!(config(&comment), Config::default());
 }

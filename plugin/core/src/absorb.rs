@@ -1,0 +1,171 @@
+//! Takes an event into the plugin's state. What follows from it is decided in `advance`, from the whole state.
+
+use std::collections::BTreeMap;
+
+use crate::action::{Action, Severity};
+use crate::config::ResourceName;
+use crate::event::Event;
+use crate::mps::Desired;
+use crate::plugin::{Driver, Plugin, Settings};
+use crate::registration::Input;
+
+impl Plugin {
+    pub(crate) fn absorb(&mut self, event: Event) {
+        match event {
+            Event::Started {
+                settings,
+                mps_desired,
+            } => self.start(*settings, mps_desired),
+            Event::Timeout => {}
+            Event::ReloadRequested => {
+                self.act(Action::ReadConfig);
+                self.act(Action::FindGpus);
+            }
+            Event::StopRequested => self.stopping = true,
+            Event::GpusFound { facts } => {
+                self.driver = Driver::Present(facts);
+                self.choice_is_stale = true;
+            }
+            Event::NoDriver { why } => self.driver_missing(why, false),
+            Event::DriverFailed { why } => self.driver_missing(why, true),
+            Event::ConfigRead { files } => self.files_read(Ok(files)),
+            Event::ConfigUnreadable { why } => self.files_read(Err(why)),
+            Event::NodeRead { labels } => self.labels_read(labels),
+            Event::NodeUnreadable { why } => self.say_once("node", Severity::Warning, "NodeUnreadable", why),
+            Event::LabelsPatched => self.labels_patched(),
+            Event::LabelsFailed { why } => self.labels_failed(why),
+            Event::KubeletAppeared => self.kubelet_appeared(),
+            Event::KubeletGone => self.kubelet_up = false,
+            Event::Listening { resource, .. } => self.registration(&resource, Input::Listening),
+            Event::ListenFailed { resource, why } => {
+                self.say_once(resource.as_str(), Severity::Warning, "SocketFailed", why);
+                self.registration(&resource, Input::ListenFailed);
+            }
+            Event::Registered { resource } => {
+                self.said.remove(resource.as_str());
+                self.registration(&resource, Input::Registered);
+            }
+            Event::RegisterFailed { resource, why } => {
+                let message = format!("the kubelet did not take `{resource}`: {why}; trying again");
+                self.say_once(
+                    resource.as_str(),
+                    Severity::Warning,
+                    "RegistrationFailed",
+                    message,
+                );
+                self.registration(&resource, Input::RegisterFailed);
+            }
+            Event::StreamOpened { .. } => {}
+            Event::StreamClosed { resource } => self.registration(&resource, Input::StreamClosed),
+            Event::Allocated {
+                resource,
+                ids,
+                refused,
+                ..
+            } => {
+                if refused.is_none() {
+                    self.ownership
+                        .allocated(resource.as_str(), &ids, self.settings.timing.hint_absence);
+                }
+            }
+            Event::HoldersRead { holdings } => {
+                self.said.remove("holders");
+                self.ownership.read(self.now, &holdings);
+            }
+            Event::HoldersUnreadable { why } => self.holders_unreadable(why),
+            Event::MpsReported {
+                supervisor_alive,
+                actual,
+            } => {
+                self.supervisor_alive = supervisor_alive;
+                self.actual = actual;
+            }
+            Event::MpsDesiredFailed { why } => {
+                self.say_once("desired", Severity::Warning, "MpsDesiredNotWritten", why);
+            }
+        }
+    }
+
+    fn files_read(&mut self, files: Result<BTreeMap<String, String>, String>) {
+        self.choice_is_stale = true;
+        self.sources.files = Some(files);
+    }
+
+    fn labels_read(&mut self, labels: BTreeMap<String, String>) {
+        let key = self.settings.label_key();
+        let before = self.sources.labels.as_ref().map(|l| l.get(key));
+        self.choice_is_stale |= before != Some(labels.get(key));
+        self.sources.labels = Some(labels);
+    }
+
+    fn start(&mut self, settings: Settings, mps_desired: Option<Desired>) {
+        self.settings = settings;
+        self.started_at = Some(self.now);
+        self.desired = mps_desired.clone().unwrap_or_default();
+        self.earlier_desired = mps_desired;
+        self.act(Action::FindGpus);
+        self.read_holders();
+    }
+
+    fn driver_missing(&mut self, why: String, failed: bool) {
+        let retry_at = self.now + self.settings.timing.driver_retry;
+        let reason = if failed { "DriverFailed" } else { "NoDriver" };
+        let next = if failed {
+            "NVML cannot be used"
+        } else {
+            "no NVIDIA driver library on this node"
+        };
+        let message = format!("{next}: {why}; nothing is served until it can be loaded");
+        self.say_once("driver", Severity::Warning, reason, message);
+        self.driver = Driver::Missing {
+            why,
+            failed,
+            retry_at,
+        };
+    }
+
+    fn kubelet_appeared(&mut self) {
+        if self.kubelet_up || !self.registrations.is_empty() {
+            self.ownership
+                .kubelet_restarted(self.settings.timing.hint_absence);
+        }
+        self.kubelet_up = true;
+        let resources: Vec<ResourceName> = self.registrations.keys().cloned().collect();
+        for resource in resources {
+            self.registration(&resource, Input::KubeletAppeared);
+        }
+        self.read_holders();
+    }
+
+    fn holders_unreadable(&mut self, why: String) {
+        self.ownership.unread(why.clone());
+        let message = format!(
+            "who holds which GPU cannot be read from the kubelet: {why}; GPUs keep their roles until it can (is the \
+             pod-resources directory mounted?)"
+        );
+        self.say_once("holders", Severity::Warning, "HoldersUnreadable", message);
+    }
+
+    /// The watch will tell the same in a moment; until then the patch is taken as seen, so that it is not sent twice.
+    fn labels_patched(&mut self) {
+        self.said.remove("labels");
+        self.label_patch.backoff.reset();
+        let sent = self.label_patch.sent.take().unwrap_or_default();
+        let Some(labels) = &mut self.sources.labels else {
+            return;
+        };
+        for (key, value) in sent {
+            match value {
+                Some(value) => labels.insert(key, value),
+                None => labels.remove(&key),
+            };
+        }
+    }
+
+    fn labels_failed(&mut self, why: String) {
+        self.label_patch.sent = None;
+        self.label_patch.retry_at = Some(self.now + self.label_patch.backoff.next_delay());
+        let message = format!("the Node's labels could not be written: {why}; trying again");
+        self.say_once("labels", Severity::Warning, "LabelsNotWritten", message);
+    }
+}

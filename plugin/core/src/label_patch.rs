@@ -1,0 +1,87 @@
+//! One patch of the Node's labels at a time, tried again with growing pauses.
+
+use std::collections::BTreeMap;
+
+use crate::action::Action;
+use crate::backoff::Backoff;
+use crate::choose::Applied;
+use crate::labels;
+use crate::plugin::{Driver, Plugin};
+use crate::time::Time;
+use crate::view::Strategy;
+
+/// The patch under way, or the pause before the next.
+#[derive(Clone, Debug)]
+pub(crate) struct LabelPatch {
+    /// What was sent and not yet answered.
+    pub(crate) sent: Option<BTreeMap<String, Option<String>>>,
+    pub(crate) retry_at: Option<Time>,
+    pub(crate) backoff: Backoff,
+}
+
+impl Default for LabelPatch {
+    fn default() -> Self {
+        LabelPatch {
+            sent: None,
+            retry_at: None,
+            backoff: Backoff::for_api_server(),
+        }
+    }
+}
+
+impl LabelPatch {
+    /// The patch, if one may be sent now; it counts as sent then.
+    pub(crate) fn begin(&mut self, now: Time, labels: BTreeMap<String, Option<String>>) -> Option<Action> {
+        if self.sent.is_some() || self.retry_at.is_some_and(|at| at > now) {
+            return None;
+        }
+        self.retry_at = None;
+        self.sent = Some(labels.clone());
+        Some(Action::PatchLabels { labels })
+    }
+
+    /// Nothing is left to patch.
+    pub(crate) fn settled(&mut self) {
+        self.retry_at = None;
+    }
+}
+
+impl Plugin {
+    /// Compares the Node's labels with what they should be.
+    pub(crate) fn patch_labels(&mut self) {
+        let Some(now) = &self.sources.labels else { return };
+        if self.settings.node_name.is_none() {
+            return;
+        }
+        let mut difference = labels::difference(now, &self.wanted_labels());
+        if self.labelled.is_none() {
+            // nothing is known about what this node serves, except that it needs a supervisor before it can
+            difference.retain(|key, value| key == labels::MPS_CAPABLE && value.is_some());
+        }
+        if difference.is_empty() {
+            self.label_patch.settled();
+        } else if let Some(patch) = self.label_patch.begin(self.now, difference) {
+            self.act(patch);
+        }
+    }
+
+    pub(crate) fn wanted_labels(&self) -> BTreeMap<String, String> {
+        let Driver::Present(facts) = &self.driver else {
+            return BTreeMap::new();
+        };
+        let described = self.labelled.as_ref().or(self.next.as_ref());
+        let Some((gpu, described)) = facts.gpus.first().zip(described) else {
+            return BTreeMap::new();
+        };
+        let needs_mps = |a: &Applied| a.roles.values().any(|role| role.strategy == Strategy::Mps);
+        let mps_wanted = !self.desired.daemons.is_empty()
+            || self
+                .actual
+                .as_ref()
+                .is_some_and(|a| self.supervisor_alive && !a.daemons.is_empty())
+            || [&self.next, &self.applied].into_iter().flatten().any(needs_mps);
+        let role = described.roles.get(&gpu.uuid);
+        role.map(|role| labels::labels(facts, role, mps_wanted))
+            .unwrap_or_default()
+    }
+}

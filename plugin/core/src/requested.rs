@@ -1,0 +1,129 @@
+//! From "a configuration is asked for" to "it is in force": waiting for facts, refusing, staging.
+
+use crate::action::{Action, Severity};
+use crate::choose::{self, Applied, Choice, Parsed};
+use crate::labels;
+use crate::plugin::{ConfigSource, Driver, Plugin};
+use crate::time::Time;
+use crate::view::Strategy;
+
+impl Plugin {
+    pub(crate) fn retry_driver(&mut self) {
+        let Driver::Missing {
+            why,
+            failed,
+            retry_at,
+        } = &mut self.driver
+        else {
+            return;
+        };
+        if *failed
+            && let Parsed::Good { effective, .. } = choose::parse(&self.settings, &self.sources)
+            && effective.fail_on_init_error
+        {
+            let why = format!(
+                "NVML cannot be used: {why} (with `failOnInitError: false` the plugin would wait instead)"
+            );
+            return self.exit(1, why);
+        }
+        if *retry_at <= self.now {
+            *retry_at = self.now + self.settings.timing.driver_retry;
+            self.act(Action::FindGpus);
+        }
+    }
+
+    pub(crate) fn choose_config(&mut self) {
+        if self.node_deadline().is_some_and(|at| at <= self.now) {
+            self.sources.labels_given_up = true;
+            self.choice_is_stale = true;
+            let message =
+                "the Node's labels cannot be read; the default configuration is used until they can";
+            self.say_once("node", Severity::Warning, "NodeUnreadable", message.to_owned());
+        }
+        if !std::mem::take(&mut self.choice_is_stale) {
+            return;
+        }
+        match choose::choose(&self.settings, &self.sources, self.facts()) {
+            Choice::NotYet(what) => self.waiting_for = Some(what),
+            Choice::Refused { requested, problems } => {
+                let kept = self.applied.as_ref().map_or_else(
+                    || "nothing is served".to_owned(),
+                    |a| format!("`{}` stays in force", a.name),
+                );
+                let message = format!(
+                    "configuration `{requested}` is refused, {kept}: {}",
+                    problems.join("; ")
+                );
+                self.say_once("config", Severity::Warning, "ConfigRefused", message);
+                self.requested = Some(requested);
+                self.problems = problems;
+                self.waiting_for = Some("the requested configuration is refused");
+                self.next = None;
+            }
+            Choice::Candidate { requested, applied } => self.adopt(requested, *applied),
+        }
+    }
+
+    fn adopt(&mut self, requested: String, candidate: Applied) {
+        self.waiting_for = None;
+        self.requested = Some(requested);
+        self.problems.clear();
+        if self.applied.as_ref() == Some(&candidate) {
+            self.next = None;
+            return;
+        }
+        if self.next.as_ref() == Some(&candidate) {
+            return;
+        }
+        for warning in &candidate.warnings {
+            self.say_once(warning, Severity::Warning, "ConfigWarning", warning.clone());
+        }
+        let message = format!("configuration `{}` is asked for", candidate.name);
+        self.say_once("config", Severity::Info, "ConfigStaged", message);
+        self.staged_at = Some(self.now);
+        self.next = Some(candidate);
+    }
+
+    pub(crate) fn node_deadline(&self) -> Option<Time> {
+        let waits = self.settings.node_name.is_some()
+            && matches!(self.settings.config_source, ConfigSource::Directory { .. })
+            && self.sources.labels.is_none()
+            && !self.sources.labels_given_up;
+        self.started_at
+            .filter(|_| waits)
+            .map(|at| at + self.settings.timing.node_wait)
+    }
+
+    pub(crate) fn staged_deadline(&self) -> Option<Time> {
+        self.next.as_ref()?;
+        self.staged_at
+            .map(|at| at + self.settings.timing.supervisor_wait)
+            .filter(|at| *at > self.now)
+    }
+
+    /// Staged → in force, as soon as everything that it needs is there.
+    pub(crate) fn stage(&mut self) {
+        let Some(next) = &self.next else { return };
+        let needs_mps = next.roles.values().any(|role| role.strategy == Strategy::Mps);
+        let had_mps = !self.desired.daemons.is_empty();
+        if !needs_mps || self.supervisor_alive || had_mps {
+            let name = next.name.clone();
+            self.applied = self.next.take();
+            self.staged_at = None;
+            let message = format!("configuration `{name}` is in force");
+            return self.say_once("config", Severity::Info, "ConfigApplied", message);
+        }
+        let waited = self
+            .staged_at
+            .is_some_and(|at| at + self.settings.timing.supervisor_wait <= self.now);
+        if waited {
+            let name = next.name.clone();
+            let message = format!(
+                "configuration `{name}` needs MPS, but no MPS supervisor runs on this node: is its DaemonSet deployed \
+                 and scheduled by the label `{}=true`? The previous configuration stays in force",
+                labels::MPS_CAPABLE
+            );
+            self.say_once("supervisor", Severity::Warning, "MpsSupervisorMissing", message);
+        }
+    }
+}

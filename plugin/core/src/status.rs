@@ -1,0 +1,145 @@
+//! What people and probes are told: built from the plugin's state into the view.
+
+use std::collections::BTreeMap;
+
+use crate::config::ResourceName;
+use crate::inventory::{Facts, GpuFacts};
+use crate::plugin::{Driver, Plugin};
+use crate::publish::{self, Source};
+use crate::registration::{Registration, State};
+use crate::switch::GpuState;
+use crate::view::{GpuStatus, ResourceStatus, ResourceView, Status, View};
+
+impl Plugin {
+    /// Builds the view, and swaps it when something changed.
+    pub(crate) fn publish(&mut self) {
+        let previous = self.view();
+        let empty = Facts::default();
+        let facts = self.facts().unwrap_or(&empty);
+        let source = Source {
+            facts,
+            gpus: &self.gpus,
+            retiring: &self.retiring,
+            ownership: &self.ownership,
+            actual: self.actual.as_ref(),
+            applied: self.applied.as_ref(),
+        };
+        let resources = publish::resources(&source, &previous);
+        let edits = self
+            .applied
+            .as_ref()
+            .map(|a| publish::edits(a, facts))
+            .unwrap_or_default();
+        let status = self.status(facts, &resources);
+        let view = View {
+            generation: previous.generation,
+            resources,
+            edits,
+            status,
+        };
+        if view != *previous {
+            self.set_view(View {
+                generation: previous.generation + 1,
+                ..view
+            });
+        }
+    }
+
+    fn status(&self, facts: &Facts, resources: &BTreeMap<ResourceName, ResourceView>) -> Status {
+        let not_ready_because = self.obstacles();
+        let settled = self.gpus.values().all(|s| matches!(s, GpuState::Settled { .. }));
+        let switch = match (&self.applied, &self.next, settled) {
+            (_, Some(_), _) => "staged",
+            (None, None, _) => "waiting",
+            (Some(_), None, true) => "settled",
+            (Some(_), None, false) => "applying",
+        };
+        Status {
+            ready: not_ready_because.is_empty(),
+            not_ready_because,
+            config_requested: self.requested.clone(),
+            config_applied: self.applied.as_ref().map(|a| a.name.clone()),
+            switch: switch.to_owned(),
+            config_problems: self.problems.clone(),
+            resources: resources
+                .iter()
+                .map(|(name, r)| (name.to_string(), self.resource_status(name, r)))
+                .collect(),
+            gpus: facts.gpus.iter().map(|gpu| self.gpu_status(gpu)).collect(),
+            labels: self.wanted_labels(),
+        }
+    }
+
+    fn resource_status(&self, name: &ResourceName, served: &ResourceView) -> ResourceStatus {
+        let registration = self.registrations.get(name);
+        ResourceStatus {
+            devices: served.devices.len(),
+            healthy: served.devices.values().filter(|d| d.healthy).count(),
+            registration: registration.map_or("down", |r| r.state().tag()).to_owned(),
+            endpoint: registration.map(Registration::endpoint),
+            registrations: registration.map_or(0, Registration::successes),
+        }
+    }
+
+    fn gpu_status(&self, gpu: &GpuFacts) -> GpuStatus {
+        let state = self.gpus.get(&gpu.uuid).cloned().unwrap_or(GpuState::Found);
+        let target = self.applied.as_ref().and_then(|a| a.roles.get(&gpu.uuid));
+        let role = state.role();
+        GpuStatus {
+            uuid: gpu.uuid.clone(),
+            index: gpu.index,
+            name: gpu.name.clone(),
+            state: state.tag().to_owned(),
+            resource: role.map(|r| r.resource.to_string()),
+            strategy: role.map(|r| r.strategy),
+            next_resource: target
+                .filter(|t| Some(*t) != role)
+                .map(|t| t.resource.to_string()),
+            holders: self.ownership.holders(&gpu.uuid),
+            mps: self
+                .actual
+                .as_ref()
+                .and_then(|a| a.daemons.get(&gpu.uuid).cloned()),
+        }
+    }
+
+    /// Why the plugin is not ready, most basic first.
+    fn obstacles(&self) -> Vec<String> {
+        let mut why = Vec::new();
+        match &self.driver {
+            Driver::Missing {
+                why: reason,
+                failed: false,
+                ..
+            } => {
+                why.push(format!("no NVIDIA driver library on this node: {reason}"));
+            }
+            Driver::Missing {
+                why: reason,
+                failed: true,
+                ..
+            } => why.push(format!("NVML cannot be used: {reason}")),
+            Driver::Unknown => why.push("the GPUs have not been found yet".to_owned()),
+            Driver::Present(_) => {}
+        }
+        if self.applied.is_none() {
+            why.push(
+                self.waiting_for
+                    .unwrap_or("no configuration is in force yet")
+                    .to_owned(),
+            );
+        }
+        if self.registrations.is_empty() && why.is_empty() {
+            why.push("no resource is served yet".to_owned());
+        }
+        for (name, registration) in &self.registrations {
+            if *registration.state() != State::Serving {
+                why.push(format!(
+                    "`{name}` is not registered with the kubelet: {}",
+                    registration.state().tag()
+                ));
+            }
+        }
+        why
+    }
+}
