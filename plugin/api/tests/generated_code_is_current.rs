@@ -6,7 +6,8 @@ use std::path::Path;
 #[test]
 fn the_checked_in_code_is_what_the_protos_generate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let out = tempfile_dir();
+    let out = std::env::temp_dir().join(format!("tandem-api-{}", std::process::id()));
+    fs::create_dir_all(&out).expect("temp dir");
     let protos = ["deviceplugin_v1beta1.proto", "podresources_v1.proto"];
     let set = protox::compile(protos.map(|p| root.join("proto").join(p)), [root.join("proto")])
         .expect("the protos compile");
@@ -25,10 +26,4 @@ fn the_checked_in_code_is_what_the_protos_generate() {
         assert!(kept == made, "src/generated/{name} is stale: run TANDEM_REGENERATE=1 cargo test -p plugin-api");
     }
     fs::remove_dir_all(&out).expect("clean up");
-}
-
-fn tempfile_dir() -> std::path::PathBuf {
-    let dir = std::env::temp_dir().join(format!("tandem-api-{}", std::process::id()));
-    fs::create_dir_all(&dir).expect("temp dir");
-    dir
 }

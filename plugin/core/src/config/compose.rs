@@ -23,7 +23,7 @@ const TEXT_PER_NODE: usize = 64;
 pub(super) fn parse(text: &str) -> Result<Document, Fault> {
     if text.len() > BYTES_MAX {
         let message = format!("the file has more than {BYTES_MAX} bytes: {}", text.len());
-        return Err(fault(Position::START, message, None));
+        return Err(Fault::new(Position::START, message, None));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut options = Options::default();
@@ -91,7 +91,11 @@ impl Composer {
             }
             Event::Alias(anchor) => {
                 let Some(target) = self.anchors.get(&anchor).cloned() else {
-                    return Err(fault(at, "an alias stands inside the value it stands for", None));
+                    return Err(Fault::new(
+                        at,
+                        "an alias stands inside the value it stands for",
+                        None,
+                    ));
                 };
                 self.place(at, target, false)?;
             }
@@ -132,7 +136,7 @@ impl Composer {
                     let entries = merged(entries, &merges)?;
                     self.complete(at, Content::Map(entries), anchor, false)?;
                 }
-                None => return Err(fault(at, "a list or mapping ends that never began", None)),
+                None => return Err(Fault::new(at, "a list or mapping ends that never began", None)),
             },
             _ => {}
         }
@@ -141,7 +145,7 @@ impl Composer {
 
     fn open(&mut self, at: Position, frame: Frame) -> Result<(), Fault> {
         if let Some(Frame::Map { key: None, .. }) = self.frames.last() {
-            return Err(fault(
+            return Err(Fault::new(
                 at,
                 "a key must be a scalar, but is a list or mapping",
                 None,
@@ -189,7 +193,7 @@ impl Composer {
         self.weight = self.weight.saturating_add(weight);
         if self.weight > NODES_MAX {
             let message = format!("the file holds more than {NODES_MAX} values, aliases counted in full");
-            return Err(fault(at, message, None));
+            return Err(Fault::new(at, message, None));
         }
         Ok(())
     }
@@ -228,11 +232,11 @@ fn measure<'a>(parts: impl Iterator<Item = &'a Rc<Node>>) -> (usize, usize) {
 /// A key as text, the way the YAML-to-JSON step before NVIDIA's decoder spells it.
 fn key_text(at: Position, node: &Node) -> Result<String, Fault> {
     match &node.content {
-        Content::Scalar(_, Meaning::Null) => Err(fault(at, "a key must not be empty", None)),
+        Content::Scalar(_, Meaning::Null) => Err(Fault::new(at, "a key must not be empty", None)),
         Content::Scalar(_, Meaning::Bool(value)) => Ok(value.to_string()),
         Content::Scalar(_, Meaning::Int(value)) => Ok(value.to_string()),
         Content::Scalar(text, Meaning::Float(_) | Meaning::Text) => Ok(text.clone()),
-        Content::List(_) | Content::Map(_) => Err(fault(
+        Content::List(_) | Content::Map(_) => Err(Fault::new(
             at,
             "a key must be a scalar, but is a list or mapping",
             None,
@@ -251,7 +255,7 @@ fn merged(mut entries: Vec<Entry>, merges: &[Rc<Node>]) -> Result<Vec<Entry>, Fa
         for source in sources {
             let Content::Map(more) = &source.content else {
                 let message = format!("`<<` must be given a mapping, but is {}", source.kind());
-                return Err(fault(source.at, message, None));
+                return Err(Fault::new(source.at, message, None));
             };
             let fresh: Vec<Entry> = more
                 .iter()
@@ -278,23 +282,15 @@ fn syntax(error: &granit_parser::ScanError) -> Fault {
     let at = Position::new(error.marker().line(), error.marker().col() + 1);
     let what = error.info();
     let hint = what.starts_with("tabs").then_some("indent with spaces");
-    fault(at, format!("not valid YAML: {what}"), hint)
+    Fault::new(at, format!("not valid YAML: {what}"), hint)
 }
 
 fn too_deep(at: Position) -> Fault {
-    fault(
+    Fault::new(
         at,
         format!("values are nested more than {DEPTH_MAX} levels deep"),
         None,
     )
-}
-
-fn fault(at: Position, message: impl Into<String>, hint: Option<&'static str>) -> Fault {
-    Fault {
-        at,
-        message: message.into(),
-        hint,
-    }
 }
 
 fn position(span: &Span) -> Position {

@@ -3,7 +3,7 @@
 use super::choice::Choice;
 use super::findings::{Findings, join};
 use super::keys::{keys_of, shortened, unknown_key};
-use super::scalar::Meaning;
+use super::scalar::{Meaning, Written, meaning};
 use super::tree::{Content, Entry, Node};
 
 /// How keys are matched.
@@ -150,8 +150,8 @@ pub(super) fn boolean(found: &mut Findings, field: &Field<'_>) -> Option<bool> {
     match &field.node.content {
         Content::Scalar(_, Meaning::Bool(value)) => Some(*value),
         Content::Scalar(text, Meaning::Text) => {
-            let hint = matches!(text.to_ascii_lowercase().as_str(), "true" | "false")
-                .then(|| "write it without quotes".to_owned());
+            let quoted = matches!(meaning(text, Written::Plain), Meaning::Bool(_));
+            let hint = quoted.then(|| "write it without quotes".to_owned());
             wrong_type(found, field.node, &field.path, "`true` or `false`", hint)
         }
         _ => wrong_type(found, field.node, &field.path, "`true` or `false`", None),

@@ -78,3 +78,14 @@ impl Node {
         matches!(&self.content, Content::Scalar(_, Meaning::Null))
     }
 }
+
+impl Fault {
+    /// Reading stopped here, for this reason.
+    pub(super) fn new(at: Position, message: impl Into<String>, hint: Option<&'static str>) -> Self {
+        Fault {
+            at,
+            message: message.into(),
+            hint,
+        }
+    }
+}
