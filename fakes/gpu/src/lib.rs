@@ -1,1 +1,65 @@
 //! A fake GPU node: boards, memory, processes, MPS, one truth shared by every process.
+//!
+//! The model is one plain structure, [`Node`]. It lives in a `Box` when everything
+//! happens inside one process, or in a file that every process of a node maps,
+//! [`NodeFile`], when real programs are tried. Both offer the same operations:
+//!
+//! ```
+//! use fake_gpu::{Node, NodeSpec, ProcessKind, ProcessSpec};
+//!
+//! let mut node = Node::new(&NodeSpec::uniform("gpu-1", "tesla-t4", 4))?;
+//! node.start_process(&ProcessSpec::new(4711, 0, ProcessKind::Plain, "train"))?;
+//! node.allocate(4711, 0, 2 << 30)?;
+//! node.raise_xid(0, 79)?;
+//! assert_eq!(node.snapshot().gpus[0].memory.used_bytes, 2 << 30);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With a file: `NodeFile::create(path, &spec)`, and in any process
+//! `NodeFile::open(path)`; then `file.snapshot()`, `file.raise_xid(0, 79)`, and for
+//! several steps as one `file.change(|node| …)`. Programs find the file through
+//! [`STATE_VARIABLE`], or as [`STATE_FILE_NAME`] beside the library or program.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `profile`, `spec` | boards as data; what a node is made of |
+//! | `record`, `board`, `text` | the fixed-size records of the state |
+//! | `node`, `process`, `memory`, `event` | the rules: lost GPUs, compute mode, memory, MPS limits, events |
+//! | `snapshot` | everything at one moment, for expectations and reports |
+//! | `file`, `shared` | the same state in a file mapped by many processes |
+//! | `mps` | the MPS control daemon's command language, daemon and client |
+
+mod alive;
+mod board;
+mod error;
+mod event;
+mod file;
+mod memory;
+// Its own module documentation tells what it is.
+pub mod mps;
+mod node;
+mod process;
+mod profile;
+mod record;
+mod shared;
+mod snapshot;
+mod spec;
+mod text;
+
+pub use alive::started_ticks;
+pub use board::BoardRecord;
+pub use error::GpuError;
+pub use event::{EventKind, NO_INSTANCE};
+pub use file::{NodeFile, NodeFileError, STATE_FILE_NAME, STATE_VARIABLE};
+pub use memory::Memory;
+pub use process::{MPS_SERVER_MEMORY_BYTES, ProcessKind, ProcessSpec};
+pub use profile::{Architecture, BoardProfile, ProfileError, profile_names};
+pub use record::{
+    ComputeMode, DAEMONS_MAX, EVENTS_MAX, Event, GPUS_MAX, Gpu, MpsDaemon, Node, PROCESSES_MAX, Process,
+};
+pub use snapshot::{GpuSnapshot, MpsDaemonSnapshot, NodeSnapshot, ProcessSnapshot};
+pub use spec::{GpuSpec, NodeSpec, SpecError};
+pub use text::Text;
+
+#[cfg(test)]
+mod tests;

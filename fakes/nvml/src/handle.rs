@@ -1,0 +1,73 @@
+//! Finding a GPU: by index, UUID, PCI address and serial number.
+
+use std::ffi::{c_char, c_uint};
+
+use fake_gpu::Gpu;
+use nvml_wrapper_sys::bindings::{
+    nvmlDevice_t, nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST as GPU_IS_LOST,
+    nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as INVALID_ARGUMENT,
+    nvmlReturn_enum_NVML_ERROR_NOT_FOUND as NOT_FOUND,
+};
+
+use crate::call::{Answer, export, get_text, put};
+use crate::session::{handle_of, with_node};
+
+export! {
+    /// How many GPUs the node has; lost ones still count.
+    fn nvmlDeviceGetCount_v2(count: *mut c_uint) {
+        with_node(|node| put(count, c_uint::try_from(node.gpus().len()).unwrap_or(0)))
+    }
+}
+
+export! {
+    /// The GPU with this index.
+    fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, device: *mut nvmlDevice_t) {
+        find(device, INVALID_ARGUMENT, |gpu| gpu.index == index)
+    }
+}
+
+export! {
+    /// The GPU with this UUID.
+    fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, device: *mut nvmlDevice_t) {
+        let uuid = get_text(uuid)?;
+        find(device, NOT_FOUND, |gpu| gpu.uuid.as_str() == uuid)
+    }
+}
+
+export! {
+    /// The GPU at this PCI address; the domain may have four or eight digits, or be left out.
+    fn nvmlDeviceGetHandleByPciBusId_v2(address: *const c_char, device: *mut nvmlDevice_t) {
+        let wanted = parse_address(get_text(address)?).ok_or(INVALID_ARGUMENT)?;
+        find(device, NOT_FOUND, |gpu| wanted == (gpu.pci_domain, gpu.pci_bus, gpu.pci_device))
+    }
+}
+
+export! {
+    /// The GPU with this serial number.
+    fn nvmlDeviceGetHandleBySerial(serial: *const c_char, device: *mut nvmlDevice_t) {
+        let serial = get_text(serial)?;
+        find(device, NOT_FOUND, |gpu| gpu.serial.as_str() == serial)
+    }
+}
+
+fn find(place: *mut nvmlDevice_t, missing: u32, wanted: impl Fn(&Gpu) -> bool) -> Answer {
+    with_node(|node| {
+        let gpu = node.gpus().iter().find(|gpu| wanted(gpu)).ok_or(missing)?;
+        if gpu.lost != 0 {
+            return Err(GPU_IS_LOST);
+        }
+        put(place, handle_of(gpu.index))
+    })
+}
+
+/// `[domain:]bus:device[.function]`, hexadecimal.
+fn parse_address(address: &str) -> Option<(u32, u32, u32)> {
+    let number = |digits: &str| u32::from_str_radix(digits, 16).ok();
+    let address = address
+        .split_once('.')
+        .map_or(address, |(address, _function)| address);
+    let mut parts = address.rsplit(':');
+    let (device, bus) = (number(parts.next()?)?, number(parts.next()?)?);
+    let domain = parts.next().map_or(Some(0), number)?;
+    parts.next().is_none().then_some((domain, bus, device))
+}

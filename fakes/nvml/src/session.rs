@@ -1,0 +1,178 @@
+//! What lies between nvmlInit and nvmlShutdown: the node, and the event sets on it.
+//!
+//! A C library has no other place for this than one static; it is the fake's only global.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_void};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fake_gpu::{Gpu, GpuError, Node, NodeFile, NodeFileError, STATE_FILE_NAME, STATE_VARIABLE};
+use nvml_wrapper_sys::bindings::{
+    nvmlDevice_t, nvmlReturn_enum_NVML_ERROR_DRIVER_NOT_LOADED as DRIVER_NOT_LOADED,
+    nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST as GPU_IS_LOST,
+    nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as INVALID_ARGUMENT,
+    nvmlReturn_enum_NVML_ERROR_LIB_RM_VERSION_MISMATCH as LIB_RM_VERSION_MISMATCH,
+    nvmlReturn_enum_NVML_ERROR_MEMORY as MEMORY, nvmlReturn_enum_NVML_ERROR_UNINITIALIZED as UNINITIALIZED,
+    nvmlReturn_enum_NVML_ERROR_UNKNOWN as UNKNOWN,
+};
+
+use crate::call::Answer;
+use crate::events::EventSet;
+
+/// Most event sets of one process.
+const EVENT_SETS_MAX: usize = 1024;
+
+/// An initialised library.
+pub(crate) struct Session {
+    /// nvmlInit calls without their nvmlShutdown.
+    references: u32,
+    /// The node this process sees.
+    pub(crate) file: Arc<NodeFile>,
+    /// Event sets by the number in their handle.
+    pub(crate) event_sets: BTreeMap<usize, EventSet>,
+    next_event_set: usize,
+}
+
+static SESSION: Mutex<Option<Session>> = Mutex::new(None);
+
+fn session() -> MutexGuard<'static, Option<Session>> {
+    SESSION.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// nvmlInit: the first call opens the node, later ones count.
+pub(crate) fn open() -> Answer {
+    let mut session = session();
+    if let Some(session) = session.as_mut() {
+        session.references += 1;
+        return Ok(());
+    }
+    let path = state_path().ok_or(DRIVER_NOT_LOADED)?;
+    let file = NodeFile::open(&path).map_err(|error| match error {
+        NodeFileError::OtherLayout { .. } => LIB_RM_VERSION_MISMATCH,
+        _ => DRIVER_NOT_LOADED,
+    })?;
+    if file.read(|node| node.driver_loaded).map_err(refusal)? == 0 {
+        return Err(DRIVER_NOT_LOADED);
+    }
+    *session = Some(Session {
+        references: 1,
+        file: Arc::new(file),
+        event_sets: BTreeMap::new(),
+        next_event_set: 1,
+    });
+    Ok(())
+}
+
+/// nvmlShutdown: the last call closes the node and frees what was left.
+pub(crate) fn close() -> Answer {
+    let mut session = session();
+    let references = session.as_ref().ok_or(UNINITIALIZED)?.references;
+    match (references, session.as_mut()) {
+        (2.., Some(open)) => open.references -= 1,
+        _ => *session = None,
+    }
+    Ok(())
+}
+
+/// Works with the session; UNINITIALIZED without one.
+pub(crate) fn with_session<T>(work: impl FnOnce(&mut Session) -> Answer<T>) -> Answer<T> {
+    work(session().as_mut().ok_or(UNINITIALIZED)?)
+}
+
+/// The node's file, for calls that block and so may not keep the session.
+pub(crate) fn file() -> Answer<Arc<NodeFile>> {
+    with_session(|session| Ok(Arc::clone(&session.file)))
+}
+
+/// Looks at the node.
+pub(crate) fn with_node<T>(look: impl FnOnce(&Node) -> Answer<T>) -> Answer<T> {
+    file()?.read(look).map_err(refusal)?
+}
+
+/// Looks at the GPU of a handle; a lost one answers GPU_IS_LOST to everything.
+pub(crate) fn with_gpu<T>(device: nvmlDevice_t, look: impl FnOnce(&Node, &Gpu) -> Answer<T>) -> Answer<T> {
+    with_node(|node| {
+        let gpu = node.gpu(gpu_of(device)?).map_err(code)?;
+        if gpu.lost != 0 {
+            Err(GPU_IS_LOST)
+        } else {
+            look(node, gpu)
+        }
+    })
+}
+
+/// Changes something on the node.
+pub(crate) fn change_node<T>(edit: impl FnOnce(&mut Node) -> Result<T, GpuError>) -> Answer<T> {
+    file()?.change(edit).map_err(refusal)
+}
+
+fn refusal(error: NodeFileError) -> u32 {
+    match error {
+        NodeFileError::Refused(error) => code(error),
+        _ => UNKNOWN,
+    }
+}
+
+fn code(error: GpuError) -> u32 {
+    match error {
+        GpuError::NoSuchGpu { .. } => INVALID_ARGUMENT,
+        GpuError::Lost { .. } => GPU_IS_LOST,
+        _ => UNKNOWN,
+    }
+}
+
+/// Device handles are the GPU's index with a mark, so that stray pointers are noticed.
+const DEVICE_MARK: usize = 0x4750_5500;
+
+/// The handle of a GPU.
+pub(crate) fn handle_of(gpu: u32) -> nvmlDevice_t {
+    std::ptr::without_provenance_mut(DEVICE_MARK + gpu as usize)
+}
+
+/// The GPU of a handle.
+pub(crate) fn gpu_of(device: nvmlDevice_t) -> Answer<u32> {
+    let index = device.addr().checked_sub(DEVICE_MARK).ok_or(INVALID_ARGUMENT)?;
+    u32::try_from(index)
+        .ok()
+        .filter(|gpu| (*gpu as usize) < fake_gpu::GPUS_MAX)
+        .ok_or(INVALID_ARGUMENT)
+}
+
+impl Session {
+    /// Keeps a new event set and gives its number.
+    pub(crate) fn add_event_set(&mut self, set: EventSet) -> Answer<usize> {
+        if self.event_sets.len() >= EVENT_SETS_MAX {
+            return Err(MEMORY);
+        }
+        let number = self.next_event_set;
+        self.next_event_set += 1;
+        self.event_sets.insert(number, set);
+        Ok(number)
+    }
+}
+
+/// Where the node's state is: the variable, else beside this library.
+fn state_path() -> Option<PathBuf> {
+    match std::env::var_os(STATE_VARIABLE) {
+        Some(path) if !path.is_empty() => Some(PathBuf::from(path)),
+        _ => Some(library_path()?.parent()?.join(STATE_FILE_NAME)),
+    }
+}
+
+/// The path this library was loaded from.
+fn library_path() -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let inside = library_path as *const c_void;
+    // SAFETY: all-zero is a valid Dl_info, and dladdr only fills it in.
+    let (found, info) = unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        (libc::dladdr(inside, &raw mut info), info)
+    };
+    if found == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: dladdr gave a name that ends with a zero and lives as long as the library.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    Some(Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())).to_owned())
+}
