@@ -32,7 +32,11 @@ pub(crate) struct Announcement {
 
 /// The line in the log.
 pub(crate) fn log(announcement: &Announcement) {
-    let Announcement { severity, reason, message } = announcement;
+    let Announcement {
+        severity,
+        reason,
+        message,
+    } = announcement;
     match severity {
         Severity::Info => tracing::info!(reason, "{message}"),
         Severity::Warning => tracing::warn!(reason, "{message}"),
@@ -86,7 +90,10 @@ fn kube_event(node: &str, announcement: Announcement, now: Timestamp) -> KubeEve
         count: Some(1),
         first_timestamp: Some(Time(now)),
         last_timestamp: Some(Time(now)),
-        source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(node.to_owned()) }),
+        source: Some(EventSource {
+            component: Some(COMPONENT.to_owned()),
+            host: Some(node.to_owned()),
+        }),
         ..Default::default()
     }
 }
@@ -104,8 +111,11 @@ mod tests {
 
     #[test]
     fn a_warning_is_an_event_on_the_node() {
-        let announcement =
-            Announcement { severity: Severity::Warning, reason: "NoDriver".into(), message: "é".repeat(1_000) };
+        let announcement = Announcement {
+            severity: Severity::Warning,
+            reason: "NoDriver".into(),
+            message: "é".repeat(1_000),
+        };
         let event = kube_event("n1", announcement, Timestamp::UNIX_EPOCH);
         assert_eq!(event.type_.as_deref(), Some("Warning"));
         assert_eq!(event.involved_object.name.as_deref(), Some("n1"));

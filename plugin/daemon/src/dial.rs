@@ -49,12 +49,20 @@ pub(crate) async fn unix(socket: &Path) -> Result<Channel, CallError> {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
-    Endpoint::from_static("http://localhost").connect_with_connector(connect).await.map_err(|e| {
-        CallError::Unreachable { socket: socket.display().to_string(), why: cause::line(&e) }
-    })
+    Endpoint::from_static("http://localhost")
+        .connect_with_connector(connect)
+        .await
+        .map_err(|e| CallError::Unreachable {
+            socket: socket.display().to_string(),
+            why: cause::line(&e),
+        })
 }
 
 /// The kubelet's error as ours.
 pub(crate) fn refused(call: &'static str, status: &tonic::Status) -> CallError {
-    CallError::Refused { call, code: format!("{:?}", status.code()), message: cause::one_line(status.message()) }
+    CallError::Refused {
+        call,
+        code: format!("{:?}", status.code()),
+        message: cause::one_line(status.message()),
+    }
 }

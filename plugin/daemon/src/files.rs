@@ -19,11 +19,27 @@ impl Identity {
     /// The identity of what `path` names now; `None` when there is nothing.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::symlink_metadata(path).ok()?;
-        let born = metadata.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        let born = metadata
+            .created()
+            .ok()
+            .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
         let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
-        let born_nanos = born.and_then(|d| i128::try_from(d.as_nanos()).ok()).unwrap_or(changed);
-        Some(Identity { device: metadata.dev(), inode: metadata.ino(), born_nanos })
+        let born_nanos = born
+            .and_then(|d| i128::try_from(d.as_nanos()).ok())
+            .unwrap_or(changed);
+        Some(Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            born_nanos,
+        })
     }
+}
+
+/// The directory that holds `path`; a bare file name is in the working directory.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|p| *p != Path::new(""))
+        .unwrap_or(Path::new("."))
 }
 
 /// Replaces `path` by `content`: written beside it, flushed to disk, renamed, and the rename flushed too.
@@ -31,24 +47,32 @@ impl Identity {
 /// # Errors
 /// Any of these steps; the old file is then still there.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = directory.join(name);
-    let written = write_and_rename(&temporary, path, content);
-    if written.is_err() {
-        // best effort: the error that counts is the first one
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    File::open(directory)?.sync_all()
+    write_and_rename(path, content, File::sync_all)?;
+    File::open(directory_of(path))?.sync_all()
 }
 
-fn write_and_rename(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::create(temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)
+/// As [`replace`], for what need not outlive a crash of the machine: nothing waits for the disk.
+///
+/// # Errors
+/// Any of these steps; the old file is then still there.
+pub(crate) fn publish(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_and_rename(path, content, |_| Ok(()))
+}
+
+fn write_and_rename(path: &Path, content: &[u8], flush: fn(&File) -> io::Result<()>) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = directory_of(path).join(name);
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        flush(&file)?;
+        fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| {
+        // best effort: the error that counts is the first one
+        let _ = fs::remove_file(&temporary);
+    })
 }
 
 /// The whole text of a file that should have at most `bytes_max` bytes; `None` when there is no such file.
@@ -64,9 +88,14 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Option<Str
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("larger than {bytes_max} bytes"),
+        ));
     }
-    String::from_utf8(bytes).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
 }
 
 #[cfg(test)]
@@ -88,7 +117,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("large");
         fs::write(&path, "12345").unwrap();
-        assert_eq!(read_bounded(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(
+            read_bounded(&path, 4).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
         assert_eq!(read_bounded(&path, 5).unwrap().as_deref(), Some("12345"));
         assert_eq!(read_bounded(&directory.path().join("absent"), 5).unwrap(), None);
     }

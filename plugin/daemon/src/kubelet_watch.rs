@@ -6,19 +6,21 @@ use plugin_core::event::Event;
 use tokio::sync::{mpsc, watch};
 
 use crate::dir_watch::DirWatch;
-use crate::files::Identity;
+use crate::files::{self, Identity};
 
 /// Tells when the kubelet's socket is there, gone, or another one. Each change of the directory also moves `directory`, so
 /// that servers can look after their own sockets.
 pub(crate) async fn watch(socket: PathBuf, directory: watch::Sender<u64>, events: mpsc::Sender<Event>) {
-    let parent = socket.parent().map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let mut changes = DirWatch::new(&parent);
+    let mut changes = DirWatch::new(files::directory_of(&socket));
     let mut seen: Option<Identity> = None;
     loop {
         let now = Identity::of(&socket);
         if now != seen {
             // a socket that was replaced between two looks went away first
-            let told = [seen.map(|_| Event::KubeletGone), now.map(|_| Event::KubeletAppeared)];
+            let told = [
+                seen.map(|_| Event::KubeletGone),
+                now.map(|_| Event::KubeletAppeared),
+            ];
             for event in told.into_iter().flatten() {
                 if events.send(event).await.is_err() {
                     return;

@@ -44,7 +44,12 @@ pub(crate) fn start(stream: ListStream) -> mpsc::Receiver<Result<ListAndWatchRes
 impl ListStream {
     async fn run(mut self, lists: Sender) {
         // an error means that the process is ending
-        let _ = self.events.send(Event::StreamOpened { resource: self.resource.clone() }).await;
+        let _ = self
+            .events
+            .send(Event::StreamOpened {
+                resource: self.resource.clone(),
+            })
+            .await;
         let closed = self.closed.clone();
         let left_by_kubelet = tokio::select! {
             biased;
@@ -53,21 +58,31 @@ impl ListStream {
         };
         let last = self.streams.fetch_sub(1, Ordering::Relaxed) == 1;
         if left_by_kubelet && last {
-            let _ = self.events.send(Event::StreamClosed { resource: self.resource }).await;
+            let _ = self
+                .events
+                .send(Event::StreamClosed {
+                    resource: self.resource,
+                })
+                .await;
         }
     }
 
     /// Returns when the kubelet is gone.
     async fn send_lists(&mut self, lists: &Sender) {
-        let mut sent: Option<Devices> = None;
+        let mut looked_at: Option<Devices> = None;
+        let mut sent: Option<ListAndWatchResponse> = None;
         loop {
             let devices = self.views.borrow_and_update().devices(&self.resource);
-            if sent.as_ref().is_none_or(|before| is_changed(before, &devices)) {
+            // the same `Arc` is the same list without a look inside
+            if !looked_at.as_ref().is_some_and(|before| is_same(before, &devices)) {
                 let list = proto::list_to_proto(devices.iter().flat_map(|d| d.values()));
-                if lists.send(Ok(list)).await.is_err() {
-                    return;
+                if sent.as_ref() != Some(&list) {
+                    if lists.send(Ok(list.clone())).await.is_err() {
+                        return;
+                    }
+                    sent = Some(list);
                 }
-                sent = Some(devices);
+                looked_at = Some(devices);
             }
             tokio::select! {
                 biased;
@@ -80,10 +95,9 @@ impl ListStream {
     }
 }
 
-/// The same `Arc` is the same list without a look inside.
-fn is_changed(before: &Devices, now: &Devices) -> bool {
+fn is_same(before: &Devices, now: &Devices) -> bool {
     match (before, now) {
-        (Some(before), Some(now)) => !Arc::ptr_eq(before, now) && before != now,
-        (before, now) => before.is_some() != now.is_some(),
+        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+        (before, now) => before.is_none() && now.is_none(),
     }
 }

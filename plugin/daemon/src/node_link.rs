@@ -25,8 +25,18 @@ impl NodeLink {
     pub(crate) fn start(settings: NodeSettings, events: mpsc::Sender<Event>, metrics: Metrics) -> Self {
         let (patches, patch_queue) = mpsc::channel(PATCHES_MAX);
         let (announcements, announcement_queue) = mpsc::channel(ANNOUNCEMENTS_MAX);
-        tokio::spawn(run(settings, events, metrics.clone(), patch_queue, announcement_queue));
-        NodeLink { patches, announcements, metrics }
+        tokio::spawn(run(
+            settings,
+            events,
+            metrics.clone(),
+            patch_queue,
+            announcement_queue,
+        ));
+        NodeLink {
+            patches,
+            announcements,
+            metrics,
+        }
     }
 
     /// Writes labels later; `false` when too many wait already.
@@ -49,7 +59,9 @@ async fn run(
     mut patches: mpsc::Receiver<LabelPatch>,
     announcements: mpsc::Receiver<Announcement>,
 ) {
-    let Some(client) = connect(&settings, &events, &mut patches).await else { return };
+    let Some(client) = connect(&settings, &events, &mut patches).await else {
+        return;
+    };
     tokio::join!(
         node_watch::watch(client.clone(), settings.clone(), events.clone()),
         node_watch::write_labels(client.clone(), settings.clone(), &mut patches, events),
@@ -70,7 +82,10 @@ async fn connect(
             Err(why) => why,
         };
         if !std::mem::replace(&mut told, true) {
-            events.send(Event::NodeUnreadable { why: why.clone() }).await.ok()?;
+            events
+                .send(Event::NodeUnreadable { why: why.clone() })
+                .await
+                .ok()?;
         }
         let next_try = tokio::time::sleep(delay);
         tokio::pin!(next_try);
@@ -95,10 +110,15 @@ mod tests {
     #[tokio::test]
     async fn without_an_api_server_the_node_is_unreadable_and_label_changes_fail() {
         let (events, mut seen) = mpsc::channel(8);
-        let settings = NodeSettings { name: "n1".into(), kubeconfig: Some("/nonexistent/config".into()) };
+        let settings = NodeSettings {
+            name: "n1".into(),
+            kubeconfig: Some("/nonexistent/config".into()),
+        };
         let link = NodeLink::start(settings, events, Metrics::new());
         assert!(matches!(seen.recv().await, Some(Event::NodeUnreadable { .. })));
         assert!(link.patch(LabelPatch::new()));
-        assert!(matches!(seen.recv().await, Some(Event::LabelsFailed { why }) if why.contains("/nonexistent/config")));
+        assert!(
+            matches!(seen.recv().await, Some(Event::LabelsFailed { why }) if why.contains("/nonexistent/config"))
+        );
     }
 }

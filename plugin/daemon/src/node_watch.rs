@@ -32,7 +32,9 @@ async fn tell(
     let mut stream = std::pin::pin!(stream);
     let mut told: Option<Event> = None;
     let mut listed = false;
-    let absent = || Event::NodeUnreadable { why: format!("node `{name}` does not exist") };
+    let absent = || Event::NodeUnreadable {
+        why: format!("node `{name}` does not exist"),
+    };
     while let Some(change) = stream.next().await {
         let event = match change {
             Ok(watcher::Event::Init) => {
@@ -41,13 +43,19 @@ async fn tell(
             }
             Ok(watcher::Event::InitApply(node) | watcher::Event::Apply(node)) => {
                 listed = true;
-                Some(Event::NodeRead { labels: node.metadata.labels.unwrap_or_default() })
+                Some(Event::NodeRead {
+                    labels: node.metadata.labels.unwrap_or_default(),
+                })
             }
             Ok(watcher::Event::InitDone) => (!listed).then(absent),
             Ok(watcher::Event::Delete(_)) => Some(absent()),
-            Err(e) => Some(Event::NodeUnreadable { why: format!("node `{name}`: {}", cause::line(&e)) }),
+            Err(e) => Some(Event::NodeUnreadable {
+                why: format!("node `{name}`: {}", cause::line(&e)),
+            }),
         };
-        let Some(event) = event.filter(|e| is_news(told.as_ref(), e)) else { continue };
+        let Some(event) = event.filter(|e| is_news(told.as_ref(), e)) else {
+            continue;
+        };
         told = Some(event.clone());
         if events.send(event).await.is_err() {
             return;
@@ -77,7 +85,9 @@ pub(crate) async fn write_labels(
         let write = nodes.patch(&settings.name, &parameters, &patch);
         let event = match tokio::time::timeout(WRITE_TIME_MAX, write).await {
             Ok(Ok(_)) => Event::LabelsPatched,
-            Ok(Err(e)) => Event::LabelsFailed { why: format!("node `{}`: {}", settings.name, cause::line(&e)) },
+            Ok(Err(e)) => Event::LabelsFailed {
+                why: format!("node `{}`: {}", settings.name, cause::line(&e)),
+            },
             Err(_) => Event::LabelsFailed {
                 why: format!("node `{}`: no answer within {WRITE_TIME_MAX:?}", settings.name),
             },
@@ -99,7 +109,9 @@ mod tests {
     }
 
     fn read(value: &str) -> Event {
-        Event::NodeRead { labels: BTreeMap::from([("k".to_owned(), value.to_owned())]) }
+        Event::NodeRead {
+            labels: BTreeMap::from([("k".to_owned(), value.to_owned())]),
+        }
     }
 
     async fn told(changes: Vec<Result<watcher::Event<Node>, watcher::Error>>) -> Vec<Event> {
@@ -115,7 +127,13 @@ mod tests {
     #[tokio::test]
     async fn only_a_change_of_the_labels_is_told() {
         use watcher::Event::{Apply, Init, InitApply, InitDone};
-        let changes = vec![Ok(Init), Ok(InitApply(node("a"))), Ok(InitDone), Ok(Apply(node("a"))), Ok(Apply(node("b")))];
+        let changes = vec![
+            Ok(Init),
+            Ok(InitApply(node("a"))),
+            Ok(InitDone),
+            Ok(Apply(node("a"))),
+            Ok(Apply(node("b"))),
+        ];
         assert_eq!(told(changes).await, [read("a"), read("b")]);
     }
 
@@ -123,9 +141,82 @@ mod tests {
     async fn a_node_that_does_not_exist_is_told_once_and_again_read_when_it_appears() {
         use watcher::Event::{Apply, Init, InitDone};
         let failed = || Err(watcher::Error::NoResourceVersion);
-        let all = told(vec![Ok(Init), Ok(InitDone), failed(), failed(), Ok(Apply(node("a")))]).await;
+        let all = told(vec![
+            Ok(Init),
+            Ok(InitDone),
+            failed(),
+            failed(),
+            Ok(Apply(node("a"))),
+        ])
+        .await;
         assert_eq!(all.len(), 2);
         assert!(matches!(&all[0], Event::NodeUnreadable { why } if why.contains("`n1` does not exist")));
         assert_eq!(all[1], read("a"));
+    }
+
+    /// An API server that notes method, path, content type and body, and answers with a Node or an error.
+    fn api_server(code: u16) -> (Client, mpsc::Receiver<[String; 4]>) {
+        let (noted, requests) = mpsc::channel(4);
+        let service = tower::service_fn(move |request: hyper::Request<kube::client::Body>| {
+            let noted = noted.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = http_body_util::BodyExt::collect(body).await?.to_bytes();
+                let content_type = head.headers.get("content-type").and_then(|v| v.to_str().ok());
+                let note =
+                    [head.method.as_str(), head.uri.path(), content_type.unwrap_or("")].map(str::to_owned);
+                let [method, path, content_type] = note;
+                let body = String::from_utf8_lossy(&body).into_owned();
+                let _ = noted.send([method, path, content_type, body]).await;
+                let answer = if code == 200 {
+                    json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1" } })
+                } else {
+                    json!({ "kind": "Status", "code": code, "message": "node is gone", "reason": "NotFound" })
+                };
+                let mut response =
+                    hyper::Response::new(kube::client::Body::from(answer.to_string().into_bytes()));
+                *response.status_mut() = hyper::StatusCode::from_u16(code)?;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(response)
+            }
+        });
+        (Client::new(service, "default"), requests)
+    }
+
+    async fn patched(code: u16) -> (Event, [String; 4]) {
+        let (client, mut requests) = api_server(code);
+        let settings = NodeSettings {
+            name: "n1".into(),
+            kubeconfig: None,
+        };
+        let (patches, mut queue) = mpsc::channel(1);
+        let (events, mut seen) = mpsc::channel(1);
+        patches
+            .send(LabelPatch::from([
+                ("a".into(), Some("1".into())),
+                ("b".into(), None),
+            ]))
+            .await
+            .unwrap();
+        drop(patches);
+        write_labels(client, settings, &mut queue, events).await;
+        (seen.recv().await.unwrap(), requests.recv().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_label_change_is_one_merge_patch_where_null_removes() {
+        let (event, [method, path, content_type, body]) = patched(200).await;
+        assert_eq!(event, Event::LabelsPatched);
+        assert_eq!((method.as_str(), path.as_str()), ("PATCH", "/api/v1/nodes/n1"));
+        assert_eq!(content_type, "application/merge-patch+json");
+        assert_eq!(body, r#"{"metadata":{"labels":{"a":"1","b":null}}}"#);
+    }
+
+    #[tokio::test]
+    async fn a_refused_label_change_is_answered_with_the_reason() {
+        let (event, _) = patched(404).await;
+        assert!(
+            matches!(&event, Event::LabelsFailed { why } if why.contains("node is gone")),
+            "{event:?}"
+        );
     }
 }

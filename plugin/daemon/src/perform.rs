@@ -16,7 +16,7 @@ use crate::announce::{self, Announcement};
 use crate::gpu::{FindError, GpuThread};
 use crate::node_link::NodeLink;
 use crate::serve::{ServeContext, Server};
-use crate::{pod_resources, register};
+use crate::{files, pod_resources, register};
 
 /// How long effects that were begun may take to finish when the process ends.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
@@ -67,21 +67,34 @@ impl Performer {
             Action::ReadHolders => self.read_holders(),
             Action::ReadConfig => match &self.config_asked {
                 Some(asked) => asked.notify_one(),
-                None => self.answer(Event::ConfigRead { files: BTreeMap::new() }),
+                None => self.answer(Event::ConfigRead {
+                    files: BTreeMap::new(),
+                }),
             },
             Action::WriteMpsDesired { desired } => {
                 self.mps_desired.send_replace(Some(desired));
             }
             Action::PatchLabels { labels } => self.patch_labels(labels),
-            Action::Announce { severity, reason, message } => {
-                let announcement = Announcement { severity, reason, message };
+            Action::Announce {
+                severity,
+                reason,
+                message,
+            } => {
+                let announcement = Announcement {
+                    severity,
+                    reason,
+                    message,
+                };
                 announce::log(&announcement);
                 if let Some(node) = &self.node {
                     node.announce(announcement);
                 }
             }
             Action::Exit { code, why } => return Some(Exit { code, why }),
-            other => tracing::error!(action = other.tag(), "this program cannot perform an action of its core"),
+            other => tracing::error!(
+                action = other.tag(),
+                "this program cannot perform an action of its core"
+            ),
         }
         None
     }
@@ -130,13 +143,16 @@ impl Performer {
 
     fn listen(&mut self, resource: ResourceName, endpoint: String) {
         self.close(&resource);
-        let directory = self.kubelet_socket.parent().map(PathBuf::from).unwrap_or_default();
+        let directory = files::directory_of(&self.kubelet_socket).to_owned();
         let event = match Server::open(&directory, &endpoint, resource.clone(), self.serve.clone()) {
             Ok(server) => {
                 self.servers.insert(resource.clone(), server);
                 Event::Listening { resource, endpoint }
             }
-            Err(e) => Event::ListenFailed { resource, why: e.to_string() },
+            Err(e) => Event::ListenFailed {
+                resource,
+                why: e.to_string(),
+            },
         };
         self.answer(event);
     }
@@ -146,7 +162,10 @@ impl Performer {
         self.answer_later(async move {
             match register::register(&socket, &resource, &endpoint).await {
                 Ok(()) => Event::Registered { resource },
-                Err(e) => Event::RegisterFailed { resource, why: e.to_string() },
+                Err(e) => Event::RegisterFailed {
+                    resource,
+                    why: e.to_string(),
+                },
             }
         });
     }
@@ -172,7 +191,9 @@ impl Performer {
         let why = match &self.node {
             Some(node) if node.patch(labels) => return,
             Some(_) => "too many label changes wait for the API server".to_owned(),
-            None => "there is no API server without a node name (hint: set --node-name or NODE_NAME)".to_owned(),
+            None => {
+                "there is no API server without a node name (hint: set --node-name or NODE_NAME)".to_owned()
+            }
         };
         self.answer(Event::LabelsFailed { why });
     }

@@ -1,150 +1,39 @@
 //! The loop: next event → journal → core → view → actions. It waits and carries; nothing in it decides.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plugin_core::action::Action;
 use plugin_core::event::Event;
 use plugin_core::journal::Entry;
-use plugin_core::mps::Desired;
 use plugin_core::plugin::Plugin;
-use plugin_core::settings::Settings;
 use plugin_core::time::Time;
 use plugin_core::view::View;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use crate::admin::Admin;
-use crate::config_dir::{self, ConfigPath};
-use crate::gpu::{GpuBackend, GpuThread};
 use crate::journal_file::JournalFile;
 use crate::metrics::Metrics;
-use crate::mps_files::{self, MpsRoot};
-use crate::node_client::NodeSettings;
-use crate::node_link::NodeLink;
 use crate::perform::{Exit, Performer};
-use crate::serve::ServeContext;
-use crate::kubelet_watch;
 
-/// Most events that wait for the loop; whoever adds one more waits.
-const EVENTS_MAX: usize = 1024;
-
-/// How `run` was told to behave.
-#[derive(Clone, Debug)]
-pub(crate) struct RunSettings {
-    /// What the core needs to know.
-    pub(crate) core: Settings,
-    /// Where configuration is, if anywhere.
-    pub(crate) config: Option<ConfigPath>,
-    /// The API server, if a node name is known.
-    pub(crate) node: Option<NodeSettings>,
-    /// The kubelet's registration socket.
-    pub(crate) kubelet_socket: PathBuf,
-    /// The kubelet's PodResources socket.
-    pub(crate) pod_resources_socket: PathBuf,
-    /// The directory shared with the MPS supervisor.
-    pub(crate) mps_root: MpsRoot,
-    /// Where probes, metrics and state are served.
-    pub(crate) admin_address: String,
-    /// Gets the bound admin address.
-    pub(crate) admin_address_file: Option<PathBuf>,
-    /// Where the journal is kept, if anywhere.
-    pub(crate) journal_dir: Option<PathBuf>,
-}
-
-/// Runs until the core ends it.
-///
-/// # Errors
-/// What prevents even the start: the admin address, the journal's directory, `desired.json` of an earlier run.
-pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> anyhow::Result<Exit> {
-    let begin = Instant::now();
-    let (events, queue) = mpsc::channel(EVENTS_MAX);
-    let (publish, views) = watch::channel(Arc::new(View::default()));
-    let metrics = Metrics::new();
-    let admin = Admin { views: views.clone(), metrics: metrics.clone() };
-    admin.start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
-    let journal = settings.journal_dir.as_ref().map(|d| JournalFile::begin(d, "journal")).transpose();
-    let journal = journal.map_err(|e| anyhow::anyhow!("the journal cannot be begun: {e} (hint: --journal-dir)"))?;
-    let mps_desired: Option<Desired> = mps_files::read_json(&settings.mps_root.desired()).unwrap_or_else(|why| {
-        tracing::warn!(why, "the MPS daemons that an earlier run asked for are not known");
-        None
-    });
-    let started = Event::Started { settings: Box::new(settings.core.clone()), mps_desired };
-    listen_for_signals(&events)?;
-    let performer = start(settings, backend, events, views, metrics.clone())?;
-    let node = Loop { plugin: Plugin::new(), begin, journal, metrics, publish, performer };
-    Ok(node.run(started, queue).await)
-}
-
-/// Starts every source of events, and makes ready to perform.
-fn start(
-    settings: RunSettings,
-    backend: Box<dyn GpuBackend>,
-    events: mpsc::Sender<Event>,
-    views: watch::Receiver<Arc<View>>,
-    metrics: Metrics,
-) -> anyhow::Result<Performer> {
-    let (directory_changes, directory) = watch::channel(0);
-    tokio::spawn(kubelet_watch::watch(settings.kubelet_socket.clone(), directory_changes, events.clone()));
-    let config_asked = settings.config.map(|path| {
-        let asked = Arc::new(Notify::new());
-        tokio::spawn(config_dir::watch(path, Arc::clone(&asked), events.clone()));
-        asked
-    });
-    let written = Arc::new(Notify::new());
-    let (mps_desired, newest) = watch::channel(None);
-    let root = settings.mps_root;
-    tokio::spawn(mps_files::watch_report(root.clone(), Arc::clone(&written), events.clone()));
-    let mps_writer = tokio::spawn(mps_files::write_desired(root, newest, written, events.clone()));
-    let node = settings.node.map(|node| NodeLink::start(node, events.clone(), metrics.clone()));
-    Ok(Performer {
-        gpus: GpuThread::start(backend)?,
-        kubelet_socket: settings.kubelet_socket,
-        pod_resources_socket: settings.pod_resources_socket,
-        serve: ServeContext { views, events: events.clone(), metrics, directory },
-        events,
-        config_asked,
-        node,
-        mps_desired,
-        mps_writer,
-        servers: BTreeMap::new(),
-        ending: Vec::new(),
-    })
-}
-
-fn listen_for_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
-    let kinds = [
-        (SignalKind::terminate(), Event::StopRequested),
-        (SignalKind::interrupt(), Event::StopRequested),
-        (SignalKind::quit(), Event::StopRequested),
-        (SignalKind::hangup(), Event::ReloadRequested),
-    ];
-    for (kind, event) in kinds {
-        let (mut signals, events) = (signal(kind)?, events.clone());
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                if events.send(event.clone()).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    Ok(())
-}
-
-struct Loop {
-    plugin: Plugin,
-    begin: Instant,
-    journal: Option<JournalFile>,
-    metrics: Metrics,
-    publish: watch::Sender<Arc<View>>,
-    performer: Performer,
+/// The plugin's process between two events.
+pub(crate) struct Loop {
+    /// Every decision.
+    pub(crate) plugin: Plugin,
+    /// When time began.
+    pub(crate) begin: Instant,
+    /// Where the run is written down, if anywhere.
+    pub(crate) journal: Option<JournalFile>,
+    /// Counters.
+    pub(crate) metrics: Metrics,
+    /// Where handlers find the view.
+    pub(crate) publish: watch::Sender<Arc<View>>,
+    /// Every effect.
+    pub(crate) performer: Performer,
 }
 
 impl Loop {
-    async fn run(mut self, started: Event, mut queue: mpsc::Receiver<Event>) -> Exit {
+    /// From the first event to the end.
+    pub(crate) async fn run(mut self, started: Event, mut queue: mpsc::Receiver<Event>) -> Exit {
         let mut next = Some(started);
         while let Some(event) = next {
             if let Some(exit) = self.step(event) {
@@ -153,7 +42,10 @@ impl Loop {
             }
             next = self.next_event(&mut queue).await;
         }
-        Exit { code: 1, why: "all sources of events are gone".to_owned() }
+        Exit {
+            code: 1,
+            why: "all sources of events are gone".to_owned(),
+        }
     }
 
     fn now(&self) -> Time {
@@ -163,7 +55,9 @@ impl Loop {
     async fn next_event(&self, queue: &mut mpsc::Receiver<Event>) -> Option<Event> {
         let due = async {
             match self.plugin.poll_timeout() {
-                Some(at) => tokio::time::sleep_until((self.begin + Duration::from_nanos(at.as_nanos())).into()).await,
+                Some(at) => {
+                    tokio::time::sleep_until((self.begin + Duration::from_nanos(at.as_nanos())).into()).await
+                }
                 None => std::future::pending().await,
             }
         };
@@ -183,7 +77,10 @@ impl Loop {
         let line = self.journal.is_some().then(|| Entry::event(now, event.clone()));
         self.plugin.handle(now, event);
         let actions: Vec<Action> = std::iter::from_fn(|| self.plugin.poll_action()).collect();
-        self.write_down(line.into_iter().chain(actions.iter().map(|a| Entry::action(now, a.clone()))));
+        self.write_down(
+            line.into_iter()
+                .chain(actions.iter().map(|a| Entry::action(now, a.clone()))),
+        );
         self.publish_view();
         let mut exit = None;
         for action in actions {
@@ -195,7 +92,9 @@ impl Loop {
     }
 
     fn write_down(&mut self, entries: impl Iterator<Item = Entry>) {
-        let Some(journal) = self.journal.as_mut() else { return };
+        let Some(journal) = self.journal.as_mut() else {
+            return;
+        };
         let lines: Vec<String> = entries.filter_map(|e| e.to_line().ok()).collect();
         if let Some(e) = journal.write(&lines) {
             self.metrics.count_journal_failure();
@@ -213,6 +112,3 @@ impl Loop {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -23,8 +23,13 @@ pub(crate) async fn print(address: &str, json: bool) -> anyhow::Result<()> {
     if code != 200 {
         bail!("`{address}` answered {code}; is it the admin address of a plugin?");
     }
-    let status: Status = serde_json::from_str(&body).with_context(|| format!("`{address}` did not send a state"))?;
-    if json { println!("{body}") } else { print!("{}", table(&status)) }
+    let status: Status =
+        serde_json::from_str(&body).with_context(|| format!("`{address}` did not send a state"))?;
+    if json {
+        println!("{body}")
+    } else {
+        print!("{}", table(&status))
+    }
     Ok(())
 }
 
@@ -42,9 +47,16 @@ pub(crate) async fn get(address: &str, path: &str) -> anyhow::Result<(u16, Strin
         Ok::<_, std::io::Error>(answer)
     };
     let hint = || format!("no plugin answers at `{address}` (hint: --admin-address of the running plugin)");
-    let answer = tokio::time::timeout(ANSWER_TIME_MAX, converse).await.with_context(hint)?.with_context(hint)?;
+    let answer = tokio::time::timeout(ANSWER_TIME_MAX, converse)
+        .await
+        .with_context(hint)?
+        .with_context(hint)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-    let code = head.split_whitespace().nth(1).and_then(|c| c.parse().ok()).context("the answer has no status")?;
+    let code = head
+        .split_whitespace()
+        .nth(1)
+        .and_then(|c| c.parse().ok())
+        .context("the answer has no status")?;
     Ok((code, body.to_owned()))
 }
 
@@ -56,16 +68,33 @@ fn table(status: &Status) -> String {
     for reason in &status.not_ready_because {
         let _ = writeln!(out, "           {reason}");
     }
-    let _ = writeln!(out, "config     {} (asked for: {})", or_none(&status.config_applied), or_none(&status.config_requested));
+    let _ = writeln!(
+        out,
+        "config     {} (asked for: {})",
+        or_none(&status.config_applied),
+        or_none(&status.config_requested)
+    );
     for problem in &status.config_problems {
         let _ = writeln!(out, "           {problem}");
     }
     let _ = writeln!(out, "switch     {}\n", status.switch);
-    let _ = writeln!(out, "{:<32} {:>7} {:>7}  REGISTRATION", "RESOURCE", "DEVICES", "HEALTHY");
+    let _ = writeln!(
+        out,
+        "{:<32} {:>7} {:>7}  REGISTRATION",
+        "RESOURCE", "DEVICES", "HEALTHY"
+    );
     for (name, resource) in &status.resources {
-        let _ = writeln!(out, "{name:<32} {:>7} {:>7}  {}", resource.devices, resource.healthy, resource.registration);
+        let _ = writeln!(
+            out,
+            "{name:<32} {:>7} {:>7}  {}",
+            resource.devices, resource.healthy, resource.registration
+        );
     }
-    let _ = writeln!(out, "\n{:<4} {:<42} {:<11} {:<24} {:<14} {:<10} HOLDERS", "GPU", "UUID", "STATE", "RESOURCE", "STRATEGY", "MPS");
+    let _ = writeln!(
+        out,
+        "\n{:<4} {:<42} {:<11} {:<24} {:<14} {:<10} HOLDERS",
+        "GPU", "UUID", "STATE", "RESOURCE", "STRATEGY", "MPS"
+    );
     for gpu in &status.gpus {
         out.push_str(&gpu_line(gpu));
     }
@@ -88,7 +117,11 @@ fn gpu_line(gpu: &GpuStatus) -> String {
     };
     let strategy = gpu.strategy.and_then(|s| serde_json::to_value(s).ok());
     let strategy = strategy.as_ref().and_then(|s| s.as_str()).unwrap_or("-");
-    let holders = if gpu.holders.is_empty() { "-".to_owned() } else { gpu.holders.join(", ") };
+    let holders = if gpu.holders.is_empty() {
+        "-".to_owned()
+    } else {
+        gpu.holders.join(", ")
+    };
     let (index, uuid, state) = (gpu.index, gpu.uuid.as_str(), &gpu.state);
     format!("{index:<4} {uuid:<42} {state:<11} {resource:<24} {strategy:<14} {mps:<10} {holders}\n")
 }
@@ -112,8 +145,16 @@ mod tests {
             holders: vec!["default/p/main".into()],
             mps: Some(DaemonStatus::Ready),
         };
-        let text = table(&Status { gpus: vec![gpu], ..Default::default() });
-        for part in ["draining", "nvidia.com/gpu.shared → nvidia.com/gpu", "time-slicing", "default/p/main"] {
+        let text = table(&Status {
+            gpus: vec![gpu],
+            ..Default::default()
+        });
+        for part in [
+            "draining",
+            "nvidia.com/gpu.shared → nvidia.com/gpu",
+            "time-slicing",
+            "default/p/main",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }

@@ -20,7 +20,11 @@ pub(crate) fn overrides(
     let read = Reader { env };
     let flags = Flags {
         mig_strategy: read.word(&args.mig_strategy, "--mig-strategy", &["MIG_STRATEGY"])?,
-        fail_on_init_error: read.boolean(&args.fail_on_init_error, "--fail-on-init-error", "FAIL_ON_INIT_ERROR")?,
+        fail_on_init_error: read.boolean(
+            &args.fail_on_init_error,
+            "--fail-on-init-error",
+            "FAIL_ON_INIT_ERROR",
+        )?,
         mps_root: read.text(&args.mps_root, "--mps-root", &["MPS_ROOT"]),
         nvidia_driver_root: read.text(&args.driver_root, "--driver-root", &["NVIDIA_DRIVER_ROOT"]),
         nvidia_dev_root: read.text(&args.dev_root, "--dev-root", &["NVIDIA_DEV_ROOT"]),
@@ -35,18 +39,29 @@ pub(crate) fn overrides(
         plugin: plugin_flags(args, gpu, &read)?,
         ..Flags::default()
     };
-    Ok(Overrides { flags, imex: imex(args, &read)? })
+    Ok(Overrides {
+        flags,
+        imex: imex(args, &read)?,
+    })
 }
 
 fn plugin_flags(args: &NvidiaArgs, gpu: &GpuArgs, read: &Reader<'_>) -> Result<PluginFlags, SettingError> {
     Ok(PluginFlags {
-        pass_device_specs: read.boolean(&args.pass_device_specs, "--pass-device-specs", "PASS_DEVICE_SPECS")?,
+        pass_device_specs: read.boolean(
+            &args.pass_device_specs,
+            "--pass-device-specs",
+            "PASS_DEVICE_SPECS",
+        )?,
         device_list_strategy: read.words(
             &args.device_list_strategy,
             "--device-list-strategy",
             "DEVICE_LIST_STRATEGY",
         )?,
-        device_id_strategy: read.word(&args.device_id_strategy, "--device-id-strategy", &["DEVICE_ID_STRATEGY"])?,
+        device_id_strategy: read.word(
+            &args.device_id_strategy,
+            "--device-id-strategy",
+            &["DEVICE_ID_STRATEGY"],
+        )?,
         cdi_annotation_prefix: read.text(
             &args.cdi_annotation_prefix,
             "--cdi-annotation-prefix",
@@ -73,7 +88,12 @@ fn plugin_flags(args: &NvidiaArgs, gpu: &GpuArgs, read: &Reader<'_>) -> Result<P
 /// An empty variable acts as unset here (NVIDIA k8s-device-plugin v0.20).
 fn imex(args: &NvidiaArgs, read: &Reader<'_>) -> Result<Imex, SettingError> {
     let joined = joined(&args.imex_channel_ids);
-    let ids = given(joined.as_ref(), "--imex-channel-ids", read.env, &["IMEX_CHANNEL_IDS"]);
+    let ids = given(
+        joined.as_ref(),
+        "--imex-channel-ids",
+        read.env,
+        &["IMEX_CHANNEL_IDS"],
+    );
     let ids = ids.filter(|g| !g.text.is_empty());
     Ok(Imex {
         channel_ids: ids.map(|g| g.list(u32::from_str)).transpose()?,
@@ -96,9 +116,22 @@ impl Reader<'_> {
     }
 
     /// A variable that is there but empty says false, as Go's flag package reads it.
-    fn boolean(&self, value: &Option<String>, flag: &str, variable: &str) -> Result<Option<bool>, SettingError> {
-        let read = |text: &str| if text.is_empty() { Ok(false) } else { parse_boolean(text) };
-        given(value.as_ref(), flag, self.env, &[variable]).map(|g| g.parse(read)).transpose()
+    fn boolean(
+        &self,
+        value: &Option<String>,
+        flag: &str,
+        variable: &str,
+    ) -> Result<Option<bool>, SettingError> {
+        let read = |text: &str| {
+            if text.is_empty() {
+                Ok(false)
+            } else {
+                parse_boolean(text)
+            }
+        };
+        given(value.as_ref(), flag, self.env, &[variable])
+            .map(|g| g.parse(read))
+            .transpose()
     }
 
     fn word<T: FromStr<Err: std::fmt::Display>>(
@@ -107,7 +140,9 @@ impl Reader<'_> {
         flag: &str,
         variables: &[&str],
     ) -> Result<Option<T>, SettingError> {
-        given(value.as_ref(), flag, self.env, variables).map(|g| g.parse(T::from_str)).transpose()
+        given(value.as_ref(), flag, self.env, variables)
+            .map(|g| g.parse(T::from_str))
+            .transpose()
     }
 
     fn words<T: FromStr<Err: std::fmt::Display>>(
@@ -117,6 +152,8 @@ impl Reader<'_> {
         variable: &str,
     ) -> Result<Option<Vec<T>>, SettingError> {
         let joined = joined(values);
-        given(joined.as_ref(), flag, self.env, &[variable]).map(|g| g.list(T::from_str)).transpose()
+        given(joined.as_ref(), flag, self.env, &[variable])
+            .map(|g| g.list(T::from_str))
+            .transpose()
     }
 }

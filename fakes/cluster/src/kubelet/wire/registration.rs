@@ -1,0 +1,146 @@
+//! Registration, and the stream that follows it: the kubelet calls back before it answers, and the end of a stream
+//! is how it learns that a plugin is gone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plugin_api::deviceplugin::registration_server::Registration;
+use plugin_api::deviceplugin::{Empty, RegisterRequest};
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status};
+
+use super::calls::PluginClient;
+use super::log::WireEvent;
+use super::state::{Connection, Shared, State};
+use crate::kubelet::ledger::{CLIENTS_MAX, ClientId, Device, RegisterRefusal};
+
+/// The kubelet's Registration service.
+pub(super) struct RegistrationService {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[tonic::async_trait]
+impl Registration for RegistrationService {
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<Empty>, Status> {
+        let request = request.into_inner();
+        let resource = request.resource_name.clone();
+        let mut stopped = self.shared.stopped();
+        let outcome = tokio::select! {
+            outcome = self.register_plugin(&request) => outcome,
+            () = stopped.wait() => Err("the kubelet is stopping".to_owned()),
+        };
+        let error = outcome.as_ref().err().cloned();
+        self.shared.log(WireEvent::RegisterAnswered { resource, error });
+        outcome.map(|()| Response::new(Empty {})).map_err(Status::unknown)
+    }
+}
+
+impl RegistrationService {
+    async fn register_plugin(&self, request: &RegisterRequest) -> Result<(), String> {
+        let resource = &request.resource_name;
+        self.shared.log(WireEvent::RegisterReceived {
+            resource: resource.clone(),
+            endpoint: request.endpoint.clone(),
+            version: request.version.clone(),
+        });
+        let client = self
+            .begin(&request.version, resource)
+            .map_err(|refusal| refusal.to_string())?;
+        let attempt = Attempt {
+            shared: &self.shared,
+            client,
+            resource,
+            connected: false,
+        };
+        let plugin = PluginClient::dial(&self.socket(&request.endpoint), self.shared.dial_timeout()).await?;
+        let options = plugin
+            .options()
+            .await
+            .map_err(|error| format!("failed to get device plugin options: {error}"))?;
+        let (close, closed) = oneshot::channel();
+        attempt.succeed(|state| {
+            state.ledger.connected(client, resource, options);
+            let connection = Connection {
+                plugin: plugin.clone(),
+                close,
+                streaming: true,
+            };
+            state.connections.insert(client, connection);
+        });
+        self.watch(client, resource.clone(), plugin, closed);
+        Ok(())
+    }
+
+    fn begin(&self, version: &str, resource: &str) -> Result<ClientId, RegisterRefusal> {
+        let mut state = self.shared.state();
+        if state.connections.len() >= CLIENTS_MAX {
+            return Err(RegisterRefusal::TooMany { max: CLIENTS_MAX });
+        }
+        state.ledger.register(version, resource)
+    }
+
+    /// An absolute path is joined below the directory, too.
+    fn socket(&self, endpoint: &str) -> PathBuf {
+        self.shared
+            .device_plugins_dir()
+            .join(endpoint.trim_start_matches('/'))
+    }
+
+    fn watch(&self, client: ClientId, resource: String, plugin: PluginClient, closed: oneshot::Receiver<()>) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let mut stopped = shared.stopped();
+            let why = tokio::select! {
+                () = stopped.wait() => return,
+                _ = closed => "closed by the kubelet".to_owned(),
+                why = read_lists(&shared, &resource, &plugin) => why,
+            };
+            shared.stream_ended(client, &resource, why);
+        });
+    }
+}
+
+/// Reads list messages until the stream ends; returns why it did.
+async fn read_lists(shared: &Shared, resource: &str, plugin: &PluginClient) -> String {
+    let mut lists = match plugin.list_and_watch().await {
+        Ok(lists) => lists,
+        Err(error) => return error.to_string(),
+    };
+    loop {
+        match lists.message().await {
+            Ok(Some(list)) => {
+                let devices: Vec<Device> = list.devices.iter().map(Device::from_api).collect();
+                shared.list_received(resource, &devices);
+            }
+            Ok(None) => return "EOF".to_owned(),
+            Err(status) => return plugin.error(&status).to_string(),
+        }
+    }
+}
+
+/// A registration that has begun: if it does not succeed, whatever the reason (also a plugin that hangs up), the
+/// ledger learns that it failed.
+struct Attempt<'a> {
+    shared: &'a Shared,
+    client: ClientId,
+    resource: &'a str,
+    connected: bool,
+}
+
+impl Attempt<'_> {
+    fn succeed(mut self, connected: impl FnOnce(&mut State)) {
+        connected(&mut self.shared.state());
+        self.connected = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.connected {
+            self.shared
+                .state()
+                .ledger
+                .connect_failed(self.client, self.resource);
+        }
+    }
+}

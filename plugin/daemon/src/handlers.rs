@@ -1,0 +1,162 @@
+//! The device plugin API of one resource: the gRPC skin over the current view.
+//!
+//! A handler takes the view as it is, calls a pure function of it and answers. The only thing that it waits for is room in
+//! the event queue, so that an answer is written down before it leaves.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use plugin_api::deviceplugin as pb;
+use plugin_api::deviceplugin::device_plugin_server::DevicePlugin;
+use plugin_core::config::ResourceName;
+use plugin_core::event::Event;
+use plugin_core::view::View;
+use tokio::sync::watch;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::list_stream::{self, ListStream};
+use crate::serve::ServeContext;
+use crate::{proto, register};
+
+/// Most container requests in one call; kubelets send one (Kubernetes 1.36).
+pub(crate) const CONTAINERS_MAX: usize = 64;
+
+/// The handlers of one server.
+pub(crate) struct Handlers {
+    /// Whose devices.
+    pub(crate) resource: ResourceName,
+    /// View, events, counters.
+    pub(crate) context: ServeContext,
+    /// True once the server is told to close.
+    pub(crate) closed: watch::Receiver<bool>,
+    /// Live ListAndWatch streams.
+    pub(crate) streams: Arc<AtomicUsize>,
+}
+
+impl Handlers {
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.context.views.borrow())
+    }
+
+    /// Answers one container and the event that tells it.
+    fn allocate_one(
+        &self,
+        view: &View,
+        ids: Vec<String>,
+    ) -> (Event, Result<pb::ContainerAllocateResponse, String>) {
+        let answer = view.allocate(&self.resource, &ids).map_err(|e| e.to_string());
+        self.context
+            .metrics
+            .count_allocation(self.resource.as_str(), answer.is_ok());
+        let event = Event::Allocated {
+            resource: self.resource.clone(),
+            ids,
+            view_generation: view.generation,
+            refused: answer.as_ref().err().cloned(),
+        };
+        (event, answer.map(proto::allocation_to_proto))
+    }
+}
+
+fn check_count(count: usize) -> Result<(), Status> {
+    if count > CONTAINERS_MAX {
+        return Err(Status::invalid_argument(format!(
+            "{count} container requests, at most {CONTAINERS_MAX}"
+        )));
+    }
+    Ok(())
+}
+
+#[tonic::async_trait]
+impl DevicePlugin for Handlers {
+    async fn get_device_plugin_options(
+        &self,
+        _: Request<pb::Empty>,
+    ) -> Result<Response<pb::DevicePluginOptions>, Status> {
+        Ok(Response::new(register::options()))
+    }
+
+    type ListAndWatchStream = Pin<Box<ReceiverStream<Result<pb::ListAndWatchResponse, Status>>>>;
+
+    async fn list_and_watch(
+        &self,
+        _: Request<pb::Empty>,
+    ) -> Result<Response<Self::ListAndWatchStream>, Status> {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        let stream = ListStream {
+            resource: self.resource.clone(),
+            views: self.context.views.clone(),
+            events: self.context.events.clone(),
+            closed: self.closed.clone(),
+            streams: Arc::clone(&self.streams),
+        };
+        Ok(Response::new(Box::pin(ReceiverStream::new(list_stream::start(
+            stream,
+        )))))
+    }
+
+    async fn get_preferred_allocation(
+        &self,
+        request: Request<pb::PreferredAllocationRequest>,
+    ) -> Result<Response<pb::PreferredAllocationResponse>, Status> {
+        let requests = request.into_inner().container_requests;
+        check_count(requests.len())?;
+        let view = self.view();
+        let prefer = |r: pb::ContainerPreferredAllocationRequest| {
+            let size = usize::try_from(r.allocation_size).unwrap_or(0);
+            view.prefer(
+                &self.resource,
+                &r.available_device_i_ds,
+                &r.must_include_device_i_ds,
+                size,
+            )
+            .map(|ids| pb::ContainerPreferredAllocationResponse { device_i_ds: ids })
+        };
+        let answers: Result<Vec<_>, _> = requests.into_iter().map(prefer).collect();
+        let container_responses = answers.map_err(|e| Status::unknown(e.to_string()))?;
+        Ok(Response::new(pb::PreferredAllocationResponse {
+            container_responses,
+        }))
+    }
+
+    async fn allocate(
+        &self,
+        request: Request<pb::AllocateRequest>,
+    ) -> Result<Response<pb::AllocateResponse>, Status> {
+        let requests = request.into_inner().container_requests;
+        check_count(requests.len())?;
+        let stopping = |_| Status::unavailable("the plugin is stopping");
+        // the room first: between the answer and its event there must be no await
+        let room = self
+            .context
+            .events
+            .reserve_many(requests.len())
+            .await
+            .map_err(stopping)?;
+        let view = self.view();
+        let answered = requests
+            .into_iter()
+            .map(|r| self.allocate_one(&view, r.devices_ids));
+        let mut container_responses = Ok(Vec::new());
+        for ((event, answer), permit) in answered.zip(room) {
+            permit.send(event);
+            match (&mut container_responses, answer) {
+                (Ok(responses), Ok(response)) => responses.push(response),
+                (Ok(_), Err(refused)) => container_responses = Err(refused),
+                (Err(_), _) => {}
+            }
+        }
+        // the code of a plain error in Go, which NVIDIA's plugin returns
+        let container_responses = container_responses.map_err(Status::unknown)?;
+        Ok(Response::new(pb::AllocateResponse { container_responses }))
+    }
+
+    async fn pre_start_container(
+        &self,
+        _: Request<pb::PreStartContainerRequest>,
+    ) -> Result<Response<pb::PreStartContainerResponse>, Status> {
+        Ok(Response::new(pb::PreStartContainerResponse {}))
+    }
+}

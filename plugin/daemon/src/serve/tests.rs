@@ -1,0 +1,316 @@
+//! Over real sockets, with the kubelet's clients.
+
+use std::collections::BTreeMap;
+
+use plugin_api::deviceplugin as pb;
+use plugin_api::deviceplugin::device_plugin_client::DevicePluginClient;
+use plugin_core::inventory::GpuUuid;
+use plugin_core::view::{Device, ResourceView, Strategy};
+use tonic::transport::Channel;
+
+use super::*;
+use crate::dial;
+use crate::handlers::CONTAINERS_MAX;
+
+struct Bench {
+    directory: tempfile::TempDir,
+    publish: watch::Sender<Arc<View>>,
+    changes: watch::Sender<u64>,
+    context: ServeContext,
+    seen: mpsc::Receiver<Event>,
+}
+
+impl Bench {
+    fn new(view: View) -> Self {
+        let (publish, views) = watch::channel(Arc::new(view));
+        let (events, seen) = mpsc::channel(16);
+        let (changes, directory_changes) = watch::channel(0);
+        let context = ServeContext {
+            views,
+            events,
+            metrics: Metrics::new(),
+            directory: directory_changes,
+        };
+        Bench {
+            directory: tempfile::tempdir().unwrap(),
+            publish,
+            changes,
+            context,
+            seen,
+        }
+    }
+
+    fn open(&self) -> Server {
+        Server::open(
+            self.directory.path(),
+            "nvidia-gpu.sock",
+            ResourceName::gpu(),
+            self.context.clone(),
+        )
+        .unwrap()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("nvidia-gpu.sock")
+    }
+
+    async fn client(&self) -> DevicePluginClient<Channel> {
+        DevicePluginClient::new(dial::unix(&self.socket()).await.unwrap())
+    }
+
+    async fn event(&mut self) -> Event {
+        tokio::time::timeout(Duration::from_secs(5), self.seen.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+}
+
+fn view(generation: u64, devices: &[(&str, bool)]) -> View {
+    let device = |(id, healthy): &(&str, bool)| {
+        let device = Device {
+            id: (*id).to_owned(),
+            healthy: *healthy,
+            gpu: GpuUuid::new(*id),
+            numa_node: None,
+            strategy: Strategy::Exclusive,
+            gpu_index: 0,
+            gpu_minor: 0,
+            granted: *healthy,
+        };
+        (device.id.clone(), device)
+    };
+    let devices: BTreeMap<_, _> = devices.iter().map(device).collect();
+    let resource = ResourceView {
+        devices: Arc::new(devices),
+        one_shared_device_at_most: false,
+    };
+    let mut view = View {
+        generation,
+        ..Default::default()
+    };
+    view.edits.envvar = true;
+    view.resources.insert(ResourceName::gpu(), resource);
+    view
+}
+
+fn health(list: &pb::ListAndWatchResponse) -> Vec<(&str, &str)> {
+    list.devices
+        .iter()
+        .map(|d| (d.id.as_str(), d.health.as_str()))
+        .collect()
+}
+
+fn allocate_request(ids: &[&str]) -> pb::AllocateRequest {
+    let devices_ids = ids.iter().map(|id| (*id).to_owned()).collect();
+    pb::AllocateRequest {
+        container_requests: vec![pb::ContainerAllocateRequest { devices_ids }],
+    }
+}
+
+#[tokio::test]
+async fn a_stream_has_the_current_list_at_once_and_every_changed_one() {
+    let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
+    let _server = bench.open();
+    let mut stream = bench
+        .client()
+        .await
+        .list_and_watch(pb::Empty {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        health(&stream.message().await.unwrap().unwrap()),
+        [("GPU-a", "Healthy")]
+    );
+    assert_eq!(
+        bench.event().await,
+        Event::StreamOpened {
+            resource: ResourceName::gpu()
+        }
+    );
+    // the same list in a new view is no change
+    bench.publish.send_replace(Arc::new(view(2, &[("GPU-a", true)])));
+    tokio::task::yield_now().await;
+    bench.publish.send_replace(Arc::new(view(3, &[("GPU-a", false)])));
+    assert_eq!(
+        health(&stream.message().await.unwrap().unwrap()),
+        [("GPU-a", "Unhealthy")]
+    );
+}
+
+#[tokio::test]
+async fn a_kubelet_that_leaves_is_told_only_with_its_last_stream() {
+    let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
+    let _server = bench.open();
+    let opened = Event::StreamOpened {
+        resource: ResourceName::gpu(),
+    };
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut client = bench.client().await;
+        let stream = client.list_and_watch(pb::Empty {}).await.unwrap().into_inner();
+        streams.push((client, stream));
+        assert_eq!(bench.event().await, opened);
+    }
+    streams.pop();
+    // the first stream still works, so nothing was told
+    bench.publish.send_replace(Arc::new(view(2, &[])));
+    let (_, stream) = &mut streams[0];
+    while !stream.message().await.unwrap().unwrap().devices.is_empty() {}
+    assert!(bench.seen.try_recv().is_err());
+    streams.pop();
+    assert_eq!(
+        bench.event().await,
+        Event::StreamClosed {
+            resource: ResourceName::gpu()
+        }
+    );
+}
+
+#[tokio::test]
+async fn close_ends_streams_without_a_word_and_removes_the_socket() {
+    let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
+    let server = bench.open();
+    let mut stream = bench
+        .client()
+        .await
+        .list_and_watch(pb::Empty {})
+        .await
+        .unwrap()
+        .into_inner();
+    stream.message().await.unwrap().unwrap();
+    bench.event().await;
+    server.close().await.unwrap();
+    assert!(!matches!(stream.message().await, Ok(Some(_))));
+    assert!(!bench.socket().exists());
+    assert!(bench.seen.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn an_allocation_is_told_before_it_is_answered() {
+    let mut bench = Bench::new(view(7, &[("GPU-a", true)]));
+    let _server = bench.open();
+    let answer = bench
+        .client()
+        .await
+        .allocate(allocate_request(&["GPU-a"]))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        answer.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"],
+        "GPU-a"
+    );
+    let told = bench.seen.try_recv().unwrap();
+    let ids = vec!["GPU-a".to_owned()];
+    let resource = ResourceName::gpu();
+    assert_eq!(
+        told,
+        Event::Allocated {
+            resource,
+            ids,
+            view_generation: 7,
+            refused: None
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_refused_allocation_has_the_cores_text_and_is_told_too() {
+    let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
+    let _server = bench.open();
+    let status = bench
+        .client()
+        .await
+        .allocate(allocate_request(&["GPU-x"]))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unknown);
+    assert!(
+        status.message().contains("unknown device: GPU-x"),
+        "{}",
+        status.message()
+    );
+    let told = bench.seen.try_recv().unwrap();
+    assert!(matches!(told, Event::Allocated { refused: Some(text), .. } if text == status.message()));
+}
+
+#[tokio::test]
+async fn a_preference_comes_from_the_view() {
+    let bench = Bench::new(view(1, &[("GPU-a", true), ("GPU-b", true)]));
+    let _server = bench.open();
+    let request = pb::ContainerPreferredAllocationRequest {
+        available_device_i_ds: vec!["GPU-a".into(), "GPU-b".into()],
+        must_include_device_i_ds: vec!["GPU-b".into()],
+        allocation_size: 1,
+    };
+    let request = pb::PreferredAllocationRequest {
+        container_requests: vec![request],
+    };
+    let answer = bench
+        .client()
+        .await
+        .get_preferred_allocation(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(answer.container_responses[0].device_i_ds, ["GPU-b"]);
+}
+
+#[tokio::test]
+async fn too_many_container_requests_are_refused() {
+    let mut bench = Bench::new(view(1, &[]));
+    let _server = bench.open();
+    let container_requests = vec![pb::ContainerAllocateRequest::default(); CONTAINERS_MAX + 1];
+    let status = bench
+        .client()
+        .await
+        .allocate(pb::AllocateRequest { container_requests })
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    assert!(bench.seen.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_socket_that_someone_removed_counts_as_a_closed_stream() {
+    let mut bench = Bench::new(view(1, &[]));
+    let _server = bench.open();
+    std::fs::remove_file(bench.socket()).unwrap();
+    bench.changes.send_modify(|n| *n += 1);
+    assert_eq!(
+        bench.event().await,
+        Event::StreamClosed {
+            resource: ResourceName::gpu()
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_and_another_plugins_new_one_is_left_alone() {
+    let bench = Bench::new(view(1, &[]));
+    drop(std::os::unix::net::UnixListener::bind(bench.socket()).unwrap());
+    let first = bench.open();
+    std::fs::remove_file(bench.socket()).unwrap();
+    let _other = std::os::unix::net::UnixListener::bind(bench.socket()).unwrap();
+    first.close().await.unwrap();
+    assert!(bench.socket().exists());
+}
+
+#[tokio::test]
+async fn an_endpoint_outside_the_directory_is_refused() {
+    let bench = Bench::new(view(1, &[]));
+    for endpoint in ["", "../x.sock", "/tmp/x.sock", ".."] {
+        let opened = Server::open(
+            bench.directory.path(),
+            endpoint,
+            ResourceName::gpu(),
+            bench.context.clone(),
+        );
+        assert!(
+            matches!(opened, Err(ListenError::NotAFileName { .. })),
+            "{endpoint}"
+        );
+    }
+}
