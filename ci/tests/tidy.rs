@@ -26,6 +26,8 @@ const UNSAFE: &[&str] = &[
     "fakes/gpu/src/mps/os.rs",
     // Children get a parent-death signal between fork and exec, so that none outlives the simulator.
     "simulator/src/on/wire/spawn.rs",
+    // A process that is not a child is awaited through a pidfd, so that its id cannot be mistaken for a later one's.
+    "plugin/daemon/src/process.rs",
 ];
 
 /// Crates that are locked in more than one version.
@@ -34,6 +36,7 @@ const DUPLICATES: &[Duplicate] = &[
         "base64",
         "tonic, tower-http and k8s-openapi are on 0.22, kube-client and serde-saphyr on 0.23",
     ),
+    ("itertools", "prost's code generator is on 0.15, criterion on 0.13; neither is in a shipped program"),
     ("foldhash", "comes with the hashbrowns"),
     (
         "getrandom",

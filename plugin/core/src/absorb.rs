@@ -38,8 +38,7 @@ impl Plugin {
             Event::KubeletGone => self.kubelet_up = false,
             Event::Listening { resource, .. } => self.registration(&resource, Input::Listening),
             Event::ListenFailed { resource, why } => {
-                self.say_once(resource.as_str(), Severity::Warning, "SocketFailed", why);
-                self.registration(&resource, Input::ListenFailed);
+                self.not_served(&resource, Input::ListenFailed, "SocketFailed", why);
             }
             Event::Registered { resource } => {
                 self.said.remove(resource.as_str());
@@ -47,13 +46,7 @@ impl Plugin {
             }
             Event::RegisterFailed { resource, why } => {
                 let message = format!("the kubelet did not take `{resource}`: {why}; trying again");
-                self.say_once(
-                    resource.as_str(),
-                    Severity::Warning,
-                    "RegistrationFailed",
-                    message,
-                );
-                self.registration(&resource, Input::RegisterFailed);
+                self.not_served(&resource, Input::RegisterFailed, "RegistrationFailed", message);
             }
             Event::StreamOpened { .. } => {}
             Event::StreamClosed { resource } => self.registration(&resource, Input::StreamClosed),
@@ -84,6 +77,11 @@ impl Plugin {
                 self.say_once("desired", Severity::Warning, "MpsDesiredNotWritten", why);
             }
         }
+    }
+
+    fn not_served(&mut self, resource: &ResourceName, input: Input, reason: &str, message: String) {
+        self.say_once(resource.as_str(), Severity::Warning, reason, message);
+        self.registration(resource, input);
     }
 
     fn files_read(&mut self, files: Result<BTreeMap<String, String>, String>) {
