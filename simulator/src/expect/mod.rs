@@ -1,0 +1,15 @@
+//! What a scenario expects of the world: partial patterns, matched against one JSON view, with a diff that names
+//! the path when something differs.
+
+pub mod decode;
+pub mod diff;
+pub mod lookup;
+pub mod matcher;
+pub mod mutate;
+pub mod pattern;
+
+pub use diff::render;
+pub use lookup::glob;
+pub use matcher::{Memory, Mismatch, check};
+pub use mutate::{Mutant, mutants};
+pub use pattern::{Op, Pattern, PatternKind};

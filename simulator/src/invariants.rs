@@ -1,0 +1,193 @@
+//! What must hold after every step whatever the scenario says, because an author cannot expect everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::world::{NodeView, PodView, World, gpu_of};
+
+/// The label that says how many replicas each GPU of a node has.
+const REPLICAS_LABEL: &str = "nvidia.com/gpu.replicas";
+/// The environment variable from which a container runtime takes its GPUs.
+const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
+/// The part of an admission error that is the pod's own fault.
+const OWN_FAULT: &str = "maximum request size for shared resources";
+
+/// Judges one world after the other; remembers what was handed out.
+#[derive(Debug, Default)]
+pub struct Invariants {
+    /// The most replicas that a node ever announced.
+    replicas: BTreeMap<String, u64>,
+    /// What running pods were given when first seen.
+    given: BTreeMap<String, Given>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Given {
+    ids: BTreeMap<String, Vec<String>>,
+    env: BTreeMap<String, String>,
+    mounts: Vec<String>,
+}
+
+/// One device of one pod.
+struct Held<'w> {
+    pod: &'w str,
+    resource: &'w str,
+    id: &'w str,
+}
+
+impl Invariants {
+    /// Every invariant that this world breaks, one sentence each.
+    pub fn check(&mut self, world: &World) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (name, node) in &world.nodes {
+            let replicas = self.replicas_of(name, node);
+            broken.extend(gpus_are_held_properly(name, world, replicas));
+            broken.extend(allocatable_exists(name, node, replicas));
+        }
+        for (name, pod) in &world.pods {
+            broken.extend(environment_names_the_gpus(name, pod));
+            broken.extend(no_refusal_by_the_plugin(name, pod));
+        }
+        broken.extend(self.given_stays(world));
+        broken
+    }
+
+    fn replicas_of(&mut self, name: &str, node: &NodeView) -> u64 {
+        let announced = node
+            .labels
+            .get(REPLICAS_LABEL)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1);
+        let most = self.replicas.entry(name.to_owned()).or_insert(1);
+        *most = announced.max(*most);
+        *most
+    }
+
+    fn given_stays(&mut self, world: &World) -> Vec<String> {
+        let mut broken = Vec::new();
+        self.given
+            .retain(|name, _| world.pods.get(name).is_some_and(World::holds_devices));
+        for (name, pod) in world
+            .pods
+            .iter()
+            .filter(|(_, pod)| pod.phase == "Running" && !pod.ids.is_empty())
+        {
+            let now = Given {
+                ids: pod.ids.clone(),
+                env: pod.env.clone(),
+                mounts: pod.mounts.clone(),
+            };
+            let first = self.given.entry(name.clone()).or_insert_with(|| now.clone());
+            if *first != now {
+                broken.push(format!(
+                    "a device in use never changes its meaning: pod `{name}` had {:?} {:?}, now {:?} {:?}",
+                    first.ids, first.env, now.ids, now.env
+                ));
+            }
+        }
+        broken
+    }
+}
+
+fn gpus_are_held_properly(node: &str, world: &World, replicas: u64) -> Vec<String> {
+    let mut by_gpu: BTreeMap<&str, Vec<Held<'_>>> = BTreeMap::new();
+    for (pod, view) in &world.pods {
+        if view.node.as_deref() != Some(node) || !World::holds_devices(view) {
+            continue;
+        }
+        for (resource, id) in view
+            .ids
+            .iter()
+            .flat_map(|(resource, ids)| ids.iter().map(move |id| (resource, id)))
+        {
+            by_gpu
+                .entry(gpu_of(id))
+                .or_default()
+                .push(Held { pod, resource, id });
+        }
+    }
+    let mut broken = Vec::new();
+    for (gpu, held) in by_gpu {
+        let pods: BTreeSet<&str> = held.iter().map(|held| held.pod).collect();
+        let ids: BTreeSet<&str> = held.iter().map(|held| held.id).collect();
+        let strategies: BTreeSet<(&str, bool)> = held
+            .iter()
+            .map(|held| (held.resource, held.id.contains("::")))
+            .collect();
+        let exclusive = held.iter().any(|held| !held.id.contains("::"));
+        let who = pods.iter().copied().collect::<Vec<_>>().join(", ");
+        if exclusive && pods.len() > 1 {
+            broken.push(format!(
+                "a GPU held exclusively has one holder: `{gpu}` on `{node}` is held by {who}"
+            ));
+        }
+        if strategies.len() > 1 {
+            broken.push(format!(
+                "all holders of a GPU share one strategy: `{gpu}` on `{node}` is held as {} by {who}",
+                strategies
+                    .iter()
+                    .map(|(resource, _)| *resource)
+                    .collect::<Vec<_>>()
+                    .join(" and ")
+            ));
+        }
+        if ids.len() < held.len() {
+            broken.push(format!(
+                "a device is handed out once: `{gpu}` on `{node}` has a device held twice by {who}"
+            ));
+        }
+        if held.len() as u64 > replicas {
+            broken.push(format!(
+                "no more holders than replicas: `{gpu}` on `{node}` has {} of {replicas}: {who}",
+                held.len()
+            ));
+        }
+    }
+    broken
+}
+
+fn allocatable_exists(name: &str, node: &NodeView, replicas: u64) -> Vec<String> {
+    let most = node.gpus.len() as u64 * replicas;
+    node.allocatable
+        .iter()
+        .filter(|(resource, _)| resource.starts_with("nvidia.com/gpu"))
+        .filter_map(|(resource, count)| count.as_u64().map(|count| (resource, count)))
+        .filter(|(_, count)| *count > most)
+        .map(|(resource, count)| {
+            format!(
+                "allocatable never exceeds what exists: `{resource}` on `{name}` is {count}, at most {most}"
+            )
+        })
+        .collect()
+}
+
+fn environment_names_the_gpus(name: &str, pod: &PodView) -> Option<String> {
+    if pod.phase != "Running" || pod.gpus.is_empty() {
+        return None;
+    }
+    let named: BTreeSet<&str> = pod
+        .containers
+        .values()
+        .filter_map(|container| container.env.get(VISIBLE))
+        .flat_map(|value| value.split(','))
+        .collect();
+    let held: BTreeSet<&str> = pod.gpus.iter().map(String::as_str).collect();
+    (named != held).then(|| {
+        format!(
+            "`{VISIBLE}` names exactly the GPUs of a pod's ids: pod `{name}` has {named:?}, holds {held:?}"
+        )
+    })
+}
+
+fn no_refusal_by_the_plugin(name: &str, pod: &PodView) -> Option<String> {
+    let refused = pod.reason == "UnexpectedAdmissionError" || pod.reason == "TopologyAffinityError";
+    (refused && !pod.message.contains(OWN_FAULT)).then(|| {
+        format!(
+            "no pod fails because of the plugin: pod `{name}` failed with {}: {}",
+            pod.reason, pod.message
+        )
+    })
+}
+
+#[cfg(test)]
+#[path = "invariants_tests.rs"]
+mod tests;

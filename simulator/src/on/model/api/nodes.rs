@@ -1,0 +1,194 @@
+//! The Nodes: their objects in the store, and beside each what the scheduler and the plugin's watch need of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fake_cluster::api::{ApiError, Key, Part, PatchKind, Quantity, Resource, set_condition};
+use serde_json::{Map, Value, json};
+
+use super::super::engine::{Channel, Engine};
+use super::super::happening::{Happening, LabelPatch, Labels, PodId, What};
+use super::super::latency;
+use super::{Api, timestamp};
+
+/// Pods that a node takes (Kubernetes 1.36's default).
+const PODS_MAX: u64 = 110;
+
+/// A Node and what is counted on it.
+#[derive(Debug)]
+pub(in crate::on::model) struct ApiNode {
+    /// Its name.
+    pub(in crate::on::model) name: String,
+    /// The object as it is stored now.
+    pub(in crate::on::model) object: Arc<Value>,
+    /// Its labels.
+    pub(in crate::on::model) labels: Arc<Labels>,
+    /// `status.allocatable`.
+    pub(in crate::on::model) allocatable: BTreeMap<String, Quantity>,
+    /// It is neither tainted nor cordoned.
+    pub(in crate::on::model) plain: bool,
+    /// What the pods on it request together.
+    pub(in crate::on::model) requested: BTreeMap<String, Quantity>,
+    /// How many pods are on it that have not ended.
+    pub(in crate::on::model) pods: u64,
+    /// All pods bound to it, ended ones too.
+    pub(in crate::on::model) bound: BTreeSet<PodId>,
+    /// The plugin's watch of this Node.
+    pub(super) watch: Channel,
+    /// The kubelet's watch of its pods.
+    pub(super) pod_watch: Channel,
+}
+
+impl Api {
+    /// Adds a Node; its kubelet writes its status later.
+    ///
+    /// # Errors
+    /// The name or a label is not allowed.
+    pub(in crate::on::model) fn add_node(
+        &mut self,
+        engine: &Engine,
+        name: &str,
+        labels: &Labels,
+    ) -> Result<(), ApiError> {
+        let mut all = labels.clone();
+        all.insert("kubernetes.io/hostname".to_owned(), name.to_owned());
+        all.insert("kubernetes.io/os".to_owned(), "linux".to_owned());
+        let object = json!({"metadata": {"name": name, "labels": all}});
+        let object = self
+            .store
+            .create(Resource::Nodes, "", object, timestamp(engine))?;
+        self.nodes.push(ApiNode {
+            name: name.to_owned(),
+            labels: Arc::new(labels_of(&object)),
+            allocatable: BTreeMap::new(),
+            plain: is_plain(&object),
+            object,
+            requested: BTreeMap::new(),
+            pods: 0,
+            bound: BTreeSet::new(),
+            watch: Channel::default(),
+            pod_watch: Channel::default(),
+        });
+        Ok(())
+    }
+
+    /// Merges labels into a Node, as `kubectl label` and the plugin do.
+    ///
+    /// # Errors
+    /// What the API server answers.
+    pub(in crate::on::model) fn patch_labels(
+        &mut self,
+        engine: &mut Engine,
+        node: usize,
+        labels: &LabelPatch,
+    ) -> Result<(), ApiError> {
+        let patch = json!({"metadata": {"labels": labels}});
+        let Some(entry) = self.nodes.get(node) else {
+            return Ok(());
+        };
+        let key = Key::node(&entry.name);
+        let now = timestamp(engine);
+        let object = self
+            .store
+            .patch(&key, PatchKind::Merge, &patch, Part::Main, now)?;
+        self.node_stored(engine, node, object);
+        Ok(())
+    }
+
+    /// Writes what the kubelet says of its node; `true` when it was written.
+    pub(in crate::on::model) fn write_node_status(
+        &mut self,
+        engine: &mut Engine,
+        node: usize,
+        extended: &BTreeMap<String, (u64, u64)>,
+    ) -> bool {
+        let Some(entry) = self.nodes.get(node).filter(|_| self.up) else {
+            return false;
+        };
+        let key = Key::node(&entry.name);
+        let mut object = entry.object.as_ref().clone();
+        set_condition(
+            &mut object,
+            "Ready",
+            true,
+            "KubeletReady",
+            "kubelet is posting ready status",
+            timestamp(engine),
+        );
+        for (field, of) in [("capacity", 0), ("allocatable", 1)] {
+            let mut amounts = object["status"][field].as_object().cloned().unwrap_or_default();
+            set_machine(&mut amounts);
+            for (resource, (capacity, allocatable)) in extended {
+                let amount = if of == 0 { capacity } else { allocatable };
+                amounts.insert(resource.clone(), json!(amount.to_string()));
+            }
+            object["status"][field] = Value::Object(amounts);
+        }
+        match self.store.update(&key, object, Part::Status) {
+            Ok(stored) => {
+                self.node_stored(engine, node, stored);
+                true
+            }
+            Err(_refused) => false,
+        }
+    }
+
+    fn node_stored(&mut self, engine: &mut Engine, node: usize, object: Arc<Value>) {
+        let Some(entry) = self.nodes.get_mut(node) else {
+            return;
+        };
+        if Arc::ptr_eq(&entry.object, &object) {
+            return;
+        }
+        let labels = labels_of(&object);
+        entry.allocatable = amounts(&object["status"]["allocatable"]);
+        entry.plain = is_plain(&object);
+        entry.object = object;
+        self.changes.node(node);
+        if labels != *entry.labels {
+            entry.labels = Arc::new(labels);
+            let what = What::NodeSeen(self.store.revision(), Arc::clone(&entry.labels));
+            engine.through(
+                &mut entry.watch,
+                latency::WATCH,
+                Happening::Node { node, what },
+            );
+            self.want_reconcile(engine);
+        }
+        self.want_schedule(engine);
+    }
+
+    /// The store's revision: what a list made now shows.
+    pub(in crate::on::model) fn revision(&self) -> u64 {
+        self.store.revision()
+    }
+}
+
+fn set_machine(amounts: &mut Map<String, Value>) {
+    for (name, amount) in [
+        ("cpu", "64".to_owned()),
+        ("memory", "256Gi".to_owned()),
+        ("pods", PODS_MAX.to_string()),
+    ] {
+        amounts.insert(name.to_owned(), json!(amount));
+    }
+}
+
+fn labels_of(object: &Value) -> Labels {
+    let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+    labels
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+fn amounts(map: &Value) -> BTreeMap<String, Quantity> {
+    let pairs = map.as_object().into_iter().flatten();
+    pairs
+        .filter_map(|(name, amount)| Some((name.clone(), Quantity::read(amount)?)))
+        .collect()
+}
+
+fn is_plain(object: &Value) -> bool {
+    let spec = &object["spec"];
+    spec["unschedulable"] != json!(true) && spec["taints"].as_array().is_none_or(Vec::is_empty)
+}

@@ -1,0 +1,213 @@
+//! What a node's programs share without a network: sockets in the kubelet's directory, files of the MPS root, the config
+//! volume and the GPUs. It outlives every process on the node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fake_gpu::{ComputeMode as GpuMode, Gpu, GpuError, MpsDaemon, Node as Gpus, Text};
+use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
+use plugin_core::mps::{Actual, Desired, DesiredDaemon, OriginalModes};
+
+use super::happening::ServerId;
+
+/// How the MPS root is written in paths, as in the view of the world.
+pub(super) const MPS_ROOT: &str = "<mpsRoot>";
+/// First process id that is given out.
+const PID_FIRST: u32 = 1_000;
+
+/// A plugin's socket on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Socket {
+    /// Which file it is: one that was made anew under the same name is another one.
+    pub(super) identity: u64,
+    /// Who bound it.
+    pub(super) server: ServerId,
+}
+
+/// The files of the MPS root.
+#[derive(Debug, Default)]
+pub(super) struct MpsFiles {
+    /// `desired.json`.
+    pub(super) desired: Option<Desired>,
+    /// `actual.json`.
+    pub(super) actual: Option<Actual>,
+    /// `compute-modes.json`.
+    pub(super) originals: Option<OriginalModes>,
+    /// The life of the supervisor that holds the lock.
+    pub(super) lock: Option<u32>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// Plugins' sockets by file name.
+    pub(super) sockets: BTreeMap<String, Socket>,
+    /// The kubelet's registration socket, which file it is.
+    pub(super) kubelet_socket: Option<u64>,
+    /// Servers that accept connections.
+    pub(super) accepting: BTreeSet<ServerId>,
+    /// The MPS root.
+    pub(super) mps: MpsFiles,
+    /// What the config map holds.
+    pub(super) config_map: Arc<BTreeMap<String, String>>,
+    /// What the config volume shows.
+    pub(super) config: Arc<BTreeMap<String, String>>,
+    /// GPUs and driver; `None` without a driver library.
+    pub(super) gpus: Option<Box<Gpus>>,
+    identities: u64,
+    pids: u32,
+}
+
+impl Host {
+    /// A machine that was just installed.
+    pub(super) fn new(gpus: Option<Box<Gpus>>, config: Arc<BTreeMap<String, String>>) -> Host {
+        Host {
+            sockets: BTreeMap::new(),
+            kubelet_socket: None,
+            accepting: BTreeSet::new(),
+            mps: MpsFiles::default(),
+            config_map: Arc::clone(&config),
+            config,
+            gpus,
+            identities: 0,
+            pids: PID_FIRST,
+        }
+    }
+
+    /// The number of a new file.
+    pub(super) fn new_identity(&mut self) -> u64 {
+        self.identities += 1;
+        self.identities
+    }
+
+    /// What NVML would report; `Err` holds whether a library is there, and the message.
+    pub(super) fn facts(&self) -> Result<Facts, (bool, String)> {
+        let Some(gpus) = &self.gpus else {
+            let why = "NVML library `libnvidia-ml.so.1`: cannot open shared object file: No such file or directory";
+            return Err((false, why.to_owned()));
+        };
+        if gpus.driver_loaded == 0 {
+            return Err((
+                true,
+                "NVML library `libnvidia-ml.so.1`: the driver is not loaded".to_owned(),
+            ));
+        }
+        if gpus.gpus().iter().any(|gpu| gpu.lost != 0) {
+            return Err((
+                true,
+                "the GPU has fallen off the bus or has otherwise become inaccessible".to_owned(),
+            ));
+        }
+        Ok(Facts {
+            driver_version: gpus.driver_version.as_str().to_owned(),
+            cuda_version: (gpus.cuda_version / 1000, gpus.cuda_version % 1000 / 10),
+            gpus: gpus.gpus().iter().map(gpu_facts).collect(),
+            control_nodes: Vec::new(),
+        })
+    }
+
+    /// The compute mode of a GPU.
+    pub(super) fn mode(&self, gpu: &GpuUuid) -> Result<ComputeMode, String> {
+        let record = self.gpu(gpu)?;
+        if record.lost != 0 {
+            return Err(format!("GPU `{gpu}`: GPU is lost"));
+        }
+        Ok(from_gpu(record.mode()))
+    }
+
+    /// Changes the compute mode of a GPU.
+    pub(super) fn set_mode(&mut self, gpu: &GpuUuid, mode: ComputeMode) -> Result<(), String> {
+        let index = self.gpu(gpu)?.index;
+        let gpus = self.gpus.as_mut().ok_or("there is no driver")?;
+        gpus.set_compute_mode(index, to_gpu(mode))
+            .map_err(|e: GpuError| e.to_string())
+    }
+
+    /// The pid of the MPS control daemon that serves this directory.
+    pub(super) fn mps_daemon(&self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> Option<u32> {
+        let directory = pipe_directory(gpu, wanted);
+        let daemons = self.gpus.as_ref()?.mps_daemons();
+        daemons
+            .iter()
+            .find(|d| d.pipe_directory.as_str() == directory)
+            .map(|d| d.pid)
+    }
+
+    /// Starts an MPS control daemon on one GPU.
+    pub(super) fn start_mps_daemon(&mut self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> Result<u32, String> {
+        let (index, lost) = self.gpu(gpu).map(|record| (record.index, record.lost))?;
+        if lost != 0 {
+            return Err(format!("MPS command `-d` failed: GPU `{gpu}` is lost"));
+        }
+        let pid = self.pids;
+        self.pids += 1;
+        let daemon = MpsDaemon {
+            pid,
+            reserved: 0,
+            started_ticks: 0,
+            gpus: 1 << index,
+            pipe_directory: Text::new(&pipe_directory(gpu, wanted)),
+        };
+        let gpus = self.gpus.as_mut().ok_or("there is no driver")?;
+        gpus.add_mps_daemon(daemon).map_err(|e| e.to_string())?;
+        Ok(pid)
+    }
+
+    /// Whether a daemon with this pid runs.
+    pub(super) fn mps_daemon_lives(&self, pid: u32) -> bool {
+        let daemons = self.gpus.iter().flat_map(|gpus| gpus.mps_daemons());
+        daemons.into_iter().any(|daemon| daemon.pid == pid)
+    }
+
+    /// Pids of the daemons that see a GPU, or of all.
+    pub(super) fn mps_daemons_on(&self, gpu: Option<u32>) -> Vec<u32> {
+        let daemons = self.gpus.iter().flat_map(|gpus| gpus.mps_daemons());
+        let on = |daemon: &&MpsDaemon| gpu.is_none_or(|index| daemon.sees(index));
+        daemons.filter(on).map(|daemon| daemon.pid).collect()
+    }
+
+    fn gpu(&self, gpu: &GpuUuid) -> Result<&Gpu, String> {
+        let found = self
+            .gpus
+            .as_ref()
+            .and_then(|gpus| gpus.gpu_by_uuid(gpu.as_str()));
+        found.ok_or_else(|| format!("GPU `{gpu}`: not found"))
+    }
+}
+
+fn pipe_directory(gpu: &GpuUuid, wanted: &DesiredDaemon) -> String {
+    plugin_core::allocate::pipe_dir(MPS_ROOT, &wanted.resource, gpu.as_str())
+}
+
+fn gpu_facts(gpu: &Gpu) -> GpuFacts {
+    GpuFacts {
+        uuid: GpuUuid::new(gpu.uuid.as_str()),
+        index: gpu.index,
+        minor: gpu.minor,
+        name: gpu.board.name.as_str().to_owned(),
+        memory_bytes: gpu.board.memory_total_bytes,
+        compute_capability: (gpu.board.capability_major, gpu.board.capability_minor),
+        pci_bus_id: gpu.pci_bus_id(),
+        numa_node: u32::try_from(gpu.numa_node).ok(),
+        mig_capable: gpu.board.mig_devices_max > 0,
+        compute_mode: from_gpu(gpu.mode()),
+    }
+}
+
+fn from_gpu(mode: GpuMode) -> ComputeMode {
+    match mode {
+        GpuMode::Default => ComputeMode::Default,
+        GpuMode::ExclusiveThread => ComputeMode::ExclusiveThread,
+        GpuMode::Prohibited => ComputeMode::Prohibited,
+        GpuMode::ExclusiveProcess => ComputeMode::ExclusiveProcess,
+    }
+}
+
+fn to_gpu(mode: ComputeMode) -> GpuMode {
+    match mode {
+        ComputeMode::Default => GpuMode::Default,
+        ComputeMode::ExclusiveThread => GpuMode::ExclusiveThread,
+        ComputeMode::Prohibited => GpuMode::Prohibited,
+        ComputeMode::ExclusiveProcess => GpuMode::ExclusiveProcess,
+    }
+}

@@ -1,0 +1,95 @@
+//! What the verbs of a scenario do on the wire stage: they change API objects as kubectl would, and processes.
+
+use fake_cluster::api::{DeleteOptions, Key, Part, PatchKind, Resource, Selector};
+use serde_json::{Map, Value, json};
+
+use super::{NAMESPACE, WireStage, refused};
+use crate::expect::glob;
+use crate::on::{Done, StageError};
+use crate::scenario::{Apply, Process, Selection, Verb};
+
+impl WireStage {
+    pub(super) async fn perform(&mut self, verb: &Verb) -> Result<Done, StageError> {
+        match verb {
+            Verb::Label { node, set } => {
+                let labels = set
+                    .iter()
+                    .map(|(key, value)| (key.clone(), json!(value)))
+                    .collect();
+                self.label(node, labels)
+            }
+            Verb::Unlabel { node, keys } => {
+                self.label(node, keys.iter().map(|key| (key.clone(), Value::Null)).collect())
+            }
+            Verb::Apply(all) => self.apply(all),
+            Verb::Delete(selection) => self.delete(selection),
+            Verb::Restart {
+                process: Process::Kubelet,
+                node,
+            } => self.node(node)?.restart_kubelet().await,
+            Verb::Restart { process, node } => self.node(node)?.restart(*process).await,
+            Verb::Kill { process, node } => self.node(node)?.kill(*process).await,
+            Verb::InstallDriver { node, gpus } => self.node(node)?.install_driver(gpus),
+            Verb::Wait(_) | Verb::Expect(_) => Ok(Done::Skipped("the player does this itself".to_owned())),
+        }
+    }
+
+    fn node(&mut self, name: &str) -> Result<&mut super::Node, StageError> {
+        let found = self.nodes.iter_mut().find(|node| node.name == name);
+        found.ok_or_else(|| refused(format!("find node `{name}`"), &"there is none"))
+    }
+
+    fn label(&self, node: &str, labels: Map<String, Value>) -> Result<Done, StageError> {
+        let patch = json!({"metadata": {"labels": labels}});
+        let key = Key::node(node);
+        self.api
+            .write(|store, now| store.patch(&key, PatchKind::Merge, &patch, Part::Main, now))
+            .map_err(|error| refused(format!("label node `{node}`"), &error))?;
+        Ok(Done::Did)
+    }
+
+    fn apply(&self, all: &[Apply]) -> Result<Done, StageError> {
+        for apply in all {
+            for name in &apply.names {
+                let mut pod = apply.manifest.clone();
+                if let Some(slot) = pod.pointer_mut("/metadata/name") {
+                    *slot = json!(name);
+                }
+                self.api
+                    .write(|store, now| store.create(Resource::Pods, NAMESPACE, pod, now))
+                    .map_err(|error| refused(format!("create pod `{name}`"), &error))?;
+            }
+        }
+        Ok(Done::Did)
+    }
+
+    fn delete(&self, selection: &Selection) -> Result<Done, StageError> {
+        let selector = match selection {
+            Selection::Names(_) => Selector::everything(),
+            Selection::Labels(labels) => {
+                Selector::of_labels(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+            }
+        };
+        let pods = self
+            .api
+            .read(|store| store.list(Resource::Pods, Some(NAMESPACE), &selector));
+        let mut deleted = 0;
+        for pod in pods {
+            let key = Key::of(Resource::Pods, &pod);
+            let chosen = match selection {
+                Selection::Names(names) => names.iter().any(|name| glob(name, &key.name)),
+                Selection::Labels(_) => true,
+            };
+            if chosen {
+                self.api
+                    .write(|store, now| store.delete(&key, &DeleteOptions::default(), now))
+                    .map_err(|error| refused(format!("delete pod `{}`", key.name), &error))?;
+                deleted += 1;
+            }
+        }
+        if deleted == 0 {
+            return Err(refused("delete pods", &"no pod is selected"));
+        }
+        Ok(Done::Did)
+    }
+}

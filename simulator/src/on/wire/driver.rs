@@ -1,0 +1,108 @@
+//! The driver of a node: the fake library in its driver root and the state that every process of the node shares.
+
+use std::path::Path;
+
+use fake_gpu::{ComputeMode, GpuSnapshot, NodeFile, NodeSnapshot, NodeSpec};
+
+use super::layout::NodeLayout;
+use super::refused;
+use crate::on::StageError;
+use crate::scenario::GpuNode;
+use crate::world::GpuView;
+
+/// An installed driver.
+#[derive(Debug)]
+pub(super) struct Driver {
+    state: NodeFile,
+}
+
+impl Driver {
+    /// Installs GPUs and then the library, so that a plugin that sees the library sees GPUs.
+    ///
+    /// # Errors
+    /// The state cannot be made or the library cannot be linked.
+    pub(super) fn install(
+        node: &str,
+        gpus: &GpuNode,
+        layout: &NodeLayout,
+        library: &Path,
+    ) -> Result<Driver, StageError> {
+        let spec = NodeSpec::uniform(node, &gpus.board, gpus.count as usize);
+        let state = NodeFile::create(&layout.gpus, &spec)
+            .map_err(|error| refused(format!("install a driver on node `{node}`"), &error))?;
+        let link = layout.nvml();
+        std::os::unix::fs::symlink(library, &link).map_err(|error| StageError::File {
+            what: "link",
+            path: link.clone(),
+            error,
+        })?;
+        Ok(Driver { state })
+    }
+
+    /// The GPUs now.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub(super) fn snapshot(&self) -> Result<NodeSnapshot, StageError> {
+        self.state
+            .snapshot()
+            .map_err(|error| refused("read the GPUs' state", &error))
+    }
+
+    /// Compute modes that are not what they were at first, daemons and processes that still use a GPU.
+    pub(super) fn leaks(&self, node: &str) -> Vec<String> {
+        let Ok(snapshot) = self.state.snapshot() else {
+            return Vec::new();
+        };
+        let mut leaks = Vec::new();
+        for gpu in &snapshot.gpus {
+            if gpu.compute_mode != gpu.compute_mode_original {
+                leaks.push(format!(
+                    "compute mode {} on GPU {} of node `{node}`, which was {}",
+                    compute_mode(gpu.compute_mode),
+                    gpu.index,
+                    compute_mode(gpu.compute_mode_original)
+                ));
+            }
+            leaks.extend(gpu.processes.iter().map(|process| {
+                format!(
+                    "process {} `{}` on GPU {} of node `{node}`",
+                    process.pid, process.name, gpu.index
+                )
+            }));
+        }
+        leaks.extend(snapshot.mps_daemons.iter().map(|daemon| {
+            format!(
+                "MPS control daemon {} of node `{node}` on `{}`",
+                daemon.pid, daemon.pipe_directory
+            )
+        }));
+        leaks
+    }
+}
+
+/// A GPU as the driver shows it; holders and the plugin's account are added by others.
+pub(super) fn gpu(gpu: &GpuSnapshot) -> GpuView {
+    GpuView {
+        uuid: gpu.uuid.clone(),
+        index: gpu.index,
+        compute_mode: compute_mode(gpu.compute_mode).to_owned(),
+        mps_daemon: if gpu.mps_daemon_pid.is_some() {
+            "running"
+        } else {
+            "absent"
+        }
+        .to_owned(),
+        ..GpuView::default()
+    }
+}
+
+/// As nvidia-smi prints it.
+fn compute_mode(mode: ComputeMode) -> &'static str {
+    match mode {
+        ComputeMode::Default => "Default",
+        ComputeMode::ExclusiveThread => "Exclusive_Thread",
+        ComputeMode::Prohibited => "Prohibited",
+        ComputeMode::ExclusiveProcess => "Exclusive_Process",
+    }
+}

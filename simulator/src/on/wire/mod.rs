@@ -1,0 +1,240 @@
+//! The wire stage: the real plugin binary against a fake driver library and a simulated cluster, over real sockets.
+//!
+//! Per run a temporary directory with short paths for sockets (`layout`), an API server and a scheduler (`cluster`),
+//! and per node a kubelet with its node agent (`node`), the fake driver (`driver`), and the plugin's two processes
+//! (`launch`, `programs`, `process`), started by the
+//! simulated DaemonSet controller (`daemons`). What can be seen from the outside
+//! becomes the world's view (`look`, `objects`, `logs`).
+
+mod actions;
+pub mod binaries;
+mod books;
+mod daemons;
+mod driver;
+mod http;
+mod launch;
+mod layout;
+mod logs;
+mod look;
+mod node;
+mod objects;
+mod process;
+mod programs;
+mod spawn;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fake_cluster::api::{ApiHandle, ApiServer, kubeconfig};
+use fake_cluster::node::daemonsets::DaemonSets;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+pub use binaries::Binaries;
+use node::Node;
+use programs::{MPS, PLUGIN, Programs};
+
+use super::{Done, Stage, StageError};
+use crate::run::RunOptions;
+use crate::scenario::{Scenario, Verb};
+use crate::world::World;
+
+/// The namespace of scenario pods.
+const NAMESPACE: &str = "default";
+/// How long processes that a stopped program left behind may take to vanish before they count as leaked.
+const LEFTOVERS_VANISH_WITHIN: Duration = Duration::from_secs(2);
+/// How often leftovers are looked for.
+const LEFTOVERS_EVERY: Duration = Duration::from_millis(20);
+
+/// A simulated cluster with the real plugin on its nodes.
+#[derive(Debug)]
+pub struct WireStage {
+    temporary: Option<TempDir>,
+    directory: PathBuf,
+    kubeconfig: PathBuf,
+    keep: bool,
+    api: ApiHandle,
+    server: Option<ApiServer>,
+    scheduler: JoinHandle<()>,
+    programs: Programs,
+    nodes: Vec<Node>,
+    daemons: Option<DaemonSets>,
+}
+
+impl WireStage {
+    /// Starts API server, scheduler and nodes; the DaemonSet controllers then start the plugin.
+    ///
+    /// # Errors
+    /// What could not be started; everything started before is stopped again.
+    pub async fn start(
+        scenario: &Scenario,
+        binaries: &Binaries,
+        options: &RunOptions,
+        run_dir: &Path,
+    ) -> Result<WireStage, StageError> {
+        let temporary = layout::temporary().map_err(|error| StageError::File {
+            what: "make a temporary directory in",
+            path: std::env::temp_dir(),
+            error,
+        })?;
+        let api = ApiHandle::empty_cluster().map_err(|error| refused("start an empty cluster", &error))?;
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = ApiServer::start(api.clone(), address)
+            .await
+            .map_err(|error| refused("start the API server", &error))?;
+        let directory = temporary.path().to_path_buf();
+        let kubeconfig = directory.join("kubeconfig");
+        kubeconfig::write(&kubeconfig, &server.url()).map_err(|error| StageError::File {
+            what: "write",
+            path: kubeconfig.clone(),
+            error,
+        })?;
+        let scheduler = tokio::spawn(fake_cluster::scheduler::run(api.clone()));
+        let mut stage = WireStage {
+            temporary: Some(temporary),
+            directory,
+            kubeconfig,
+            keep: options.keep,
+            api,
+            server: Some(server),
+            scheduler,
+            programs: Programs::default(),
+            nodes: Vec::new(),
+            daemons: None,
+        };
+        match stage.start_nodes(scenario, binaries, options, run_dir).await {
+            Ok(()) => Ok(stage),
+            Err(error) => {
+                stage.finish().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_nodes(
+        &mut self,
+        scenario: &Scenario,
+        binaries: &Binaries,
+        options: &RunOptions,
+        run_dir: &Path,
+    ) -> Result<(), StageError> {
+        node::create_config_map(&self.api, &scenario.configs)?;
+        for (index, spec) in (0_u64..).zip(&scenario.nodes) {
+            let setting = node::Setting {
+                scenario,
+                spec,
+                binaries,
+                directory: &self.directory,
+                run_dir,
+                kubeconfig: &self.kubeconfig,
+                seed: options.seed.wrapping_add(index),
+            };
+            self.nodes
+                .push(Node::start(&setting, &self.api, &self.programs).await?);
+        }
+        let launches = self.nodes.iter().flat_map(Node::launches).collect();
+        self.daemons = Some(daemons::start(&self.api, &self.programs, &launches));
+        Ok(())
+    }
+
+    /// The kubeconfig file of the API server.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig.clone()
+    }
+
+    /// The ends of all logs, by `node/process`.
+    pub fn log_ends(&self, lines: usize) -> Vec<(String, String)> {
+        let mut ends = Vec::new();
+        for node in &self.nodes {
+            for program in [PLUGIN, MPS] {
+                let end = logs::end(&node.layout.log(program), lines);
+                if !end.is_empty() {
+                    ends.push((format!("{}/{program}", node.name), end));
+                }
+            }
+        }
+        ends
+    }
+
+    /// Waits until no process of this run lives; says which still do.
+    async fn leftovers(&self) -> Vec<String> {
+        let begun = std::time::Instant::now();
+        loop {
+            let alive = process::alive_with(&self.directory);
+            if alive.is_empty() || begun.elapsed() >= LEFTOVERS_VANISH_WITHIN {
+                return alive
+                    .iter()
+                    .map(|left| format!("process {} `{}`", left.pid, left.command))
+                    .collect();
+            }
+            tokio::time::sleep(LEFTOVERS_EVERY).await;
+        }
+    }
+}
+
+impl Stage for WireStage {
+    async fn act(&mut self, verb: &Verb) -> Result<Done, StageError> {
+        self.perform(verb).await
+    }
+
+    async fn look(&mut self) -> Result<World, StageError> {
+        self.view().await
+    }
+
+    async fn changed(&mut self, at_most: Duration) {
+        let mut changes = self.api.subscribe();
+        changes.mark_unchanged();
+        // A bound that passes without a change is the usual case: drivers and processes do not notify.
+        let _passed = tokio::time::timeout(at_most, changes.changed()).await;
+    }
+
+    fn deaths(&mut self) -> Vec<String> {
+        self.programs.deaths()
+    }
+
+    async fn finish(&mut self) -> Vec<String> {
+        self.programs.finish();
+        if let Some(daemons) = self.daemons.take() {
+            daemons.stop().await;
+        }
+        let mut leaks = self.programs.deaths();
+        for node in &mut self.nodes {
+            node.stop().await;
+        }
+        self.scheduler.abort();
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+        leaks.extend(self.leftovers().await);
+        process::kill_all_with(&self.directory);
+        leaks.extend(self.nodes.iter().flat_map(Node::leaks));
+        if let Some(temporary) = self.temporary.take() {
+            if self.keep {
+                let kept = temporary.keep();
+                eprintln!("temporary directory kept: {}", kept.display());
+            } else if let Err(error) = temporary.close() {
+                leaks.push(format!(
+                    "temporary directory `{}`: {error}",
+                    self.directory.display()
+                ));
+            }
+        }
+        leaks
+    }
+}
+
+impl Drop for WireStage {
+    fn drop(&mut self) {
+        if self.temporary.is_some() {
+            process::kill_all_with(&self.directory);
+        }
+    }
+}
+
+/// A refusal of a part of the cluster.
+fn refused(what: impl Into<String>, error: &dyn std::fmt::Display) -> StageError {
+    StageError::Cluster {
+        what: what.into(),
+        error: error.to_string(),
+    }
+}

@@ -1,0 +1,316 @@
+//! One simulated node: its paths, driver, kubelet with node agent, config volume, and how its programs are started.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use fake_cluster::api::{ApiHandle, Key, Resource};
+use fake_cluster::kubelet::ledger::Order;
+use fake_cluster::kubelet::wire::KubeletSettings;
+use fake_cluster::node::config_volume::ConfigVolume;
+use fake_cluster::node::{ContainerSnapshot, NodeAgent, NodeSettings};
+use serde_json::json;
+
+use super::binaries::Binaries;
+use super::books::Books;
+use super::driver::Driver;
+use super::layout::NodeLayout;
+use super::process::Launch;
+use super::programs::{MPS, Name, PLUGIN, Programs};
+use super::{launch, refused};
+use crate::on::{Done, StageError};
+use crate::scenario::{GpuNode, NodeSpec, Process, Scenario};
+use crate::world::ContainerView;
+
+/// The namespace and name of the plugin's config map.
+const CONFIG_MAP: (&str, &str) = ("kube-system", "nvidia-device-plugin-configs");
+
+/// How the run's MPS root is written in the world's view.
+const MPS_ROOT_SHOWN: &str = "<mpsRoot>";
+
+/// What a node is made from.
+pub(super) struct Setting<'s> {
+    /// The scenario.
+    pub(super) scenario: &'s Scenario,
+    /// The node in it.
+    pub(super) spec: &'s NodeSpec,
+    /// The build products.
+    pub(super) binaries: &'s Binaries,
+    /// The run's temporary directory.
+    pub(super) directory: &'s Path,
+    /// The run's kept directory.
+    pub(super) run_dir: &'s Path,
+    /// The API server's kubeconfig.
+    pub(super) kubeconfig: &'s Path,
+    /// Seed of this node's kubelet.
+    pub(super) seed: u64,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Its name.
+    pub(super) name: String,
+    /// Its paths.
+    pub(super) layout: NodeLayout,
+    /// Its driver, if one is installed.
+    pub(super) driver: Option<Driver>,
+    library: PathBuf,
+    launches: BTreeMap<Name, Launch>,
+    programs: Programs,
+    config: Option<ConfigVolume>,
+    agent: NodeAgent,
+    books: Books,
+    mps_root: String,
+}
+
+/// What a pod was given: settings by container, device ids by resource.
+type Given = (BTreeMap<String, ContainerView>, BTreeMap<String, Vec<String>>);
+
+/// Creates the plugin's config map, if the scenario has configurations.
+///
+/// # Errors
+/// The API server refuses it.
+pub(super) fn create_config_map(api: &ApiHandle, configs: &BTreeMap<String, String>) -> Result<(), StageError> {
+    let (namespace, name) = CONFIG_MAP;
+    let object =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": configs});
+    api.write(|store, now| store.create(Resource::ConfigMaps, namespace, object, now))
+        .map_err(|error| refused(format!("create config map `{name}`"), &error))?;
+    Ok(())
+}
+
+impl Node {
+    /// Makes paths and driver, then starts the kubelet and the node agent.
+    ///
+    /// # Errors
+    /// What could not be made or started.
+    pub(super) async fn start(
+        setting: &Setting<'_>,
+        api: &ApiHandle,
+        programs: &Programs,
+    ) -> Result<Node, StageError> {
+        let Setting {
+            scenario,
+            spec,
+            binaries,
+            ..
+        } = setting;
+        let name = spec.name.clone();
+        let layout =
+            NodeLayout::create(setting.directory, setting.run_dir, &name).map_err(|(path, error)| {
+                StageError::File {
+                    what: "create directory",
+                    path,
+                    error,
+                }
+            })?;
+        let driver = match &spec.gpus {
+            Some(gpus) => Some(Driver::install(&name, gpus, &layout, &binaries.nvml)?),
+            None => None,
+        };
+        let key = Key::new(Resource::ConfigMaps, CONFIG_MAP.0, CONFIG_MAP.1);
+        let config = ConfigVolume::start(
+            api.clone(),
+            key,
+            layout.config.clone(),
+            scenario.timers.config_map_sync,
+        )
+        .map_err(|error| StageError::File {
+            what: "project the config map into",
+            path: layout.config.clone(),
+            error,
+        })?;
+        let plugin = launch::plugin(binaries, &layout, &name, setting.kubeconfig, &scenario.plugin);
+        let mps = launch::mps(binaries, &layout);
+        let named = |program| Name {
+            node: name.clone(),
+            program,
+        };
+        let launches = BTreeMap::from([(named(PLUGIN), plugin), (named(MPS), mps)]);
+        let agent = NodeAgent::start(api.clone(), agent_settings(setting, &layout))
+            .await
+            .map_err(|error| refused(format!("start node `{name}`"), &error))?;
+        Ok(Node {
+            mps_root: layout.mps_root.display().to_string(),
+            agent,
+            books: Books::default(),
+            layout,
+            driver,
+            library: binaries.nvml.clone(),
+            launches,
+            programs: programs.clone(),
+            config: Some(config),
+            name,
+        })
+    }
+
+    /// How each of its programs is started.
+    pub(super) fn launches(&self) -> BTreeMap<Name, Launch> {
+        self.launches.clone()
+    }
+
+    /// Whether a program lives, and how often it was started.
+    pub(super) fn status(&self, program: &'static str) -> (bool, u64) {
+        self.programs.status(&self.program(program))
+    }
+
+    /// What the kubelet gave a pod's containers, and its device ids by resource.
+    pub(super) fn given(&self, uid: &str) -> Given {
+        let mut views = BTreeMap::new();
+        let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for container in self.agent.containers_of(uid) {
+            for (resource, found) in &container.ids {
+                ids.entry(resource.clone()).or_default().extend(found.iter().cloned());
+            }
+            views.insert(container.container.clone(), self.view(&container));
+        }
+        for found in ids.values_mut() {
+            found.sort();
+            found.dedup();
+        }
+        (views, ids)
+    }
+
+    fn view(&self, container: &ContainerSnapshot) -> ContainerView {
+        let host = |path: &str| path.replacen(&self.mps_root, MPS_ROOT_SHOWN, 1);
+        let mounts = container.mounts.iter().map(|mount| {
+            let suffix = if mount.read_only { " (ro)" } else { "" };
+            format!("{} -> {}{suffix}", host(&mount.host_path), mount.container_path)
+        });
+        let devices = container
+            .devices
+            .iter()
+            .map(|device| format!("{} -> {} ({})", device.host_path, device.container_path, device.permissions));
+        ContainerView { env: container.env.clone(), mounts: mounts.collect(), devices: devices.collect() }
+    }
+
+    /// Resources with a live endpoint → listed devices; resources → registrations so far.
+    pub(super) fn registrations(&mut self) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
+        if let Some(kubelet) = self.agent.kubelet() {
+            self.books.read(kubelet);
+        }
+        (self.books.registered(), self.books.registrations())
+    }
+
+    /// Stops the kubelet and starts it again on the same directories.
+    ///
+    /// # Errors
+    /// It does not start again.
+    pub(super) async fn restart_kubelet(&mut self) -> Result<Done, StageError> {
+        self.registrations();
+        self.agent.stop_kubelet().await;
+        self.books.turn();
+        let started = self.agent.start_kubelet().await;
+        started.map_err(|error| refused(format!("restart the kubelet of node `{}`", self.name), &error))?;
+        Ok(Done::Did)
+    }
+
+    /// Stops a program in order and starts it again.
+    ///
+    /// # Errors
+    /// It does not run or does not start again.
+    pub(super) async fn restart(&mut self, process: Process) -> Result<Done, StageError> {
+        let name = self.running(process)?;
+        self.programs.stop(&name).await;
+        self.start_again(&name)
+    }
+
+    /// Kills a program; as a kubelet restarts a dead container at once the first time, it is started again.
+    ///
+    /// # Errors
+    /// It does not run or does not start again.
+    pub(super) async fn kill(&mut self, process: Process) -> Result<Done, StageError> {
+        if process == Process::Kubelet {
+            return Ok(Done::Skipped(
+                "the simulated kubelet has no process to kill; restart it instead".to_owned(),
+            ));
+        }
+        let name = self.running(process)?;
+        self.programs.kill(&name).await;
+        self.start_again(&name)
+    }
+
+    /// Installs a driver where none is.
+    ///
+    /// # Errors
+    /// There is one already, or it cannot be installed.
+    pub(super) fn install_driver(&mut self, gpus: &GpuNode) -> Result<Done, StageError> {
+        if self.driver.is_some() {
+            return Err(refused(
+                format!("install a driver on node `{}`", self.name),
+                &"there is one already",
+            ));
+        }
+        self.driver = Some(Driver::install(&self.name, gpus, &self.layout, &self.library)?);
+        Ok(Done::Did)
+    }
+
+    /// Stops the kubelet, the node agent and the config volume.
+    pub(super) async fn stop(&mut self) {
+        self.agent.stop_kubelet().await;
+        self.config = None;
+    }
+
+    /// What is left behind on this node.
+    pub(super) fn leaks(&self) -> Vec<String> {
+        let mut leaks = self
+            .driver
+            .as_ref()
+            .map(|driver| driver.leaks(&self.name))
+            .unwrap_or_default();
+        let sockets = std::fs::read_dir(&self.layout.device_plugins)
+            .into_iter()
+            .flatten()
+            .flatten();
+        for entry in sockets {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".sock") && name != "kubelet.sock" {
+                leaks.push(format!("socket `{name}` of node `{}`", self.name));
+            }
+        }
+        leaks
+    }
+
+    fn running(&self, process: Process) -> Result<Name, StageError> {
+        let name = self.program(if process == Process::Mps { MPS } else { PLUGIN });
+        if self.programs.status(&name).0 {
+            return Ok(name);
+        }
+        Err(refused(
+            format!("stop `{process}` on node `{}`", self.name),
+            &"it does not run",
+        ))
+    }
+
+    fn start_again(&self, name: &Name) -> Result<Done, StageError> {
+        if let Some(launch) = self.launches.get(name) {
+            self.programs
+                .start(name, launch)
+                .map_err(|error| StageError::Spawn {
+                    process: name.program.to_owned(),
+                    node: name.node.clone(),
+                    error,
+                })?;
+        }
+        Ok(Done::Did)
+    }
+
+    fn program(&self, program: &'static str) -> Name {
+        Name {
+            node: self.name.clone(),
+            program,
+        }
+    }
+}
+
+fn agent_settings(setting: &Setting<'_>, layout: &NodeLayout) -> NodeSettings {
+    let timers = &setting.scenario.timers;
+    let mut kubelet = KubeletSettings::new(&layout.device_plugins, &layout.pod_resources);
+    kubelet.ledger.endpoint_stop_grace = timers.endpoint_grace;
+    kubelet.ledger.order = Order::Seeded(setting.seed);
+    let mut settings = NodeSettings::new(&setting.spec.name, kubelet);
+    settings.labels = setting.spec.labels.clone();
+    settings.status_every = timers.node_status_update;
+    settings.stop_takes = timers.termination;
+    settings
+}

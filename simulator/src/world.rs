@@ -1,0 +1,240 @@
+//! The world as a scenario sees it, because expectations, invariants and the closing table must read one view,
+//! taken from the outside: API objects, kubelet, driver and processes.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// The sections of the view that an `expect` block may name.
+pub const SECTIONS: &[&str] = &["nodes", "pods", "phases"];
+/// The fields of a node that an `expect` block may name.
+pub const NODE_FIELDS: &[&str] = &[
+    "ready",
+    "labels",
+    "annotations",
+    "taints",
+    "capacity",
+    "allocatable",
+    "gpus",
+    "plugin",
+    "mps",
+];
+/// The fields of a GPU that an `expect` block may name.
+pub const GPU_FIELDS: &[&str] = &[
+    "uuid",
+    "index",
+    "computeMode",
+    "mpsDaemon",
+    "holders",
+    "resources",
+    "role",
+    "state",
+    "plugin",
+];
+/// The fields of `plugin` that an `expect` block may name.
+pub const PLUGIN_FIELDS: &[&str] = &[
+    "running",
+    "ready",
+    "starts",
+    "registered",
+    "registrations",
+    "warnings",
+    "state",
+];
+/// The fields of `mps` that an `expect` block may name.
+pub const MPS_FIELDS: &[&str] = &["running", "starts"];
+/// The fields of a pod that an `expect` block may name.
+pub const POD_FIELDS: &[&str] = &[
+    "phase",
+    "reason",
+    "message",
+    "node",
+    "scheduled",
+    "resources",
+    "ids",
+    "gpus",
+    "env",
+    "mounts",
+    "devices",
+    "containers",
+    "restarts",
+    "labels",
+    "events",
+];
+
+/// Everything that can be seen of the cluster at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct World {
+    /// By node name.
+    pub nodes: BTreeMap<String, NodeView>,
+    /// By pod name (namespace `default`).
+    pub pods: BTreeMap<String, PodView>,
+    /// How many pods are in each phase.
+    pub phases: BTreeMap<String, u64>,
+}
+
+/// A node: its API object, its GPUs and the processes on it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeView {
+    /// The `Ready` condition.
+    pub ready: bool,
+    /// Labels of the API object.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the API object.
+    pub annotations: BTreeMap<String, String>,
+    /// Taints as `key=value:effect`.
+    pub taints: Vec<String>,
+    /// `status.capacity`; whole quantities as numbers, others as text.
+    pub capacity: BTreeMap<String, Value>,
+    /// `status.allocatable`, likewise.
+    pub allocatable: BTreeMap<String, Value>,
+    /// The physical GPUs, by index.
+    pub gpus: Vec<GpuView>,
+    /// The plugin process.
+    pub plugin: PluginView,
+    /// The MPS supervisor process.
+    pub mps: MpsView,
+}
+
+/// A physical GPU.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuView {
+    /// `GPU-…`.
+    pub uuid: String,
+    /// NVML index.
+    pub index: u32,
+    /// `default`, `exclusive-process`, `prohibited`, …, as the driver says.
+    pub compute_mode: String,
+    /// `running` or `absent`: whether a live MPS control daemon serves this GPU.
+    pub mps_daemon: String,
+    /// The pods whose devices are on this GPU according to the kubelet, sorted, once per device.
+    pub holders: Vec<String>,
+    /// The resource names under which it is held, sorted, each once.
+    pub resources: Vec<String>,
+    /// What the plugin says of its role; absent when it says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// What the plugin says of its state, such as `draining`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Everything that the plugin says of it.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub plugin: Value,
+}
+
+/// The plugin process of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PluginView {
+    /// Whether the process lives.
+    pub running: bool,
+    /// Whether `/ready` answers 200.
+    pub ready: bool,
+    /// How often it was started.
+    pub starts: u64,
+    /// Resources with a live endpoint at the kubelet → devices in the last list.
+    pub registered: BTreeMap<String, u64>,
+    /// Resource → how often it was registered at this node's kubelet, over all of the kubelet's lives.
+    pub registrations: BTreeMap<String, u64>,
+    /// The messages of its log at level warn or error.
+    pub warnings: Vec<String>,
+    /// Its own account, `/state`; null when it does not answer.
+    pub state: Value,
+}
+
+/// The MPS supervisor process of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct MpsView {
+    /// Whether the process lives.
+    pub running: bool,
+    /// How often it was started.
+    pub starts: u64,
+}
+
+/// A pod: its API object and what its containers were given.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodView {
+    /// `Pending`, `Running`, `Succeeded`, `Failed`.
+    pub phase: String,
+    /// `status.reason`; absent when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// `status.message`; absent when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The node it is bound to; absent when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The `PodScheduled` condition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Condition>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Extended resources asked for, summed over its containers.
+    pub resources: BTreeMap<String, u64>,
+    /// Resource → device ids held, sorted.
+    pub ids: BTreeMap<String, Vec<String>>,
+    /// The GPUs behind those ids, sorted, each once.
+    pub gpus: Vec<String>,
+    /// Environment of the first container, as the device plugin set it.
+    pub env: BTreeMap<String, String>,
+    /// Mounts of the first container, `host -> container`, ` (ro)` appended when read-only. The run's
+    /// temporary directories are written `<mpsRoot>`.
+    pub mounts: Vec<String>,
+    /// Device nodes of the first container, `host -> container (permissions)`.
+    pub devices: Vec<String>,
+    /// What each container was given.
+    pub containers: BTreeMap<String, ContainerView>,
+    /// Events about the pod, `reason: message`, in order.
+    pub events: Vec<String>,
+}
+
+/// A condition of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Condition {
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// The reason.
+    pub reason: String,
+    /// The message.
+    pub message: String,
+}
+
+/// What a device plugin gave a container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ContainerView {
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// Mounts, as in [`PodView::mounts`].
+    pub mounts: Vec<String>,
+    /// Device nodes, as in [`PodView::devices`].
+    pub devices: Vec<String>,
+}
+
+impl World {
+    /// The view as JSON, which patterns are matched against.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    /// Whether a pod still holds its devices: bound and not ended.
+    pub fn holds_devices(pod: &PodView) -> bool {
+        pod.node.is_some() && pod.phase != "Failed" && pod.phase != "Succeeded"
+    }
+}
+
+/// The GPU (or MIG device) behind a device id: the part before `::`.
+pub fn gpu_of(id: &str) -> &str {
+    id.split_once("::").map_or(id, |(gpu, _)| gpu)
+}
+
+/// A Kubernetes quantity: a number when it is a whole one without suffix, else the text.
+pub fn quantity(value: &Value) -> Value {
+    match value.as_str().and_then(|text| text.parse::<i64>().ok()) {
+        Some(number) => Value::from(number),
+        None => value.clone(),
+    }
+}

@@ -1,0 +1,187 @@
+//! The program as its users meet it: exit codes, bad input, a held cluster with kubectl, and nothing left behind.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use simulator::on::wire::{Binaries, binaries};
+
+const KUBECTL: &str = "/usr/bin/kubectl";
+/// How long the plugin may take to do what a label says.
+const SOON: Duration = Duration::from_secs(20);
+
+const SMALL: &str = "\
+story: two nodes that only wait
+timers: {nodeStatusUpdate: 200ms, termination: 100ms}
+nodes:
+- {name: gpu-1, gpus: {board: tesla-t4, count: 2}}
+- {name: cpu-1}
+configs:
+  default: 'version: v1'
+  mps-config: 'version: v1
+
+    sharing: {mps: {renameByDefault: true, resources: [{name: nvidia.com/gpu, replicas: 4}]}}'
+steps:
+- expect: {within: 20s, nodes: {gpu-1: {allocatable: {nvidia.com/gpu: 2}}}}
+";
+
+fn tandem_sim(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem-sim"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("TMPDIR", dir).stdin(Stdio::null());
+    command
+}
+
+fn scenario(dir: &Path, text: &str) -> PathBuf {
+    let path = dir.join("small.yaml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Short, because sockets lie below it.
+fn short_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("ts-").tempdir_in("/tmp").unwrap()
+}
+
+#[test]
+fn a_wrong_scenario_ends_with_code_2_all_its_problems_and_nothing_started() {
+    let dir = short_dir();
+    let file = scenario(dir.path(), &SMALL.replace("tesla-t4", "tesla-t5").replace("steps:", "stps:"));
+    let output = tandem_sim(dir.path()).args(["run", "--runs-dir"]).arg(dir.path()).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("small.yaml:4:") || text.contains("small.yaml:3:"), "{text}");
+    assert!(text.contains("did you mean `tesla-t4`?") && text.contains("did you mean `steps`?"), "{text}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only the scenario itself is there");
+}
+
+#[test]
+fn a_missing_file_ends_with_code_2() {
+    let dir = short_dir();
+    let output = tandem_sim(dir.path()).args(["lint", "/nowhere/x.yaml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("`/nowhere/x.yaml`"));
+}
+
+#[test]
+fn a_missing_binary_is_named_with_the_command_that_builds_it() {
+    let dir = short_dir();
+    let file = scenario(dir.path(), SMALL);
+    let empty = dir.path().join("bin");
+    std::fs::create_dir(&empty).unwrap();
+    let output =
+        tandem_sim(dir.path()).env(binaries::DIR_VARIABLE, &empty).arg("run").arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("tandem-device-plugin") && text.contains("cargo build -p plugin-daemon"), "{text}");
+}
+
+#[test]
+fn a_run_reports_in_json_and_junit_and_leaves_only_its_run_directory() {
+    let dir = short_dir();
+    let file = scenario(dir.path(), SMALL);
+    let junit = dir.path().join("junit.xml");
+    let runs = dir.path().join("runs");
+    let output = tandem_sim(dir.path())
+        .args(["run", "--json", "-", "--junit"])
+        .arg(&junit)
+        .arg("--runs-dir")
+        .arg(&runs)
+        .arg(&file)
+        .output()
+        .unwrap();
+    let view = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{view}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["passed"], true);
+    assert_eq!(report["runs"][0]["world"]["nodes"]["gpu-1"]["allocatable"]["nvidia.com/gpu"], 2);
+    assert!(std::fs::read_to_string(&junit).unwrap().contains("failures=\"0\""));
+    let run = runs.join("small-1");
+    assert!(run.join("report.json").is_file());
+    let journal = std::fs::read_dir(run.join("gpu-1/journal")).unwrap().count();
+    assert!(journal > 0, "the journal of the node is kept");
+    let mut left: Vec<String> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["junit.xml", "runs", "small.yaml"]);
+}
+
+#[test]
+fn kubectl_flips_a_node_of_a_held_cluster_and_ctrl_c_leaves_nothing() {
+    if !Path::new(KUBECTL).exists() {
+        println!("SKIPPED: kubectl not found at {KUBECTL} (Debian: kubernetes-client)");
+        return;
+    }
+    Binaries::find_or_build().unwrap();
+    let dir = short_dir();
+    let file = scenario(dir.path(), SMALL);
+    let mut held = Held::start(tandem_sim(dir.path()).arg("serve").arg("--runs-dir").arg(dir.path().join("runs")).arg(&file));
+    let kubeconfig = held.wait_for("export KUBECONFIG=");
+    let kubectl = |args: &[&str]| {
+        let output = Command::new(KUBECTL).env("KUBECONFIG", &kubeconfig).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let nodes = kubectl(&["get", "nodes,pods"]);
+    assert!(nodes.contains("gpu-1") && nodes.contains("cpu-1") && nodes.contains("Ready"), "{nodes}");
+    kubectl(&["label", "node", "gpu-1", "nvidia.com/device-plugin.config=mps-config"]);
+    let shared = "jsonpath={.status.allocatable.nvidia\\.com/gpu\\.shared}";
+    let begun = Instant::now();
+    while kubectl(&["get", "node", "gpu-1", "-o", shared]) != "8" {
+        assert!(begun.elapsed() < SOON, "{}", kubectl(&["get", "node", "gpu-1", "-o", "yaml"]));
+    }
+    assert_eq!(held.interrupt(), Some(0));
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "runs" || name == "small.yaml"), "{left:?}");
+    let needle = dir.path().as_os_str().as_encoded_bytes();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let ours = environment.windows(needle.len()).any(|window| window == needle);
+        assert!(!ours || command.is_empty(), "{}", String::from_utf8_lossy(&command));
+    }
+}
+
+/// A `serve` that is ended however the test ends.
+struct Held {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Held {
+    fn start(command: &mut Command) -> Held {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Held { child, output }
+    }
+
+    /// The rest of the first line that holds the text.
+    fn wait_for(&mut self, text: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "ended before `{text}`:\n{seen}");
+            if let Some((_, rest)) = line.split_once(text) {
+                return rest.trim().to_owned();
+            }
+            seen.push_str(&line);
+        }
+    }
+
+    /// Ctrl-C, the rest of the output, the exit code.
+    fn interrupt(&mut self) -> Option<i32> {
+        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Ended already when the test passed.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
