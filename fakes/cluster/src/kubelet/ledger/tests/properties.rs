@@ -90,6 +90,7 @@ fn no_device_has_two_holders(bench: &Bench) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn no_device_is_held_twice_and_every_checkpoint_reads_back(
         deeds in proptest::collection::vec(deed(), 0..40),
