@@ -11,6 +11,7 @@ use crate::publish::Retiring;
 use crate::registration::{Input, Registration};
 use crate::resources::{Role, replica_of};
 use crate::switch::{GpuState, MpsCondition, Situation};
+use crate::time::Time;
 use crate::view::Strategy;
 
 /// A GPU moves at most Found → Draining → Converting → Settled in one event.
@@ -64,6 +65,7 @@ impl Plugin {
                 self.left(gpu, &state, &next);
                 state = next;
             }
+            self.tell_drain(gpu, &state);
             self.gpus.insert(gpu.uuid.clone(), state);
         }
         self.follow_labelled();
@@ -152,14 +154,6 @@ impl Plugin {
         if let GpuState::Settled { role } = to {
             self.retiring.retain(|r| r.gpu != *uuid || r.role != *role);
         }
-        if let (GpuState::Draining { from: role, .. }, true) = (to, self.ownership.is_held(uuid)) {
-            let holders = self.ownership.holders(uuid).join(", ");
-            let message = format!(
-                "GPU `{uuid}` (index {}) is draining: it leaves `{}` when it is free; held by {holders}",
-                gpu.index, role.resource
-            );
-            self.say_once(uuid.as_str(), Severity::Info, "GpuDraining", message);
-        }
         if let (GpuState::Settled { role }, false) = (to, matches!(from, GpuState::Found)) {
             let message = format!(
                 "GPU `{uuid}` (index {}) serves `{}` ×{}",
@@ -167,6 +161,33 @@ impl Plugin {
             );
             self.say_once(uuid.as_str(), Severity::Info, "GpuSwitched", message);
         }
+    }
+
+    /// Says once per drain who is waited for, as soon as the kubelet has been asked.
+    fn tell_drain(&mut self, gpu: &GpuFacts, state: &GpuState) {
+        let topic = format!("{} draining", gpu.uuid);
+        let GpuState::Draining { from: role, since } = state else {
+            self.said.remove(&topic);
+            return;
+        };
+        let asked = self.ownership.evidence().is_some_and(|e| e >= *since);
+        if asked && !self.said.contains_key(&topic) {
+            let holders = self.ownership.holders(&gpu.uuid).join(", ");
+            let message = format!(
+                "GPU `{}` (index {}) is draining: it leaves `{}` when it is free; held by {holders}",
+                gpu.uuid, gpu.index, role.resource
+            );
+            self.say_once(&topic, Severity::Info, "GpuDraining", message);
+        }
+    }
+
+    /// When the withdrawn ids of draining GPUs leave their lists.
+    pub(crate) fn withdrawn_ids_leave(&self) -> impl Iterator<Item = Time> + '_ {
+        let retire_after = self.settings.timing.retire_after;
+        self.gpus.values().filter_map(move |state| match state {
+            GpuState::Draining { since, .. } => Some(*since + retire_after),
+            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting => None,
+        })
     }
 
     /// The Node's labels describe the newest configuration that some GPU serves.

@@ -147,11 +147,13 @@ impl Plugin {
             .filter_map(Registration::retry_at)
             .min();
         let retiring = self.retiring.iter().map(|r| r.until).min();
+        let drained_ids = self.withdrawn_ids_leave().filter(|at| *at > self.now).min();
         let labels = self.label_patch.retry_at;
         [
             driver,
             retries,
             retiring,
+            drained_ids,
             labels,
             self.next_read,
             self.node_deadline(),

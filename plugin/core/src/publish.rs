@@ -3,12 +3,13 @@
 //! | a GPU is | ids of its role | healthy | granted when asked for |
 //! |---|---|---|---|
 //! | settled | listed | yes; under MPS, unheld ones only while the daemon serves | yes |
-//! | draining | listed | held ones only | yes: a late Allocate makes a holder |
+//! | draining | held ones listed, others until they retire | held ones only | yes: a late Allocate makes a holder |
 //! | converting, or just left its role | old ones listed until they retire | no | no |
 //! | found | absent | | |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::allocate::ContainerEdits;
 use crate::choose::Applied;
@@ -31,6 +32,9 @@ pub(crate) struct Retiring {
 
 /// What a view is made of.
 pub(crate) struct Source<'a> {
+    pub(crate) now: Time,
+    /// How long an unheld id stays in the list as unhealthy before it leaves.
+    pub(crate) retire_after: Duration,
     pub(crate) facts: &'a Facts,
     pub(crate) gpus: &'a BTreeMap<GpuUuid, GpuState>,
     pub(crate) retiring: &'a [Retiring],
@@ -100,7 +104,15 @@ fn current_devices<'a>(
         (GpuState::Settled { .. }, Strategy::Mps) => daemon_serves,
         (GpuState::Draining { .. } | GpuState::Found | GpuState::Converting, _) => false,
     };
-    devices(gpu, role, move |id| (offered || held.contains(id), true))
+    let retired = match state {
+        GpuState::Draining { since, .. } => source.now >= *since + source.retire_after,
+        GpuState::Settled { .. } | GpuState::Found | GpuState::Converting => false,
+    };
+    let judged = {
+        let held = held.clone();
+        devices(gpu, role, move |id| (offered || held.contains(id), true))
+    };
+    judged.filter(move |(id, _)| !retired || held.contains(id))
 }
 
 /// The devices of a GPU in a role; `judge` says (healthy, granted) by id.

@@ -17,6 +17,8 @@ impl Plugin {
         let empty = Facts::default();
         let facts = self.facts().unwrap_or(&empty);
         let source = Source {
+            now: self.now,
+            retire_after: self.settings.timing.retire_after,
             facts,
             gpus: &self.gpus,
             retiring: &self.retiring,

@@ -128,6 +128,8 @@ fn a_flip_back_waits_for_every_sharer_and_then_restores_labels_and_stops_the_dae
     );
     assert_eq!(node.counts(&gpu()).1, 0, "none under the new one");
     assert_eq!(node.label("gpu.sharing-strategy"), Some("mps"));
+    node.wait(Duration::from_secs(31));
+    assert_eq!(node.counts(&shared()), (2, 2), "unheld ids have left");
     node.delete("a");
     node.wait(Duration::from_secs(2));
     assert_eq!(node.states(), ["settled", "draining"]);
