@@ -107,8 +107,7 @@ pub fn allocated_and_read(plugin: &mut Plugin, now: &mut Time, round: Round) {
 /// Plays a round as the daemon does: answer from the view, tell of it, let the plugin ask for a read, answer that.
 /// The result says whether the plugin did ask.
 pub fn lifecycle(plugin: &mut Plugin, now: &mut Time, resource: &ResourceName, round: Round) -> bool {
-    let view = plugin.view();
-    let granted = view.allocate(resource, &round.ids).is_ok();
+    let granted = plugin.view().allocate(resource, &round.ids).is_ok();
     handle(plugin, now, 1, round.allocated);
     let asked = plugin.poll_timeout().is_some_and(|at| {
         *now = at.max(*now);

@@ -10,6 +10,7 @@ use crate::report::{RunReport, json, junit};
 use crate::run::{Held, RunOptions, run};
 use crate::run_dir;
 use crate::scenario::{Scenario, read_file};
+use crate::signals::stop_on_signals;
 
 /// Every run passed.
 pub const EXIT_PASSED: u8 = 0;
@@ -42,6 +43,10 @@ enum Command {
     Serve(Serve),
     /// Check scenario files without starting anything.
     Lint(Lint),
+    /// Feed a recorded journal to this program: the same actions, or the first that differs.
+    Replay(crate::replay::ReplayArgs),
+    /// Tell why a pod of a run got its device, or did not.
+    Explain(crate::explain::ExplainArgs),
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +104,8 @@ struct Common {
 /// Runs the command line; returns the exit code.
 pub async fn main() -> u8 {
     match Cli::parse().command {
+        Command::Replay(args) => crate::replay::replay_command(&args),
+        Command::Explain(args) => crate::explain::explain_command(&args),
         Command::Lint(lint) => match read_all(&lint.files) {
             Ok(scenarios) => {
                 for scenario in scenarios {
@@ -170,7 +177,7 @@ impl Session {
             Ok(binaries) => binaries,
             Err(error) => return complain(&error, EXIT_FAILED),
         };
-        let stop = stop_on_signals();
+        let stop = stop_on_signals(EXIT_FAILED);
         let mut reports = Vec::new();
         for scenario in &scenarios {
             let mut terminal = Terminal::new(self.channel);
@@ -267,35 +274,4 @@ fn tell_held(view: &Terminal, held: &Held) {
         "  kubectl label node {node} nvidia.com/device-plugin.config=mps-config --overwrite"
     ));
     view.line("Ctrl-C ends it.");
-}
-
-/// True once SIGINT or SIGTERM came. A second one ends the program at once; children get SIGTERM then.
-fn stop_on_signals() -> tokio::sync::watch::Receiver<bool> {
-    let (sender, receiver) = tokio::sync::watch::channel(false);
-    tokio::spawn(async move {
-        signal().await;
-        eprintln!("\nstopping; once more to leave at once");
-        // With no receiver left there is nothing to stop.
-        let _nobody = sender.send(true);
-        signal().await;
-        std::process::exit(i32::from(EXIT_FAILED));
-    });
-    receiver
-}
-
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let interrupt = tokio::signal::ctrl_c();
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        // Without a SIGTERM handler Ctrl-C still works.
-        Err(_) => {
-            let _asked = interrupt.await;
-        }
-    }
 }

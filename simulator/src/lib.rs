@@ -15,11 +15,16 @@
 pub mod boards;
 pub mod cli;
 pub mod expect;
+pub mod explain;
+pub mod faults;
 pub mod invariants;
 pub mod on;
 pub mod play;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod run_dir;
 pub mod scenario;
+mod signals;
+pub mod timeline;
 pub mod world;

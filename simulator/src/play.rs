@@ -1,6 +1,6 @@
 //! Plays a scenario step by step, because waiting, recording and judging must be the same on every stage.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ use crate::report::{Outcome, StepReport, describe};
 use crate::scenario::{Expectation, Scenario, Verb};
 use crate::world::World;
 
-/// How long the player sleeps at most before it looks again.
+/// How long the player waits at most before it looks again, in the stage's time.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// How long a violated invariant may last before it counts: two looks are never one instant.
 const VIOLATION_SETTLES_WITHIN: Duration = Duration::from_millis(500);
@@ -78,7 +78,7 @@ pub async fn play(
             continue;
         }
         player.observer.begins(index, &text);
-        let begun = Instant::now();
+        let begun = player.stage.now();
         let mut outcome = match &step.verb {
             Verb::Wait(duration) => player.wait(*duration, &mut stop).await,
             Verb::Expect(expectation) => {
@@ -103,7 +103,7 @@ pub async fn play(
             index,
             text,
             outcome,
-            took: begun.elapsed(),
+            took: player.stage.now().saturating_sub(begun),
         };
         player.observer.ends(&report);
         player.played.steps.push(report);
@@ -131,7 +131,7 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
 
     async fn wait(&mut self, duration: Duration, stop: &mut Stop) -> Outcome {
         tokio::select! {
-            () = tokio::time::sleep(duration) => Outcome::Passed,
+            () = self.stage.pause(duration) => Outcome::Passed,
             () = asked(stop) => Outcome::Interrupted,
         }
     }
@@ -145,9 +145,15 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
         memory: &mut Memory,
         stop: &mut Stop,
     ) -> Outcome {
-        let begun = Instant::now();
-        let mut true_since: Option<Instant> = None;
+        let begun = self.stage.now();
+        let mut true_since: Option<Duration> = None;
         loop {
+            let deaths = self.stage.deaths();
+            if !deaths.is_empty() {
+                return Outcome::Broken {
+                    error: deaths.join("\n"),
+                };
+            }
             let world = match self.look().await {
                 Ok(world) => world,
                 Err(error) => {
@@ -159,8 +165,8 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
             let json = world.to_json();
             let missing = expect::check(&expectation.pattern, &json, memory);
             if missing.is_empty() {
-                let since = *true_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= expectation.holds {
+                let since = *true_since.get_or_insert_with(|| self.stage.now());
+                if self.stage.now().saturating_sub(since) >= expectation.holds {
                     let expectation = expectation.clone();
                     self.played.recorded.push(Recorded {
                         step,
@@ -170,8 +176,8 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
                     });
                     return Outcome::Passed;
                 }
-            } else if true_since.is_some() || begun.elapsed() >= expectation.within {
-                let lasted = true_since.map(|since| since.elapsed());
+            } else if true_since.is_some() || self.stage.now().saturating_sub(begun) >= expectation.within {
+                let lasted = true_since.map(|since| self.stage.now().saturating_sub(since));
                 let diff = expect::render(&scenario.file, &missing);
                 return Outcome::Unmet {
                     within: expectation.within,
@@ -179,7 +185,7 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
                     diff,
                 };
             } else {
-                self.observer.waits(begun.elapsed(), expectation.within, &missing);
+                self.observer.waits(self.stage.now().saturating_sub(begun), expectation.within, &missing);
             }
             tokio::select! {
                 () = self.stage.changed(LOOK_EVERY) => {}
@@ -196,7 +202,7 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
                 error: deaths.join("\n"),
             });
         }
-        let begun = Instant::now();
+        let begun = self.stage.now();
         loop {
             let world = match self.look().await {
                 Ok(world) => world,
@@ -210,7 +216,7 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
             if violations.is_empty() {
                 return None;
             }
-            if begun.elapsed() >= VIOLATION_SETTLES_WITHIN {
+            if self.stage.now().saturating_sub(begun) >= VIOLATION_SETTLES_WITHIN {
                 return Some(Outcome::Violated { violations });
             }
             self.stage.changed(LOOK_EVERY).await;

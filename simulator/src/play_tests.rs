@@ -12,6 +12,7 @@ struct Table {
     worlds: VecDeque<World>,
     acted: Vec<Verb>,
     deaths: Vec<String>,
+    clock: Duration,
 }
 
 impl Stage for Table {
@@ -35,7 +36,17 @@ impl Stage for Table {
         Ok(world)
     }
 
-    async fn changed(&mut self, _: Duration) {
+    fn now(&self) -> Duration {
+        self.clock
+    }
+
+    async fn pause(&mut self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+        self.clock += duration;
+    }
+
+    async fn changed(&mut self, at_most: Duration) {
+        self.clock += at_most;
         tokio::task::yield_now().await;
     }
 
@@ -196,6 +207,22 @@ async fn a_death_that_nobody_asked_for_ends_the_run_by_name() {
             .details()
             .unwrap()
             .contains("`plugin` on `n`")
+    );
+}
+
+#[tokio::test]
+async fn a_death_ends_an_expectation_at_once_and_not_at_its_bound() {
+    let text = format!("{HEAD}- expect: {{within: 1h, pods: {{p: {{phase: x}}}}}}\n");
+    let mut scenario = read_text("s.yaml", &text).unwrap();
+    scenario.steps.remove(0);
+    let mut stage = Table {
+        deaths: vec!["`plugin` on `n` was killed".into()],
+        ..Table::default()
+    };
+    let (_stop, asked) = watch::channel(false);
+    assert_eq!(
+        words(&play(&scenario, &mut stage, &mut Silent, asked).await),
+        ["broken"]
     );
 }
 

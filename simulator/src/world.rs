@@ -58,7 +58,6 @@ pub const POD_FIELDS: &[&str] = &[
     "mounts",
     "devices",
     "containers",
-    "restarts",
     "labels",
     "events",
 ];

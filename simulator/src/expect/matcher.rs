@@ -259,7 +259,10 @@ impl Run<'_> {
         let mut start = self.world;
         let mut rest = reference;
         if let Some(relative) = reference.strip_prefix('.') {
-            start = path.iter().take(2).try_fold(start, |value, key| step_into(value, key))?;
+            start = path
+                .iter()
+                .take(2)
+                .try_fold(start, |value, key| step_into(value, key))?;
             rest = relative;
         }
         let segments: Vec<&str> = rest.split('.').collect();

@@ -77,11 +77,7 @@ fn of_pattern(pattern: &Pattern, path: &mut Vec<String>, emit: Emit<'_>) {
     }
 }
 
-fn of_entries(
-    entries: &[(String, Pattern)],
-    path: &mut Vec<String>,
-    emit: EmitEntries<'_>,
-) {
+fn of_entries(entries: &[(String, Pattern)], path: &mut Vec<String>, emit: EmitEntries<'_>) {
     for (index, (key, inner)) in entries.iter().enumerate() {
         path.push(key.clone());
         of_pattern(inner, path, &mut |path, changed| {

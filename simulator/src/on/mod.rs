@@ -1,5 +1,6 @@
 //! The stages that a scenario can play on, behind one trait, because a file must mean the same on all of them.
 
+pub mod model;
 pub mod wire;
 
 use std::time::Duration;
@@ -15,7 +16,13 @@ pub trait Stage {
     /// What can be seen now, from the outside.
     fn look(&mut self) -> impl Future<Output = Result<World, StageError>>;
 
-    /// Returns when something may have changed, or after the bound.
+    /// How old the stage is, in its own time.
+    fn now(&self) -> Duration;
+
+    /// Lets the stage's time pass.
+    fn pause(&mut self, duration: Duration) -> impl Future<Output = ()>;
+
+    /// Returns when something may have changed, or after the bound, in the stage's own time.
     fn changed(&mut self, at_most: Duration) -> impl Future<Output = ()>;
 
     /// Processes that ended although nobody asked them to, one sentence each; each is told once.

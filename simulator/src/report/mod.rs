@@ -1,5 +1,6 @@
 //! What a run was, because the terminal, JSON and JUnit tell the same facts in three ways.
 
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod table;

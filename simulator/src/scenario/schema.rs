@@ -121,7 +121,12 @@ impl Scenario {
     /// What is not as in production: the kubelet's scaled timers and the plugin's changed settings.
     pub fn scaled(&self) -> Vec<String> {
         let mut scaled = self.timers.scaled();
-        scaled.extend(self.plugin.env.iter().map(|(name, value)| format!("plugin {name}={value}")));
+        scaled.extend(
+            self.plugin
+                .env
+                .iter()
+                .map(|(name, value)| format!("plugin {name}={value}")),
+        );
         if !self.plugin.args.is_empty() {
             scaled.push(format!("plugin {}", self.plugin.args.join(" ")));
         }

@@ -4,14 +4,18 @@
 //! [`Timeline`], which serialises to JSON and is drawn by [`crate::report::html`]. All times are seconds since the start
 //! of the run, on the stage's own clock (virtual on a stage that has one).
 
+mod evidence;
+mod marker;
 pub mod of_run;
 pub mod recorder;
 mod snapshot;
+mod track;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use marker::{Failure, Kind, Marker};
 pub use recorder::Recorder;
 
 /// The version of the record's shape.
@@ -146,6 +150,8 @@ pub struct GpuLane {
     pub index: u32,
     /// What it was, when.
     pub spans: Vec<Span<GpuWas>>,
+    /// Whether it is still there at the end.
+    pub there: bool,
     /// Its memory over time, when the stage tells it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub memory: Option<MemoryTrack>,
@@ -207,6 +213,8 @@ pub struct PodLane {
     /// Extended resources that it asks for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub asks: BTreeMap<String, u64>,
+    /// Whether it is still there at the end.
+    pub there: bool,
     /// What it was, when; a gap is a time when no pod had this name.
     pub spans: Vec<Span<PodWas>>,
 }
@@ -225,83 +233,6 @@ pub struct PodWas {
     /// The device ids that it holds.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub ids: Vec<String>,
-}
-
-/// What a marker tells of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A node's label was set or removed.
-    Label,
-    /// Objects were created.
-    Apply,
-    /// Objects were deleted.
-    Delete,
-    /// A fault was injected.
-    Fault,
-    /// A process was restarted on purpose.
-    Restart,
-    /// The world was expected to be somehow.
-    Expect,
-    /// An invariant was broken.
-    Invariant,
-    /// Anything else.
-    #[default]
-    Note,
-}
-
-/// Something that happened, or was demanded, at a time.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Marker {
-    /// When, in seconds; for a step, when it began.
-    pub at: f64,
-    /// Until when, in seconds, when it took time.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub until: Option<f64>,
-    /// The node that it is about, when it is about one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub node: Option<String>,
-    /// What it tells of.
-    pub kind: Kind,
-    /// In one line.
-    pub text: String,
-    /// Whether it went as it should; absent when that is no question, as for a skipped step.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub ok: Option<bool>,
-    /// The step's number, from 1, when it is a step.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub step: Option<usize>,
-    /// What more there is to say.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub details: Option<String>,
-}
-
-/// Why a run failed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Failure {
-    /// When the failing step began, in seconds.
-    pub from: f64,
-    /// When it was given up, in seconds.
-    pub at: f64,
-    /// The step's number, from 1, when a step failed.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub step: Option<usize>,
-    /// What failed, in one line.
-    pub text: String,
-    /// The invariant that is broken, when one is.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub invariant: Option<String>,
-    /// Expected against found, or the evidence, line by line.
-    pub evidence: Vec<String>,
-    /// The nodes that the evidence names.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub nodes: Vec<String>,
-    /// The pods that the evidence names.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub pods: Vec<String>,
-    /// The GPUs that the evidence names, by UUID.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub gpus: Vec<String>,
 }
 
 #[cfg(test)]

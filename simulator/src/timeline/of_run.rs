@@ -40,7 +40,10 @@ impl Recorder {
 
 /// What a report says of the run as a whole.
 fn header(run: &RunReport, commit: Option<String>) -> Header {
-    let not_reached = run.steps.iter().filter(|step| step.outcome == Outcome::NotReached);
+    let not_reached = run
+        .steps
+        .iter()
+        .filter(|step| step.outcome == Outcome::NotReached);
     Header {
         scenario: run.scenario.clone(),
         file: run.file.clone(),
@@ -55,7 +58,9 @@ fn header(run: &RunReport, commit: Option<String>) -> Header {
             (false, false) => Verdict::Failed,
         },
         wall_seconds: run.took.as_secs_f64(),
-        not_reached: not_reached.map(|step| format!("{}  {}", step.index + 1, step.text)).collect(),
+        not_reached: not_reached
+            .map(|step| format!("{}  {}", step.index + 1, step.text))
+            .collect(),
         replay: None,
     }
 }
@@ -70,15 +75,17 @@ fn about(verb: &Verb) -> (Kind, Option<String>) {
         Verb::Kill { node, .. } => (Kind::Fault, Some(node.clone())),
         Verb::Expect(_) => (Kind::Expect, None),
         Verb::InstallDriver { node, .. } => (Kind::Note, Some(node.clone())),
-        #[allow(unreachable_patterns)]
-        _ => (Kind::Note, None),
+        Verb::Wait(_) => (Kind::Note, None),
     }
 }
 
 /// The first step that failed, placed where its marker stands.
 fn failed_step(markers: &[Marker], run: &RunReport) -> Option<Failure> {
     let failed = |step: &&StepReport| {
-        matches!(step.outcome, Outcome::Unmet { .. } | Outcome::Violated { .. } | Outcome::Broken { .. })
+        matches!(
+            step.outcome,
+            Outcome::Unmet { .. } | Outcome::Violated { .. } | Outcome::Broken { .. }
+        )
     };
     let step = run.steps.iter().find(failed)?;
     let number = step.index + 1;
@@ -86,7 +93,9 @@ fn failed_step(markers: &[Marker], run: &RunReport) -> Option<Failure> {
     let at = marker.map_or(run.took.as_secs_f64(), |marker| marker.until.unwrap_or(marker.at));
     let (invariant, evidence) = match &step.outcome {
         Outcome::Violated { violations } => {
-            let first = violations.first().map(|first| first.split(':').next().unwrap_or(first).to_owned());
+            let first = violations
+                .first()
+                .map(|first| first.split(':').next().unwrap_or(first).to_owned());
             (first, violations.join("\n"))
         }
         outcome => (None, outcome.details().unwrap_or_default()),

@@ -5,42 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::evidence::located;
 use super::snapshot::{self, GpuSeen};
+pub use super::track::Bounds;
+use super::track::{Room, Track};
 use super::{
-    Failure, GpuLane, GpuWas, Header, Marker, MemoryTrack, NodeLane, NodeWas, PodLane, PodWas, Span, Timeline,
+    Failure, GpuLane, GpuWas, Header, Marker, MemoryTrack, NodeLane, NodeWas, PodLane, PodWas, Timeline,
     VERSION,
 };
-
-/// How much a record may hold; what comes later is left out and counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Spans of all lanes together.
-    pub spans: usize,
-    /// Spans of one lane.
-    pub spans_per_lane: usize,
-    /// Lanes: nodes, GPUs and pods together.
-    pub lanes: usize,
-    /// Markers.
-    pub markers: usize,
-    /// Changes of memory use of all GPUs together.
-    pub samples: usize,
-}
-
-impl Default for Bounds {
-    /// Enough for a cluster of hundreds of GPUs; the record stays below some 30 MiB.
-    fn default() -> Self {
-        Bounds {
-            spans: 100_000,
-            spans_per_lane: 5_000,
-            lanes: 25_000,
-            markers: 5_000,
-            samples: 200_000,
-        }
-    }
-}
-
-/// The most lines of evidence of a failure.
-const EVIDENCE_LINES_MAX: usize = 400;
 
 /// Records a run. Times that go backwards count as the latest time seen.
 #[derive(Debug, Default)]
@@ -63,6 +35,8 @@ struct NodeTrack {
 #[derive(Debug, Default)]
 struct GpuTrack {
     index: u32,
+    /// Its role and replicas when it was last settled.
+    settled_as: Option<(String, u32)>,
     track: Track<GpuWas>,
     memory: Option<MemoryTrack>,
 }
@@ -73,18 +47,6 @@ struct PodTrack {
     asks: BTreeMap<String, u64>,
     track: Track<PodWas>,
     seen: bool,
-}
-
-/// What was used of the bounds, and what was left out.
-#[derive(Debug, Default)]
-struct Room {
-    spans: usize,
-    lanes: usize,
-    samples: usize,
-    lanes_cut: usize,
-    lanes_left_out: usize,
-    markers_left_out: usize,
-    samples_left_out: usize,
 }
 
 impl Recorder {
@@ -140,9 +102,18 @@ impl Recorder {
     /// Ends the record. The failure's nodes, pods and GPUs are found in its evidence.
     pub fn finish(mut self, header: Header, failure: Option<Failure>) -> Timeline {
         let end = self.now;
-        self.markers.sort_by(|a, b| a.at.total_cmp(&b.at).then(a.step.cmp(&b.step)));
-        let nodes: Vec<NodeLane> = self.nodes.into_iter().map(|(name, lane)| lane.ended(name, end)).collect();
-        let pods = self.pods.into_iter().map(|pod| pod.ended(end)).collect::<Vec<_>>();
+        self.markers
+            .sort_by(|a, b| a.at.total_cmp(&b.at).then(a.step.cmp(&b.step)));
+        let nodes: Vec<NodeLane> = self
+            .nodes
+            .into_iter()
+            .map(|(name, lane)| lane.ended(name, end))
+            .collect();
+        let pods = self
+            .pods
+            .into_iter()
+            .map(|pod| pod.ended(end))
+            .collect::<Vec<_>>();
         let truncated = self.room.sentences(&self.bounds);
         let failure = failure.map(|failure| located(failure, &nodes, &pods));
         Timeline {
@@ -172,7 +143,8 @@ impl Recorder {
         let Some(lane) = self.nodes.get_mut(name) else {
             return;
         };
-        lane.track.see(at, snapshot::node(view), &mut self.room, &self.bounds);
+        lane.track
+            .see(at, snapshot::node(view), &mut self.room, &self.bounds);
         let seen = snapshot::gpus(name, view, pods);
         for (uuid, gpu) in &mut lane.gpus {
             if !seen.iter().any(|seen| seen.uuid == *uuid) {
@@ -237,6 +209,7 @@ impl NodeTrack {
             .map(|(uuid, gpu)| GpuLane {
                 uuid,
                 index: gpu.index,
+                there: gpu.track.there,
                 spans: gpu.track.ended(end),
                 memory: gpu.memory,
             })
@@ -251,15 +224,20 @@ impl NodeTrack {
 }
 
 impl GpuTrack {
-    fn see(&mut self, at: f64, mut seen: GpuSeen, room: &mut Room, bounds: &Bounds) {
-        // A node may announce its next number of replicas while this GPU still plays its old role.
-        if let Some(before) = self.track.spans.last().map(|span| &span.is)
-            && before.role == seen.was.role
-            && before.strategy == seen.was.strategy
-            && seen.was.state != "settled"
+    /// A GPU that is not settled is divided as when it last was: a node announces its next number of replicas while a
+    /// GPU still plays its old role, and nobody says anything while the plugin is away.
+    fn divide(&mut self, now: &mut GpuWas) {
+        if now.state == "settled" {
+            self.settled_as = now.role.clone().map(|role| (role, now.replicas));
+        } else if let Some((role, replicas)) = &self.settled_as
+            && (now.role.as_ref() == Some(role) || (now.role.is_none() && !now.holders.is_empty()))
         {
-            seen.was.replicas = seen.was.replicas.max(before.replicas);
+            now.replicas = now.replicas.max(*replicas);
         }
+    }
+
+    fn see(&mut self, at: f64, mut seen: GpuSeen, room: &mut Room, bounds: &Bounds) {
+        self.divide(&mut seen.was);
         self.track.see(at, seen.was, room, bounds);
         let Some((used, total)) = seen.memory else {
             return;
@@ -282,132 +260,10 @@ impl PodTrack {
         PodLane {
             name: self.name,
             asks: self.asks,
+            there: self.track.there,
             spans: self.track.ended(end),
         }
     }
-}
-
-/// The spans of one lane; the last one is still going on while `open`.
-#[derive(Debug)]
-struct Track<T> {
-    spans: Vec<Span<T>>,
-    open: bool,
-    full: bool,
-}
-
-impl<T> Default for Track<T> {
-    fn default() -> Self {
-        Track {
-            spans: Vec::new(),
-            open: false,
-            full: false,
-        }
-    }
-}
-
-impl<T: PartialEq> Track<T> {
-    fn see(&mut self, at: f64, is: T, room: &mut Room, bounds: &Bounds) {
-        if self.full || (self.open && self.spans.last().is_some_and(|last| last.is == is)) {
-            return;
-        }
-        self.close(at);
-        if self.spans.len() >= bounds.spans_per_lane || room.spans >= bounds.spans {
-            self.full = true;
-            room.lanes_cut += 1;
-            return;
-        }
-        room.spans += 1;
-        self.spans.push(Span { from: at, to: at, is });
-        self.open = true;
-    }
-
-    fn close(&mut self, at: f64) {
-        if std::mem::take(&mut self.open)
-            && let Some(last) = self.spans.last_mut()
-        {
-            last.to = at;
-        }
-    }
-
-    fn ended(mut self, end: f64) -> Vec<Span<T>> {
-        self.close(end);
-        self.spans
-    }
-}
-
-impl Room {
-    fn lane(&mut self, bounds: &Bounds) -> bool {
-        if self.lanes >= bounds.lanes {
-            self.lanes_left_out += 1;
-            return false;
-        }
-        self.lanes += 1;
-        true
-    }
-
-    fn sentences(&self, bounds: &Bounds) -> Vec<String> {
-        let mut sentences = Vec::new();
-        if self.lanes_cut > 0 {
-            sentences.push(format!(
-                "{} lanes end early: a record holds {} spans in all and {} per lane",
-                self.lanes_cut, bounds.spans, bounds.spans_per_lane
-            ));
-        }
-        if self.lanes_left_out > 0 {
-            sentences.push(format!("some nodes, GPUs or pods are left out: a record holds {} of them", bounds.lanes));
-        }
-        if self.markers_left_out > 0 {
-            sentences.push(format!(
-                "{} markers are left out: a record holds {}",
-                self.markers_left_out, bounds.markers
-            ));
-        }
-        if self.samples_left_out > 0 {
-            sentences.push(format!(
-                "{} changes of memory use are left out: a record holds {}",
-                self.samples_left_out, bounds.samples
-            ));
-        }
-        sentences
-    }
-}
-
-/// Fills in which nodes, pods and GPUs the evidence names.
-fn located(mut failure: Failure, nodes: &[NodeLane], pods: &[PodLane]) -> Failure {
-    if failure.evidence.len() > EVIDENCE_LINES_MAX {
-        let more = failure.evidence.len() - EVIDENCE_LINES_MAX;
-        failure.evidence.truncate(EVIDENCE_LINES_MAX);
-        failure.evidence.push(format!("… and {more} more lines"));
-    }
-    let text = failure.evidence.join("\n");
-    for node in nodes {
-        let mut named = names(&text, "nodes.", &node.name);
-        for gpu in &node.gpus {
-            let place = format!("{}.gpus.{}", node.name, gpu.index);
-            if text.contains(&gpu.uuid) || names(&text, "nodes.", &place) {
-                failure.gpus.push(gpu.uuid.clone());
-                named = true;
-            }
-        }
-        if named {
-            failure.nodes.push(node.name.clone());
-        }
-    }
-    failure.pods = pods.iter().filter(|pod| names(&text, "pods.", &pod.name)).map(|pod| pod.name.clone()).collect();
-    failure
-}
-
-/// Whether a text names an object: after its section, in backticks, or as a word of its own of at least two letters.
-fn names(text: &str, section: &str, name: &str) -> bool {
-    text.match_indices(name).any(|(at, _)| {
-        let before = text.get(..at).unwrap_or_default();
-        let after = text.get(at + name.len()..).unwrap_or_default().chars().next();
-        let ends = after.is_none_or(|c| !(c.is_alphanumeric() || c == '-' || c == '_' || c == '/'));
-        let starts = before.ends_with(section)
-            || before.ends_with('`')
-            || (name.len() > 1 && before.chars().next_back().is_none_or(|c| c.is_whitespace() || "\"[,(".contains(c)));
-        starts && ends
-    })
 }
 
 /// Seconds to the microsecond, which is finer than anything that a report shows.

@@ -52,6 +52,15 @@ pub(super) enum Which {
     Mps,
 }
 
+/// A fault that ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// PodResources answers again.
+    PodResources,
+    /// A GPU is back on its bus.
+    GpuLost(u32),
+}
+
 /// What the kubelet asks a server.
 #[derive(Debug)]
 pub(super) enum Request {
@@ -125,6 +134,10 @@ pub(super) enum What {
     ProgramStarts(Which),
     /// A program that was asked to stop has had its time.
     StopOverdue(Which, u32),
+    /// The machine is up again.
+    Boots,
+    /// A fault ends by itself.
+    FaultEnds(Ending),
 
     /// The plugin's loop takes the next event from its queue.
     PluginWakes(u32),
@@ -154,6 +167,8 @@ pub(super) enum What {
     PatchArrives(u32, Box<LabelPatch>),
     /// The kubelet's ListAndWatch reaches the server.
     StreamAsked(StreamId),
+    /// A server's task has found that somebody removed its socket.
+    SocketLost(ServerId),
     /// The server sees that the kubelet left its stream.
     StreamLeft(StreamId),
 
@@ -175,6 +190,8 @@ pub(super) enum What {
     HoldersAsked(u32),
     /// The kubelet writes the node's status; quick ones are counted down.
     Ticks(u32, u32),
+    /// A kubelet has listed its pods for the first time.
+    PodsListed(u32),
     /// The kubelet's watch tells of a pod: bound, or being deleted.
     PodSeen(PodId),
     /// An admitted pod's containers are created.
@@ -208,6 +225,7 @@ impl What {
                 | What::CallAnswered(..)
                 | What::HoldersAsked(_)
                 | What::Ticks(..)
+                | What::PodsListed(_)
                 | What::PodSeen(_)
                 | What::ContainersStart(..)
                 | What::PodTerminated(..)

@@ -82,7 +82,7 @@ impl Driver {
 }
 
 /// A GPU as the driver shows it; holders and the plugin's account are added by others.
-pub(super) fn gpu(gpu: &GpuSnapshot) -> GpuView {
+pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
     GpuView {
         uuid: gpu.uuid.clone(),
         index: gpu.index,

@@ -53,7 +53,11 @@ impl NodeLayout {
     ///
     /// # Errors
     /// The path and what the file system says of it.
-    pub(super) fn create(temporary: &Path, run_dir: &Path, node: &str) -> Result<NodeLayout, (PathBuf, io::Error)> {
+    pub(super) fn create(
+        temporary: &Path,
+        run_dir: &Path,
+        node: &str,
+    ) -> Result<NodeLayout, (PathBuf, io::Error)> {
         let base = temporary.join(node);
         let kept = run_dir.join(node);
         let layout = NodeLayout {

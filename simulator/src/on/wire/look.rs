@@ -123,7 +123,7 @@ fn gpus(node: &Node, pods: &BTreeMap<String, PodView>) -> Result<Vec<crate::worl
 }
 
 /// Adds to each GPU what the plugin says of it.
-fn add_account(view: &mut NodeView) {
+pub(in crate::on) fn add_account(view: &mut NodeView) {
     let accounts = view
         .plugin
         .state

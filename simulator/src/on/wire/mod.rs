@@ -10,14 +10,14 @@ mod actions;
 pub mod binaries;
 mod books;
 mod daemons;
-mod driver;
+pub(super) mod driver;
 mod http;
 mod launch;
 mod layout;
 mod logs;
-mod look;
+pub(super) mod look;
 mod node;
-mod objects;
+pub(super) mod objects;
 mod process;
 mod programs;
 mod spawn;
@@ -49,6 +49,7 @@ const LEFTOVERS_EVERY: Duration = Duration::from_millis(20);
 /// A simulated cluster with the real plugin on its nodes.
 #[derive(Debug)]
 pub struct WireStage {
+    begun: std::time::Instant,
     temporary: Option<TempDir>,
     directory: PathBuf,
     kubeconfig: PathBuf,
@@ -91,6 +92,7 @@ impl WireStage {
         })?;
         let scheduler = tokio::spawn(fake_cluster::scheduler::run(api.clone()));
         let mut stage = WireStage {
+            begun: std::time::Instant::now(),
             temporary: Some(temporary),
             directory,
             kubeconfig,
@@ -179,6 +181,14 @@ impl Stage for WireStage {
 
     async fn look(&mut self) -> Result<World, StageError> {
         self.view().await
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    async fn pause(&mut self, duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 
     async fn changed(&mut self, at_most: Duration) {

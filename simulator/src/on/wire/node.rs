@@ -7,7 +7,7 @@ use fake_cluster::api::{ApiHandle, Key, Resource};
 use fake_cluster::kubelet::ledger::Order;
 use fake_cluster::kubelet::wire::KubeletSettings;
 use fake_cluster::node::config_volume::ConfigVolume;
-use fake_cluster::node::{ContainerSnapshot, NodeAgent, NodeSettings};
+use fake_cluster::node::{NodeAgent, NodeSettings};
 use serde_json::json;
 
 use super::binaries::Binaries;
@@ -16,16 +16,13 @@ use super::driver::Driver;
 use super::layout::NodeLayout;
 use super::process::Launch;
 use super::programs::{MPS, Name, PLUGIN, Programs};
-use super::{launch, refused};
+use super::{launch, objects, refused};
 use crate::on::{Done, StageError};
 use crate::scenario::{GpuNode, NodeSpec, Process, Scenario};
 use crate::world::ContainerView;
 
 /// The namespace and name of the plugin's config map.
 const CONFIG_MAP: (&str, &str) = ("kube-system", "nvidia-device-plugin-configs");
-
-/// How the run's MPS root is written in the world's view.
-const MPS_ROOT_SHOWN: &str = "<mpsRoot>";
 
 /// What a node is made from.
 pub(super) struct Setting<'s> {
@@ -70,7 +67,10 @@ type Given = (BTreeMap<String, ContainerView>, BTreeMap<String, Vec<String>>);
 ///
 /// # Errors
 /// The API server refuses it.
-pub(super) fn create_config_map(api: &ApiHandle, configs: &BTreeMap<String, String>) -> Result<(), StageError> {
+pub(super) fn create_config_map(
+    api: &ApiHandle,
+    configs: &BTreeMap<String, String>,
+) -> Result<(), StageError> {
     let (namespace, name) = CONFIG_MAP;
     let object =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": configs});
@@ -160,28 +160,20 @@ impl Node {
         let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for container in self.agent.containers_of(uid) {
             for (resource, found) in &container.ids {
-                ids.entry(resource.clone()).or_default().extend(found.iter().cloned());
+                ids.entry(resource.clone())
+                    .or_default()
+                    .extend(found.iter().cloned());
             }
-            views.insert(container.container.clone(), self.view(&container));
+            views.insert(
+                container.container.clone(),
+                objects::container(&container, &self.mps_root),
+            );
         }
         for found in ids.values_mut() {
             found.sort();
             found.dedup();
         }
         (views, ids)
-    }
-
-    fn view(&self, container: &ContainerSnapshot) -> ContainerView {
-        let host = |path: &str| path.replacen(&self.mps_root, MPS_ROOT_SHOWN, 1);
-        let mounts = container.mounts.iter().map(|mount| {
-            let suffix = if mount.read_only { " (ro)" } else { "" };
-            format!("{} -> {}{suffix}", host(&mount.host_path), mount.container_path)
-        });
-        let devices = container
-            .devices
-            .iter()
-            .map(|device| format!("{} -> {} ({})", device.host_path, device.container_path, device.permissions));
-        ContainerView { env: container.env.clone(), mounts: mounts.collect(), devices: devices.collect() }
     }
 
     /// Resources with a live endpoint → listed devices; resources → registrations so far.

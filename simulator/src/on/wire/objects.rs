@@ -2,15 +2,38 @@
 
 use std::collections::BTreeMap;
 
+use fake_cluster::node::ContainerSnapshot;
 use serde_json::Value;
 
 use crate::world::{Condition, ContainerView, NodeView, PodView, gpu_of, quantity};
 
 /// The most events of a pod that are shown.
 const EVENTS_MAX: usize = 20;
+/// How the run's MPS root is written in the world's view.
+const MPS_ROOT_SHOWN: &str = "<mpsRoot>";
+
+/// What device plugins gave a container; paths below the run's MPS root are written `<mpsRoot>/…`.
+pub(super) fn container(given: &ContainerSnapshot, mps_root: &str) -> ContainerView {
+    let host = |path: &str| path.replacen(mps_root, MPS_ROOT_SHOWN, 1);
+    let mounts = given.mounts.iter().map(|mount| {
+        let suffix = if mount.read_only { " (ro)" } else { "" };
+        format!("{} -> {}{suffix}", host(&mount.host_path), mount.container_path)
+    });
+    let devices = given.devices.iter().map(|device| {
+        format!(
+            "{} -> {} ({})",
+            device.host_path, device.container_path, device.permissions
+        )
+    });
+    ContainerView {
+        env: given.env.clone(),
+        mounts: mounts.collect(),
+        devices: devices.collect(),
+    }
+}
 
 /// A node's API object.
-pub(super) fn node(object: &Value) -> NodeView {
+pub(in crate::on) fn node(object: &Value) -> NodeView {
     NodeView {
         ready: conditions(object).any(|c| text(c, "type") == "Ready" && text(c, "status") == "True"),
         labels: texts(object.pointer("/metadata/labels")),
@@ -122,6 +145,7 @@ fn quantities(value: Option<&Value>) -> BTreeMap<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fake_cluster::node::runtime::{DeviceSnapshot, MountSnapshot};
     use serde_json::json;
 
     #[test]
@@ -139,6 +163,28 @@ mod tests {
         assert_eq!(view.capacity["nvidia.com/gpu"], 4);
         assert_eq!(view.capacity["memory"], "64Gi");
         assert!(view.allocatable.is_empty());
+    }
+
+    #[test]
+    fn a_container_shows_its_mounts_without_the_paths_of_the_run() {
+        let mount = |host: &str, read_only| MountSnapshot {
+            container_path: "/in".into(),
+            host_path: host.into(),
+            read_only,
+        };
+        let device = DeviceSnapshot {
+            container_path: "/dev/nvidia0".into(),
+            host_path: "/dev/nvidia0".into(),
+            permissions: "rw".into(),
+        };
+        let given = ContainerSnapshot {
+            mounts: vec![mount("/tmp/run/n/mps/shm", false), mount("/dev/null", true)],
+            devices: vec![device],
+            ..ContainerSnapshot::default()
+        };
+        let view = container(&given, "/tmp/run/n/mps");
+        assert_eq!(view.mounts, ["<mpsRoot>/shm -> /in", "/dev/null -> /in (ro)"]);
+        assert_eq!(view.devices, ["/dev/nvidia0 -> /dev/nvidia0 (rw)"]);
     }
 
     #[test]

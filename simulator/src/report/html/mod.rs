@@ -6,6 +6,7 @@
 //! it cannot end its element, and the script sets text only as text.
 
 mod page;
+mod tables;
 
 use crate::timeline::Timeline;
 
@@ -22,25 +23,23 @@ const SCRIPT: &[&str] = &[
     include_str!("view.js"),
 ];
 
-/// The page of one run.
-///
-/// # Errors
-/// The record cannot be written as JSON, which a number that is not finite would cause.
-pub fn render(timeline: &Timeline) -> Result<String, serde_json::Error> {
-    let data = data(&serde_json::to_string(timeline)?);
+/// The page of one run. A record that could not be written as JSON would leave a page that says so where the timeline
+/// should be; its plain parts would still be there.
+pub fn render(timeline: &Timeline) -> String {
+    let data = data(&serde_json::to_string(timeline).unwrap_or_else(|error| error.to_string()));
     let script = format!("(() => {{\n\"use strict\";\n{}}})();\n", SCRIPT.concat());
-    Ok(fill(TEMPLATE, |slot| match slot {
+    fill(TEMPLATE, |slot| match slot {
         "title" => page::title(timeline),
         "style" => STYLE.to_owned(),
         "header" => page::header(timeline),
         "failure" => page::failure(timeline),
         "notes" => page::notes(timeline),
         "steps" => page::steps(timeline),
-        "final" => page::final_state(timeline),
+        "final" => tables::final_state(timeline),
         "data" => data.clone(),
         "script" => script.clone(),
         _ => String::new(),
-    }))
+    })
 }
 
 /// The template with its `{{slots}}` filled; what is filled in is not looked at again.

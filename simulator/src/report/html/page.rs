@@ -3,12 +3,7 @@
 use std::fmt::Write as _;
 
 use super::escape;
-use crate::timeline::{Failure, GpuLane, Marker, PodLane, Span, Timeline, Verdict};
-
-/// The most pods in the table of the final state; the rest is counted.
-const PODS_SHOWN_MAX: usize = 1000;
-/// The most GPUs in the table of the final state; the rest is counted.
-const GPUS_SHOWN_MAX: usize = 2000;
+use crate::timeline::{Failure, Marker, Timeline, Verdict};
 
 /// The title of the window.
 pub(super) fn title(timeline: &Timeline) -> String {
@@ -21,7 +16,11 @@ pub(super) fn header(timeline: &Timeline) -> String {
     let header = &timeline.header;
     let mut out = String::new();
     let verdict = header.verdict.word();
-    let mark = if header.verdict == Verdict::Passed { "✓" } else { "✗" };
+    let mark = if header.verdict == Verdict::Passed {
+        "✓"
+    } else {
+        "✗"
+    };
     push(
         &mut out,
         format_args!(
@@ -37,8 +36,15 @@ pub(super) fn header(timeline: &Timeline) -> String {
     let facts = [
         ("stage", header.stage.clone()),
         ("seed", header.seed.to_string()),
-        ("cluster", format!("{} nodes, {gpus} GPUs, {} pods", timeline.nodes.len(), timeline.pods.len())),
-        ("time shown", seconds(timeline.end)),
+        (
+            "cluster",
+            format!(
+                "{} nodes, {gpus} GPUs, {} pods",
+                timeline.nodes.len(),
+                timeline.pods.len()
+            ),
+        ),
+        ("run time", seconds(timeline.end)),
         ("wall time", seconds(header.wall_seconds)),
         ("timers scaled", header.timers_scaled.join(", ")),
         ("commit", commit),
@@ -46,7 +52,10 @@ pub(super) fn header(timeline: &Timeline) -> String {
         ("replay with", replay),
     ];
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        push(&mut out, format_args!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)));
+        push(
+            &mut out,
+            format_args!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)),
+        );
     }
     out.push_str("</dl>");
     out
@@ -62,7 +71,10 @@ pub(super) fn failure(timeline: &Timeline) -> String {
         (None, Some(_)) => "Step failed",
         (None, None) => "Run failed",
     };
-    let step = failure.step.map(|step| format!(" · step {step}")).unwrap_or_default();
+    let step = failure
+        .step
+        .map(|step| format!(" · step {step}"))
+        .unwrap_or_default();
     let mut out = String::new();
     push(
         &mut out,
@@ -79,7 +91,10 @@ pub(super) fn failure(timeline: &Timeline) -> String {
     out.push_str("<pre class=\"evidence\" tabindex=\"0\">");
     for line in &failure.evidence {
         let class = evidence_class(line);
-        push(&mut out, format_args!("<span class=\"{class}\">{}</span>\n", escape(line)));
+        push(
+            &mut out,
+            format_args!("<span class=\"{class}\">{}</span>\n", escape(line)),
+        );
     }
     out.push_str("</pre>\n");
     out.push_str(&named(failure));
@@ -92,13 +107,17 @@ fn evidence_class(line: &str) -> &'static str {
     match line.trim_start() {
         start if start.starts_with("- ") => "expected",
         start if start.starts_with("+ ") => "found",
-        _ => "line",
+        _ => "place",
     }
 }
 
 fn named(failure: &Failure) -> String {
-    let all: Vec<String> =
-        failure.nodes.iter().chain(&failure.pods).map(|name| format!("<code>{}</code>", escape(name))).collect();
+    let all: Vec<String> = failure
+        .nodes
+        .iter()
+        .chain(&failure.pods)
+        .map(|name| format!("<code>{}</code>", escape(name)))
+        .collect();
     if all.is_empty() {
         return String::new();
     }
@@ -110,7 +129,12 @@ pub(super) fn notes(timeline: &Timeline) -> String {
     timeline
         .truncated
         .iter()
-        .map(|sentence| format!("<p class=\"note\" role=\"note\">This record is incomplete: {}.</p>\n", escape(sentence)))
+        .map(|sentence| {
+            format!(
+                "<p class=\"note\" role=\"note\">This record is incomplete: {}.</p>\n",
+                escape(sentence)
+            )
+        })
         .collect()
 }
 
@@ -138,7 +162,10 @@ pub(super) fn steps(timeline: &Timeline) -> String {
     if !timeline.header.not_reached.is_empty() {
         out.push_str("<p>Not reached:</p>\n<ul class=\"steps\">\n");
         for text in &timeline.header.not_reached {
-            push(&mut out, format_args!("<li class=\"skipped\">{}</li>\n", escape(text)));
+            push(
+                &mut out,
+                format_args!("<li class=\"skipped\">{}</li>\n", escape(text)),
+            );
         }
         out.push_str("</ul>\n");
     }
@@ -153,95 +180,7 @@ fn outcome(marker: &Marker) -> (&'static str, &'static str) {
     }
 }
 
-/// The last state as tables: nodes and GPUs, then pods.
-pub(super) fn final_state(timeline: &Timeline) -> String {
-    let mut out = String::from(
-        "<table><caption>GPUs</caption><thead><tr><th scope=\"col\">Node</th><th scope=\"col\">GPU</th>\
-         <th scope=\"col\">Resource</th><th scope=\"col\">Strategy</th><th scope=\"col\">State</th>\
-         <th scope=\"col\">Held by</th></tr></thead><tbody>\n",
-    );
-    let all = timeline.nodes.iter().flat_map(|node| node.gpus.iter().map(move |gpu| (node.name.as_str(), gpu)));
-    for (node, gpu) in all.clone().take(GPUS_SHOWN_MAX) {
-        gpu_row(&mut out, timeline.end, node, gpu);
-    }
-    let left_out = all.count().saturating_sub(GPUS_SHOWN_MAX);
-    for node in timeline.nodes.iter().filter(|node| node.gpus.is_empty()) {
-        push(
-            &mut out,
-            format_args!("<tr><th scope=\"row\">{}</th><td colspan=\"5\">no GPU</td></tr>\n", escape(&node.name)),
-        );
-    }
-    out.push_str("</tbody></table>\n");
-    push_left_out(&mut out, left_out, "GPUs");
-    out.push_str(
-        "<table><caption>Pods</caption><thead><tr><th scope=\"col\">Pod</th><th scope=\"col\">Asks for</th>\
-         <th scope=\"col\">Phase</th><th scope=\"col\">Node</th><th scope=\"col\">Devices</th>\
-         <th scope=\"col\">Why</th></tr></thead><tbody>\n",
-    );
-    let mut pods: Vec<&PodLane> = timeline.pods.iter().collect();
-    pods.sort_by(|a, b| a.name.cmp(&b.name));
-    for pod in pods.iter().take(PODS_SHOWN_MAX) {
-        pod_row(&mut out, timeline.end, pod);
-    }
-    out.push_str("</tbody></table>\n");
-    push_left_out(&mut out, pods.len().saturating_sub(PODS_SHOWN_MAX), "pods");
-    out
-}
-
-fn gpu_row(out: &mut String, end: f64, node: &str, gpu: &GpuLane) {
-    let last = last(&gpu.spans, end);
-    let text = |value: Option<&String>| value.map_or("–".to_owned(), |text| escape(text));
-    let state = last.map_or("gone".to_owned(), |was| match &was.ill {
-        Some(why) => format!("{}, ill: {why}", was.state),
-        None => was.state.clone(),
-    });
-    let holders: Vec<&str> =
-        last.map(|was| was.holders.iter().map(|holder| holder.pod.as_str()).collect()).unwrap_or_default();
-    let shares = last.map_or(0, |was| was.replicas);
-    push(
-        out,
-        format_args!(
-            "<tr><th scope=\"row\">{}</th><td><abbr title=\"{}\">{}</abbr></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            escape(node),
-            escape(&gpu.uuid),
-            gpu.index,
-            text(last.and_then(|was| was.role.as_ref())),
-            text(last.and_then(|was| was.strategy.as_ref()).map(|word| format!("{word} ×{shares}")).as_ref()),
-            escape(&state),
-            escape(&holders.join(", ")),
-        ),
-    );
-}
-
-fn pod_row(out: &mut String, end: f64, pod: &PodLane) {
-    let asks: Vec<String> = pod.asks.iter().map(|(name, count)| format!("{name}: {count}")).collect();
-    let last = last(&pod.spans, end);
-    push(
-        out,
-        format_args!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            escape(&pod.name),
-            escape(&asks.join(", ")),
-            last.map_or("deleted".to_owned(), |was| escape(&was.phase)),
-            last.and_then(|was| was.node.as_ref()).map_or("–".to_owned(), |node| escape(node)),
-            last.map_or(String::new(), |was| escape(&was.ids.join(", "))),
-            last.map_or(String::new(), |was| escape(&was.reason)),
-        ),
-    );
-}
-
-/// What was still so at the end.
-fn last<T>(spans: &[Span<T>], end: f64) -> Option<&T> {
-    spans.last().filter(|span| span.to >= end).map(|span| &span.is)
-}
-
-fn push_left_out(out: &mut String, count: usize, of: &str) {
-    if count > 0 {
-        push(out, format_args!("<p>… and {count} more {of}</p>\n"));
-    }
-}
-
-fn push(out: &mut String, what: std::fmt::Arguments<'_>) {
+pub(super) fn push(out: &mut String, what: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = out.write_fmt(what);
 }

@@ -44,12 +44,15 @@ pub(super) struct Api {
     pub(super) pods: BTreeMap<PodId, Pod>,
     names: BTreeMap<Arc<str>, PodId>,
     templates: BTreeMap<String, Arc<Template>>,
+    templates_made: u32,
     created: u64,
     waiting: BTreeMap<u32, Waiting>,
     schedule_due: bool,
     reconcile_due: bool,
     up: bool,
     waiting_writes: Vec<StatusWrite>,
+    /// Pods that failed and whose owner has not looked; those that came first when there are too many.
+    pub(super) failed: Vec<PodId>,
     /// What has to be looked at again.
     pub(super) changes: Changes,
 }
@@ -68,12 +71,14 @@ impl Api {
             pods: BTreeMap::new(),
             names: BTreeMap::new(),
             templates: BTreeMap::new(),
+            templates_made: 0,
             created: 0,
             waiting: BTreeMap::new(),
             schedule_due: false,
             reconcile_due: false,
             up: true,
             waiting_writes: Vec::new(),
+            failed: Vec::new(),
             changes: Changes::default(),
         })
     }

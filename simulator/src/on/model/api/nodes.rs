@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use fake_cluster::api::podspec::is_extended;
 use fake_cluster::api::{ApiError, Key, Part, PatchKind, Quantity, Resource, set_condition};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +13,7 @@ use super::super::latency;
 use super::{Api, timestamp};
 
 /// Pods that a node takes (Kubernetes 1.36's default).
-const PODS_MAX: u64 = 110;
+const PODS_MAX: &str = "110";
 
 /// A Node and what is counted on it.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(in crate::on::model) struct ApiNode {
     pub(in crate::on::model) labels: Arc<Labels>,
     /// `status.allocatable`.
     pub(in crate::on::model) allocatable: BTreeMap<String, Quantity>,
+    /// The extended resources among them, as counts.
+    pub(in crate::on::model) extended: BTreeMap<String, u64>,
     /// It is neither tainted nor cordoned.
     pub(in crate::on::model) plain: bool,
     /// What the pods on it request together.
@@ -53,6 +56,7 @@ impl Api {
         let mut all = labels.clone();
         all.insert("kubernetes.io/hostname".to_owned(), name.to_owned());
         all.insert("kubernetes.io/os".to_owned(), "linux".to_owned());
+        all.insert("kubernetes.io/arch".to_owned(), "amd64".to_owned());
         let object = json!({"metadata": {"name": name, "labels": all}});
         let object = self
             .store
@@ -61,6 +65,7 @@ impl Api {
             name: name.to_owned(),
             labels: Arc::new(labels_of(&object)),
             allocatable: BTreeMap::new(),
+            extended: BTreeMap::new(),
             plain: is_plain(&object),
             object,
             requested: BTreeMap::new(),
@@ -142,6 +147,10 @@ impl Api {
         }
         let labels = labels_of(&object);
         entry.allocatable = amounts(&object["status"]["allocatable"]);
+        let extended = entry.allocatable.iter().filter(|(name, _)| is_extended(name));
+        entry.extended = extended
+            .map(|(name, amount)| (name.clone(), amount.count()))
+            .collect();
         entry.plain = is_plain(&object);
         entry.object = object;
         self.changes.node(node);
@@ -166,9 +175,10 @@ impl Api {
 
 fn set_machine(amounts: &mut Map<String, Value>) {
     for (name, amount) in [
-        ("cpu", "64".to_owned()),
-        ("memory", "256Gi".to_owned()),
-        ("pods", PODS_MAX.to_string()),
+        ("cpu", "8"),
+        ("memory", "32Gi"),
+        ("ephemeral-storage", "100Gi"),
+        ("pods", PODS_MAX),
     ] {
         amounts.insert(name.to_owned(), json!(amount));
     }

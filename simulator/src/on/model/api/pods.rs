@@ -97,7 +97,7 @@ impl Pod {
     }
 
     /// Adds an event about it.
-    pub(super) fn tell(&mut self, event: String) {
+    pub(in crate::on::model) fn tell(&mut self, event: String) {
         if self.events.len() < EVENTS_MAX {
             self.events.push(event);
         }
@@ -210,6 +210,9 @@ impl Api {
         pod.phase = phase;
         if phase == Phase::Failed {
             pod.tell(format!("{reason}: {message}"));
+            if self.failed.len() < PODS_MAX {
+                self.failed.push(id);
+            }
         }
         (pod.reason, pod.message) = (reason, message);
         let (node, deleting) = (pod.node, pod.deleting);

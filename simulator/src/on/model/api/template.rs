@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fake_cluster::api::podspec::is_extended;
 use fake_cluster::api::{ApiError, DeleteOptions, Key, Quantity, Resource};
 use fake_cluster::kubelet::{ContainerKind, ContainerRequest};
 use fake_cluster::scheduler::fit;
@@ -18,7 +19,7 @@ const TEMPLATES_MAX: usize = 10_000;
 /// See the module.
 #[derive(Debug)]
 pub(in crate::on::model) struct Template {
-    /// Counted from 0.
+    /// Counted from 1.
     pub(in crate::on::model) id: u32,
     /// The pod as the API server stored it.
     pub(in crate::on::model) object: Value,
@@ -63,15 +64,10 @@ impl Api {
         if self.templates.len() >= TEMPLATES_MAX {
             self.templates.clear();
         }
-        let id = u32::try_from(self.created_templates()).unwrap_or(u32::MAX);
-        let template = Arc::new(Template::new(id, object.as_ref().clone()));
+        self.templates_made += 1;
+        let template = Arc::new(Template::new(self.templates_made, object.as_ref().clone()));
         self.templates.insert(text, Arc::clone(&template));
         Ok(template)
-    }
-
-    fn created_templates(&mut self) -> u64 {
-        self.created += 1;
-        self.created
     }
 }
 
@@ -128,7 +124,7 @@ fn containers(spec: &Value) -> Vec<ContainerRequest> {
 fn limits(container: &Value) -> BTreeMap<String, u64> {
     let limits = container["resources"]["limits"].as_object().into_iter().flatten();
     limits
-        .filter(|(name, _)| name.contains('/'))
+        .filter(|(name, _)| is_extended(name))
         .filter_map(|(name, amount)| Some((name.clone(), Quantity::read(amount)?.count())))
         .collect()
 }

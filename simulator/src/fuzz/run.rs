@@ -1,0 +1,310 @@
+//! Plays one story on the model stage and judges it: at every change that can be seen, once the faults have stopped, and
+//! at its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use super::excuse::Excuses;
+use super::settle::{self, Wishes};
+use super::story::{Label, Step, Story};
+use super::tally::Tally;
+use super::write;
+use crate::invariants::Invariants;
+use crate::on::model::{ModelOptions, ModelStage, Sabotage};
+use crate::on::{Done, Stage, StageError};
+use crate::scenario::{Selection, Verb, read_text};
+
+/// How long after the last fault the cluster may take to come to rest, in virtual time: a boot, the longest back-offs, the
+/// kubelet's grace for a plugin that is gone, and the thirty seconds in which withdrawn devices stay listed.
+pub const SETTLES_WITHIN: Duration = Duration::from_secs(600);
+/// How long what has come to rest must stay so, in virtual time.
+pub const RESTS_FOR: Duration = Duration::from_secs(2);
+/// How often the cluster is looked at while nothing changes, in virtual time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after the start the label may be wrong without that a plugin ever had a configuration, in virtual time.
+const START_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// What kind of thing went wrong; shrinking keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// An invariant was broken; its first words.
+    Invariant(String),
+    /// A process died unasked.
+    Death,
+    /// The cluster does not come to rest; what is missing.
+    Unsettled(&'static str),
+    /// Something was left behind.
+    Leak,
+    /// The simulator itself could not go on.
+    Simulator,
+}
+
+/// How a run failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// What kind of thing.
+    pub kind: Kind,
+    /// Every detail.
+    pub message: String,
+    /// When, in virtual time.
+    pub at: Duration,
+    /// The step after which it was seen, from 0; past the last one while the cluster comes to rest.
+    pub step: usize,
+}
+
+/// What a run leaves.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How it failed, if it did.
+    pub failure: Option<Failure>,
+    /// What happened.
+    pub tally: Tally,
+    /// Steps that could not be done, such as the deletion of a pod that is gone.
+    pub idle: BTreeSet<usize>,
+}
+
+/// Plays a story and judges it.
+pub fn run(story: &Story, seed: u64, sabotage: Option<Sabotage>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let started = start(story, seed);
+    match started {
+        Ok(mut stage) => {
+            if let Some(sabotage) = sabotage {
+                stage.sabotage(sabotage);
+            }
+            let mut player = Player::new(stage, story, &mut outcome);
+            let failure = player.play().err();
+            outcome.failure = failure;
+        }
+        Err(why) => {
+            outcome.failure = Some(Failure {
+                kind: Kind::Simulator,
+                message: why,
+                at: Duration::ZERO,
+                step: 0,
+            });
+        }
+    }
+    outcome
+}
+
+/// The cluster is what the written file says, so that a replay cannot be about another one.
+fn start(story: &Story, seed: u64) -> Result<ModelStage, String> {
+    let text = write::cluster(story);
+    let scenario = read_text("fuzz.yaml", &text).map_err(|problems| problems.to_string())?;
+    let options = ModelOptions {
+        seed,
+        journals: false,
+        // checked here instead, where refusals can be excused
+        invariants: false,
+    };
+    ModelStage::start(&scenario, options).map_err(|error| error.to_string())
+}
+
+struct Player<'r> {
+    stage: ModelStage,
+    story: &'r Story,
+    outcome: &'r mut Outcome,
+    invariants: Invariants,
+    excuses: Excuses,
+    wishes: BTreeMap<&'r str, Wishes>,
+    step: usize,
+    faults_end: Duration,
+}
+
+impl<'r> Player<'r> {
+    fn new(stage: ModelStage, story: &'r Story, outcome: &'r mut Outcome) -> Player<'r> {
+        let nodes = story.nodes.iter();
+        Player {
+            stage,
+            story,
+            outcome,
+            invariants: Invariants::default(),
+            excuses: Excuses::default(),
+            wishes: nodes
+                .map(|node| (node.name.as_str(), Wishes::new(node.gpus)))
+                .collect(),
+            step: 0,
+            faults_end: Duration::ZERO,
+        }
+    }
+
+    fn play(&mut self) -> Result<(), Failure> {
+        for (index, step) in self.story.steps.iter().enumerate() {
+            self.step = index;
+            if !self.act(step)? {
+                self.outcome.idle.insert(index);
+            }
+            self.judge()?;
+        }
+        self.step = self.story.steps.len();
+        let left = self.faults_end.saturating_sub(self.stage.now());
+        self.pass(left)?;
+        // with whoever still runs, then with an empty cluster
+        self.settle()?;
+        self.delete_all()?;
+        self.settle()?;
+        self.outcome.tally.end(&mut self.stage);
+        self.finish()
+    }
+
+    /// Does a step; `false` when there was nothing to do.
+    fn act(&mut self, step: &Step) -> Result<bool, Failure> {
+        self.outcome.tally.steps += 1;
+        let done = match step {
+            Step::Wait(time) => {
+                self.pass(*time)?;
+                return Ok(true);
+            }
+            Step::Fault(spec) => {
+                let done = self.stage.fault(spec);
+                let now = self.stage.now();
+                if matches!(done, Ok(Done::Did)) {
+                    let until = self.excuses.fault(spec, now);
+                    self.faults_end = self.faults_end.max(until);
+                    self.outcome.tally.fault(spec.fault);
+                }
+                done
+            }
+            Step::Flip { .. } | Step::Create(_) | Step::Delete(_) => match step.verb() {
+                Some(verb) => self.verb(&verb),
+                None => return Ok(false),
+            },
+        };
+        let did = matches!(done, Ok(Done::Did));
+        if did {
+            self.note(step);
+        }
+        Ok(did)
+    }
+
+    fn verb(&mut self, verb: &Verb) -> Result<Done, StageError> {
+        let done = self.stage.act(verb).now_or_never();
+        done.unwrap_or_else(|| Ok(Done::Skipped("the model waits for nothing".to_owned())))
+    }
+
+    fn note(&mut self, step: &Step) {
+        match step {
+            Step::Flip { node, label } => {
+                self.outcome.tally.flips += 1;
+                let early = self.stage.now() < START_TIME_MAX;
+                if let Some(wishes) = self.wishes.get_mut(node.as_str()) {
+                    wishes.flip(*label, early);
+                }
+                self.outcome.tally.wrong_labels += u64::from(!label.is_good());
+                self.outcome.tally.removed_labels += u64::from(*label == Label::Absent);
+            }
+            Step::Create(_) => self.outcome.tally.pods += 1,
+            Step::Delete(names) => self.outcome.tally.deleted += names.len() as u64,
+            Step::Fault(_) | Step::Wait(_) => {}
+        }
+    }
+
+    /// Lets time pass and judges everything that can be seen.
+    fn pass(&mut self, time: Duration) -> Result<(), Failure> {
+        let end = self.stage.now().saturating_add(time);
+        while self.stage.now() < end {
+            self.stage.advance(end.saturating_sub(self.stage.now()));
+            self.judge()?;
+        }
+        Ok(())
+    }
+
+    /// What must be true at every moment.
+    fn judge(&mut self) -> Result<(), Failure> {
+        let deaths = self.stage.deaths();
+        if !deaths.is_empty() {
+            return Err(self.failure(Kind::Death, deaths.join("\n")));
+        }
+        let now = self.stage.now();
+        let world = self.stage.world();
+        self.outcome.tally.look(world);
+        let broken = self.invariants.check(world);
+        let found = broken
+            .into_iter()
+            .find(|sentence| !self.excuses.covers(sentence, world, now));
+        match found {
+            Some(sentence) => Err(self.failure(Kind::of_invariant(&sentence), sentence)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until every node is at rest, and stays so.
+    fn settle(&mut self) -> Result<(), Failure> {
+        let begun = self.stage.now();
+        let mut since = None;
+        loop {
+            let now = self.stage.now();
+            let missing = settle::missing(self.stage.world(), &self.wishes);
+            match (missing, since) {
+                (None, Some(since)) if now.saturating_sub(since) >= RESTS_FOR => return Ok(()),
+                (None, _) => since = since.or(Some(now)),
+                (Some(missing), _) if now.saturating_sub(begun) >= SETTLES_WITHIN => {
+                    let message = format!("not within {SETTLES_WITHIN:?}: {}", missing.message);
+                    return Err(self.failure(Kind::Unsettled(missing.topic), message));
+                }
+                (Some(_), _) => since = None,
+            }
+            self.stage.advance(LOOK_EVERY);
+            self.judge()?;
+        }
+    }
+
+    fn delete_all(&mut self) -> Result<(), Failure> {
+        if self.stage.world().pods.is_empty() {
+            return Ok(());
+        }
+        let all = Verb::Delete(Selection::Names(vec!["*".to_owned()]));
+        match self.verb(&all) {
+            Ok(_) => self.judge(),
+            Err(error) => Err(self.failure(Kind::Simulator, error.to_string())),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        let leaks = self.stage.finish().now_or_never().unwrap_or_default();
+        match leaks.is_empty() {
+            true => Ok(()),
+            false => Err(self.failure(Kind::Leak, leaks.join("\n"))),
+        }
+    }
+
+    fn failure(&self, kind: Kind, message: String) -> Failure {
+        Failure {
+            kind,
+            message,
+            at: self.stage.now(),
+            step: self.step,
+        }
+    }
+}
+
+impl Kind {
+    /// An invariant's sentence begins with what must hold.
+    fn of_invariant(sentence: &str) -> Kind {
+        let name = sentence.split_once(':').map_or(sentence, |(name, _)| name);
+        Kind::Invariant(name.to_owned())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Invariant(name) => write!(f, "broken invariant: {name}"),
+            Kind::Death => f.write_str("a process died unasked"),
+            Kind::Unsettled(topic) => write!(f, "the cluster does not come to rest: {topic}"),
+            Kind::Leak => f.write_str("something was left behind"),
+            Kind::Simulator => f.write_str("the simulator could not go on"),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, at, step) = (&self.kind, self.at.as_secs_f64(), self.step + 1);
+        write!(f, "{kind} at {at:.3}s, step {step}\n{}", self.message)
+    }
+}

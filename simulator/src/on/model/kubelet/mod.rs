@@ -1,0 +1,245 @@
+//! A node's kubelet: the fake cluster's own ledger decides, and every message to and from it takes its time here.
+//!
+//! [`registration`] is how plugins come and go, [`admission`] how pods get devices, [`pods`] how they live and end,
+//! [`status`] what the node and PodResources show. Not modelled: a node that turns NotReady because its kubelet is gone.
+
+mod admission;
+mod pods;
+mod registration;
+mod response;
+mod status;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use fake_cluster::kubelet::Profile;
+use fake_cluster::kubelet::ledger::{
+    Checkpoint, ClientId, Ledger, LedgerSettings, Order, RunningContainers,
+};
+
+use self::admission::{Admitting, Turn};
+use self::pods::Local;
+use self::status::Bucket;
+use super::api::pods::uid;
+use super::engine::{Channel, Context};
+use super::happening::{PodId, ServerId, StreamId, What};
+use super::host::Host;
+use super::latency;
+use crate::scenario::Timers;
+
+/// How many quick status writes follow a start.
+const QUICK_TICKS: u32 = 10;
+
+/// A kubelet's connection to a server that registered.
+#[derive(Debug)]
+struct Connection {
+    server: ServerId,
+    resource: String,
+    streaming: bool,
+}
+
+/// What lives and dies with the process.
+#[derive(Debug)]
+struct Running {
+    ledger: Ledger,
+    began: u64,
+    connections: BTreeMap<ClientId, Connection>,
+    /// Devices in the newest list of each resource, and whose list it was.
+    lists: BTreeMap<String, (ClientId, u64)>,
+    /// Who waits for the admission of the one before.
+    queue: VecDeque<Turn>,
+    admitting: Option<Admitting>,
+    calls: u64,
+    bucket: Bucket,
+    /// The first list of pods has come.
+    listed: bool,
+    /// All pods of the first list have been admitted.
+    sources_ready: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Kubelet {
+    /// Counts starts and ends of the process; what was meant for an earlier life is lost.
+    life: u32,
+    running: Option<Running>,
+    /// The checkpoint file.
+    checkpoint: Checkpoint,
+    /// Until when the process hangs.
+    hung_until: u64,
+    late: Channel,
+    /// PodResources answers.
+    pub(super) pod_resources: bool,
+    registrations: BTreeMap<String, u64>,
+    /// Pods on this node; their containers outlive the process.
+    pods: BTreeMap<PodId, Local>,
+    timers: Timers,
+    profile: Profile,
+    seed: u64,
+}
+
+impl Kubelet {
+    /// A kubelet that has not started yet.
+    pub(super) fn new(timers: Timers, seed: u64) -> Kubelet {
+        Kubelet {
+            life: 0,
+            running: None,
+            checkpoint: Checkpoint::default(),
+            hung_until: 0,
+            late: Channel::default(),
+            pod_resources: true,
+            registrations: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            timers,
+            profile: Profile::v1_36(),
+            seed,
+        }
+    }
+
+    /// Whether the process runs.
+    pub(super) fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Until when the process hangs, if it does.
+    pub(super) fn hangs_until(&self, now: u64) -> Option<u64> {
+        (self.hung_until > now).then_some(self.hung_until)
+    }
+
+    /// The process stops doing anything for a while.
+    pub(super) fn hang(&mut self, until: u64) {
+        self.hung_until = self.hung_until.max(until);
+    }
+
+    /// Does later what a hanging process cannot do now.
+    pub(super) fn put_off(&mut self, cx: &mut Context<'_>, what: What) {
+        let pause = self.hung_until.saturating_sub(cx.now());
+        let latency = latency::Latency {
+            least: pause,
+            most: pause,
+        };
+        let mut late = self.late;
+        cx.through(&mut late, latency, what);
+        self.late = late;
+    }
+
+    /// The process starts: sweeps the directory's sockets, reads the checkpoint, and makes its own socket.
+    pub(super) fn start(&mut self, cx: &mut Context<'_>, host: &mut Host) {
+        if self.running.is_some() {
+            return;
+        }
+        self.life += 1;
+        self.hung_until = 0;
+        host.sockets.clear();
+        host.kubelet_socket = Some(host.new_identity());
+        let settings = LedgerSettings {
+            profile: self.profile.clone(),
+            endpoint_stop_grace: self.timers.endpoint_grace,
+            order: Order::Seeded(self.seed ^ cx.engine.draw()),
+            sources_ready: false,
+            running: self.running_containers(cx),
+        };
+        let ledger = Ledger::restore(settings, &self.checkpoint, Duration::ZERO);
+        for local in self.pods.values_mut() {
+            local.is_known = false;
+        }
+        self.running = Some(Running {
+            ledger,
+            began: cx.now(),
+            connections: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            queue: VecDeque::new(),
+            admitting: None,
+            calls: 0,
+            bucket: Bucket::new(cx.now()),
+            listed: false,
+            sources_ready: false,
+        });
+        cx.after(latency::API, What::PodsListed(self.life));
+        cx.at(cx.now(), What::Ticks(self.life, QUICK_TICKS));
+        cx.show();
+    }
+
+    /// The process ends, however that happens; its socket stays on disk.
+    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        let Some(running) = self.running.take() else { return };
+        for (client, connection) in running.connections {
+            if connection.streaming {
+                let kubelet = self.life;
+                let stream = StreamId {
+                    kubelet,
+                    client,
+                    server: connection.server,
+                };
+                cx.after(latency::SOCKET, What::StreamLeft(stream));
+            }
+        }
+        self.life += 1;
+        self.hung_until = 0;
+        cx.show();
+    }
+
+    /// The machine went down: no container runs any more.
+    pub(super) fn lose_containers(&mut self) {
+        for local in self.pods.values_mut() {
+            local.lose_containers();
+        }
+    }
+
+    /// Resources with a live endpoint → devices in the newest list.
+    pub(super) fn registered(&self) -> BTreeMap<String, u64> {
+        let Some(running) = &self.running else {
+            return BTreeMap::new();
+        };
+        let lists = running.lists.iter().filter(|(_, (client, _))| {
+            running
+                .connections
+                .get(client)
+                .is_some_and(|connection| connection.streaming)
+        });
+        lists
+            .map(|(resource, (_, devices))| (resource.clone(), *devices))
+            .collect()
+    }
+
+    /// Resource → registrations so far, over all lives.
+    pub(super) fn registrations(&self) -> &BTreeMap<String, u64> {
+        &self.registrations
+    }
+
+    /// The process in its present life, if the happening was meant for it.
+    fn living(&mut self, life: u32) -> Option<&mut Running> {
+        if life == self.life { self.running.as_mut() } else { None }
+    }
+
+    fn running_containers(&self, cx: &Context<'_>) -> RunningContainers {
+        let running = self.pods.iter().filter(|(_, local)| local.is_running());
+        running
+            .filter_map(|(id, _)| {
+                let template = &cx.api.pods.get(id)?.template;
+                let names = template
+                    .containers
+                    .iter()
+                    .filter(|c| !matches!(c.kind, fake_cluster::kubelet::ContainerKind::Init))
+                    .map(|c| c.name.clone());
+                Some((uid(*id), names.collect()))
+            })
+            .collect()
+    }
+
+    /// Writes the checkpoint file if the ledger says so.
+    fn write_checkpoint(&mut self) {
+        if let Some(running) = &mut self.running
+            && running.ledger.take_checkpoint_due()
+        {
+            self.checkpoint = running.ledger.checkpoint();
+        }
+    }
+}
+
+impl Running {
+    /// Time since the process's start.
+    fn age(&self, now: u64) -> Duration {
+        Duration::from_nanos(now.saturating_sub(self.began))
+    }
+}

@@ -1,0 +1,181 @@
+//! How plugins come and go: Register with its dial-back, the lists of a stream, and a stream's end.
+
+use fake_cluster::kubelet::ledger::{Device, PluginOptions};
+use plugin_core::config::ResourceName;
+use plugin_core::event::Event;
+
+use super::super::engine::Context;
+use super::super::happening::{Devices, Dial, StreamId, What};
+use super::super::host::Host;
+use super::super::latency;
+use super::{Connection, Kubelet};
+
+/// The API version that plugins name (device plugin API of Kubernetes).
+const API_VERSION: &str = "v1beta1";
+/// What the plugin says of itself when it is asked.
+const OPTIONS: PluginOptions = PluginOptions {
+    pre_start_required: false,
+    preferred_allocation: true,
+};
+
+impl Kubelet {
+    /// A Register call arrives from a plugin process.
+    pub(in super::super) fn register_arrives(
+        &mut self,
+        cx: &mut Context<'_>,
+        plugin: u32,
+        resource: ResourceName,
+        endpoint: String,
+    ) {
+        let (kubelet, now) = (self.life, cx.now());
+        let Some(running) = &mut self.running else {
+            let why = "the kubelet's socket does not accept: Connection refused (os error 111)";
+            return answer(cx, plugin, resource, Err(why.to_owned()));
+        };
+        match running.ledger.register(API_VERSION, resource.as_str()) {
+            Err(refusal) => answer(cx, plugin, resource, Err(refused(&refusal.to_string()))),
+            Ok(client) => {
+                let until = now + latency::DIAL_TIME_MAX;
+                let dial = Dial {
+                    kubelet,
+                    plugin,
+                    client,
+                    resource,
+                    endpoint,
+                    until,
+                };
+                cx.after(latency::SOCKET, What::Dials(Box::new(dial)));
+            }
+        }
+    }
+
+    /// Dials the plugin back and asks for its options, or gives up.
+    pub(in super::super) fn dials(&mut self, cx: &mut Context<'_>, host: &Host, dial: Dial) {
+        let now = cx.now();
+        let Some(running) = self.living(dial.kubelet) else {
+            return answer(
+                cx,
+                dial.plugin,
+                dial.resource,
+                Err(refused("the kubelet is stopping")),
+            );
+        };
+        let socket = host.sockets.get(&dial.endpoint);
+        let server = socket
+            .map(|socket| socket.server)
+            .filter(|server| host.accepting.contains(server));
+        match server {
+            Some(server) => {
+                running
+                    .ledger
+                    .connected(dial.client, dial.resource.as_str(), OPTIONS);
+                let connection = Connection {
+                    server,
+                    resource: dial.resource.to_string(),
+                    streaming: true,
+                };
+                running.connections.insert(dial.client, connection);
+                *self.registrations.entry(dial.resource.to_string()).or_default() += 1;
+                let stream = StreamId {
+                    kubelet: dial.kubelet,
+                    client: dial.client,
+                    server,
+                };
+                cx.after(latency::SOCKET, What::StreamAsked(stream));
+                answer(cx, dial.plugin, dial.resource, Ok(()));
+                cx.show();
+            }
+            None if now >= dial.until => {
+                running
+                    .ledger
+                    .connect_failed(dial.client, dial.resource.as_str());
+                let why = "failed to dial device plugin: context deadline exceeded";
+                answer(cx, dial.plugin, dial.resource, Err(refused(why)));
+            }
+            None => cx.after(latency::DIAL_AGAIN, What::Dials(Box::new(dial))),
+        }
+    }
+
+    /// A list arrives; `true` when its stream is still read.
+    pub(in super::super) fn list_arrives(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: StreamId,
+        devices: &Devices,
+    ) -> bool {
+        let Some(running) = self.living(stream.kubelet) else {
+            return false;
+        };
+        let streaming = running
+            .connections
+            .get(&stream.client)
+            .filter(|connection| connection.streaming);
+        let Some(resource) = streaming.map(|connection| connection.resource.clone()) else {
+            return false;
+        };
+        let list: Vec<Device> = devices
+            .iter()
+            .flat_map(|devices| devices.values())
+            .map(device)
+            .collect();
+        running.ledger.list_received(&resource, &list);
+        running
+            .lists
+            .insert(resource, (stream.client, list.len() as u64));
+        self.write_checkpoint();
+        cx.show();
+        true
+    }
+
+    /// A stream ended: the kubelet disconnects a plugin, which in 1.36 may be another one.
+    pub(in super::super) fn stream_ends(&mut self, cx: &mut Context<'_>, stream: StreamId) {
+        let now = cx.now();
+        let Some(running) = self.living(stream.kubelet) else {
+            return;
+        };
+        let Some(ended) = running.connections.get_mut(&stream.client) else {
+            return;
+        };
+        if !std::mem::replace(&mut ended.streaming, false) {
+            return;
+        }
+        let resource = ended.resource.clone();
+        let age = running.age(now);
+        let disconnected = running.ledger.stream_ended(stream.client, &resource, age);
+        if let Some(connection) = disconnected.and_then(|client| running.connections.remove(&client))
+            && let Some(client) = disconnected
+            && connection.streaming
+        {
+            let other = StreamId {
+                kubelet: stream.kubelet,
+                client,
+                server: connection.server,
+            };
+            cx.after(latency::SOCKET, What::StreamLeft(other));
+        }
+        let (connections, ledger) = (&mut running.connections, &running.ledger);
+        connections.retain(|client, connection| connection.streaming || ledger.is_referenced(*client));
+        self.write_checkpoint();
+        cx.show();
+    }
+}
+
+fn answer(cx: &mut Context<'_>, plugin: u32, resource: ResourceName, result: Result<(), String>) {
+    let event = match result {
+        Ok(()) => Event::Registered { resource },
+        Err(why) => Event::RegisterFailed { resource, why },
+    };
+    cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));
+}
+
+fn refused(message: &str) -> String {
+    format!("the kubelet refused `Register`: Unknown: {message}")
+}
+
+fn device(device: &plugin_core::view::Device) -> Device {
+    Device {
+        id: device.id.clone(),
+        healthy: device.healthy,
+        numa_nodes: device.numa_node.map(|node| vec![i64::from(node)]),
+    }
+}

@@ -1,0 +1,135 @@
+//! What the kubelet tells about its node: the Node's capacity at each tick, and PodResources to those who ask.
+
+use std::collections::BTreeMap;
+
+use plugin_core::event::{Event, Holding};
+
+use super::super::engine::Context;
+use super::super::happening::What;
+use super::super::latency::{self, Latency, SECOND};
+use super::{Kubelet, Running};
+
+/// PodResources calls per second over all clients (kubelet 1.36).
+const CALLS_PER_SECOND: u64 = 100;
+/// PodResources calls that may come at once (kubelet 1.36).
+const CALLS_BURST: u64 = 10;
+/// How much two ticks' distances differ (kubelet 1.36), in percent.
+const TICK_JITTER_PERCENT: u64 = 4;
+
+/// The rate limit of PodResources.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// Nanoseconds' worth of calls.
+    filled: u64,
+    at: u64,
+}
+
+impl Bucket {
+    const CALL: u64 = SECOND / CALLS_PER_SECOND;
+
+    pub(super) fn new(now: u64) -> Bucket {
+        Bucket {
+            filled: CALLS_BURST * Self::CALL,
+            at: now,
+        }
+    }
+
+    fn take(&mut self, now: u64) -> bool {
+        self.filled = (self.filled + now.saturating_sub(self.at)).min(CALLS_BURST * Self::CALL);
+        self.at = now;
+        let allowed = self.filled >= Self::CALL;
+        if allowed {
+            self.filled -= Self::CALL;
+        }
+        allowed
+    }
+}
+
+impl Kubelet {
+    /// The node's status is due.
+    pub(in super::super) fn ticks(&mut self, cx: &mut Context<'_>, life: u32, quick: u32) {
+        let now = cx.now();
+        let Some(running) = self.living(life) else { return };
+        let capacity = running.ledger.capacity(running.age(now));
+        self.write_checkpoint();
+        let mut figures: BTreeMap<String, (u64, u64)> = capacity
+            .removed
+            .into_iter()
+            .map(|name| (name, (0, 0)))
+            .collect();
+        for (name, count) in capacity.resources {
+            figures.insert(name, (count.capacity, count.allocatable));
+        }
+        cx.api.write_node_status(cx.engine, cx.node, &figures);
+        let period = u64::try_from(self.timers.node_status_update.as_nanos()).unwrap_or(u64::MAX);
+        let regular = Latency {
+            least: period,
+            most: period.saturating_add(period / 100 * TICK_JITTER_PERCENT),
+        };
+        let quickest = latency::QUICK_TICK.least < period && quick > 0;
+        let pause = if quickest { latency::QUICK_TICK } else { regular };
+        cx.after(pause, What::Ticks(life, quick.saturating_sub(1)));
+    }
+
+    /// PodResources List arrives from a plugin process.
+    pub(in super::super) fn holders_asked(&mut self, cx: &mut Context<'_>, plugin: u32) {
+        let now = cx.now();
+        let available = self.pod_resources;
+        let running = self.running.as_mut().filter(|_| available);
+        let running = running.map(|running| (running.bucket.take(now), running));
+        let event = match running {
+            None => Event::HoldersUnreadable {
+                why: "the kubelet's socket does not accept: Connection refused (os error 111)".to_owned(),
+            },
+            Some((false, _)) => Event::HoldersUnreadable {
+                why: "the kubelet refused `List`: ResourceExhausted: rejected by rate limit".to_owned(),
+            },
+            Some((true, running)) => Event::HoldersRead {
+                holdings: running.holdings(),
+            },
+        };
+        cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));
+    }
+}
+
+impl Running {
+    /// PodResources List, flattened as the plugin does: one entry per container and resource.
+    fn holdings(&mut self) -> Vec<Holding> {
+        let mut holdings = Vec::new();
+        for pod in self.ledger.list_pod_resources() {
+            for container in pod.containers {
+                let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
+                for devices in container.devices {
+                    ids.entry(devices.resource_name)
+                        .or_default()
+                        .extend(devices.device_ids);
+                }
+                for (resource, mut ids) in ids {
+                    ids.sort();
+                    ids.dedup();
+                    holdings.push(Holding {
+                        namespace: pod.namespace.clone(),
+                        pod: pod.name.clone(),
+                        container: container.name.clone(),
+                        resource,
+                        ids,
+                    });
+                }
+            }
+        }
+        holdings.sort();
+        holdings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pod_resources_allows_ten_calls_at_once_and_a_hundred_in_a_second() {
+        let mut bucket = Bucket::new(0);
+        assert_eq!((0..20).filter(|_| bucket.take(0)).count(), 10);
+        assert_eq!((0..20).filter(|_| bucket.take(50_000_000)).count(), 5);
+    }
+}

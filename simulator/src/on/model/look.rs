@@ -1,0 +1,160 @@
+//! The world's view, kept up to date: only nodes and pods that changed are looked at again.
+
+use super::api::pods::Pod;
+use super::cluster::Cluster;
+use super::happening::PodId;
+use super::node::Node;
+use crate::on::wire::{driver, look, objects};
+use crate::world::{GpuView, MpsView, NodeView, PluginView, PodView, World, gpu_of};
+
+/// The view, once somebody has looked.
+#[derive(Debug, Default)]
+pub(super) struct Picture {
+    world: Option<World>,
+    /// The names of pods, which are gone from the cluster when their views must go.
+    names: std::collections::BTreeMap<PodId, String>,
+}
+
+impl Picture {
+    /// The world now.
+    pub(super) fn look(&mut self, cluster: &mut Cluster) -> &World {
+        let (nodes, pods) = if self.world.is_some() {
+            cluster.api.changes.take()
+        } else {
+            cluster.api.changes.watch();
+            let nodes = (0..cluster.nodes.len()).collect();
+            (nodes, cluster.api.pods.keys().copied().collect())
+        };
+        let mut world = self.world.take().unwrap_or_default();
+        for id in pods {
+            self.show_pod(&mut world, cluster, id);
+        }
+        for number in nodes {
+            show_node(&mut world, cluster, number);
+        }
+        self.world.insert(world)
+    }
+
+    fn show_pod(&mut self, world: &mut World, cluster: &Cluster, id: PodId) {
+        let before = self.names.get(&id).and_then(|name| world.pods.remove(name));
+        if let Some(before) = before {
+            let left = world
+                .phases
+                .get(&before.phase)
+                .map_or(0, |count| count.saturating_sub(1));
+            match left {
+                0 => world.phases.remove(&before.phase),
+                left => world.phases.insert(before.phase, left),
+            };
+        }
+        let Some(pod) = cluster.api.pods.get(&id) else {
+            self.names.remove(&id);
+            return;
+        };
+        let view = pod_view(cluster, id, pod);
+        *world.phases.entry(view.phase.clone()).or_default() += 1;
+        self.names.insert(id, pod.name.to_string());
+        world.pods.insert(pod.name.to_string(), view);
+    }
+}
+
+fn pod_view(cluster: &Cluster, id: PodId, pod: &Pod) -> PodView {
+    let node = pod.node.and_then(|number| cluster.nodes.get(number));
+    let given = node
+        .and_then(|node| node.kubelet.given(id))
+        .cloned()
+        .unwrap_or_default();
+    let first = given
+        .containers
+        .get(&pod.template.first)
+        .cloned()
+        .unwrap_or_default();
+    let mut gpus: Vec<String> = given
+        .ids
+        .values()
+        .flatten()
+        .map(|id| gpu_of(id).to_owned())
+        .collect();
+    gpus.sort();
+    gpus.dedup();
+    PodView {
+        phase: pod.phase.text().to_owned(),
+        reason: pod.reason.clone(),
+        message: pod.message.clone(),
+        node: node.map(|node| node.name.clone()),
+        scheduled: pod.scheduled(),
+        labels: pod.template.labels.clone(),
+        resources: pod.template.resources.clone(),
+        ids: given.ids,
+        gpus,
+        env: first.env,
+        mounts: first.mounts,
+        devices: first.devices,
+        containers: given.containers,
+        events: pod.events.clone(),
+    }
+}
+
+fn show_node(world: &mut World, cluster: &Cluster, number: usize) {
+    let (Some(node), Some(entry)) = (cluster.nodes.get(number), cluster.api.nodes.get(number)) else {
+        return;
+    };
+    let mut view: NodeView = objects::node(&entry.object);
+    view.plugin = plugin_view(node);
+    view.mps = MpsView {
+        running: node.mps.process.is_some(),
+        starts: node.mps.starts,
+    };
+    let names = entry.bound.iter().filter_map(|id| cluster.api.pods.get(id));
+    let pods: Vec<(&str, &PodView)> = names
+        .filter_map(|pod| Some((pod.name.as_ref(), world.pods.get(pod.name.as_ref())?)))
+        .collect();
+    view.gpus = gpus(node, &pods);
+    look::add_account(&mut view);
+    world.nodes.insert(node.name.clone(), view);
+}
+
+fn plugin_view(node: &Node) -> PluginView {
+    let mut warnings = node.warnings.clone();
+    let mut view = PluginView {
+        starts: node.plugin.starts,
+        registered: node.kubelet.registered(),
+        registrations: node.kubelet.registrations().clone(),
+        ..PluginView::default()
+    };
+    if let Some(shell) = &node.plugin.process {
+        let status = &shell.view().status;
+        warnings.extend(shell.warnings.iter().cloned());
+        view.running = true;
+        view.ready = status.ready;
+        view.state = serde_json::to_value(status).unwrap_or_default();
+    }
+    view.warnings = warnings;
+    view
+}
+
+/// The GPUs with the pods that hold them, by the kubelet's books.
+fn gpus(node: &Node, pods: &[(&str, &PodView)]) -> Vec<GpuView> {
+    let Some(gpus) = &node.host.gpus else {
+        return Vec::new();
+    };
+    let mut views: Vec<GpuView> = gpus.snapshot().gpus.iter().map(driver::gpu).collect();
+    for (name, pod) in pods.iter().filter(|(_, pod)| World::holds_devices(pod)) {
+        let ids = pod
+            .ids
+            .iter()
+            .flat_map(|(resource, ids)| ids.iter().map(move |id| (resource, id)));
+        for (resource, id) in ids {
+            if let Some(view) = views.iter_mut().find(|view| view.uuid == gpu_of(id)) {
+                view.holders.push((*name).to_owned());
+                view.resources.push(resource.clone());
+            }
+        }
+    }
+    for view in &mut views {
+        view.holders.sort();
+        view.resources.sort();
+        view.resources.dedup();
+    }
+    views
+}

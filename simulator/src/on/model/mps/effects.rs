@@ -1,0 +1,126 @@
+//! The effects on one GPU, one after the other, while other GPUs go on.
+
+use std::collections::VecDeque;
+
+use plugin_core::inventory::{ComputeMode, GpuUuid};
+use plugin_core::mps::{DesiredDaemon, SupervisorEvent};
+
+use super::super::engine::Context;
+use super::super::happening::What;
+use super::super::host::Host;
+use super::super::latency;
+use super::MpsShell;
+
+/// Something to do with a GPU.
+#[derive(Debug, Clone)]
+pub(super) enum Effect {
+    /// Tell its compute mode.
+    ReadMode,
+    /// Change its compute mode.
+    SetMode(ComputeMode),
+    /// Start or adopt its control daemon.
+    Start(DesiredDaemon),
+    /// Stop its control daemon.
+    Stop(DesiredDaemon),
+}
+
+/// The queue of one GPU.
+#[derive(Debug, Default)]
+pub(super) struct Worker {
+    effects: VecDeque<Effect>,
+    /// The control daemon that is watched.
+    daemon: Option<u32>,
+}
+
+impl MpsShell {
+    /// Adds an effect to a GPU's queue.
+    pub(super) fn give(&mut self, cx: &mut Context<'_>, host: &Host, gpu: GpuUuid, effect: Effect) {
+        let worker = self.workers.entry(gpu.clone()).or_default();
+        worker.effects.push_back(effect);
+        if worker.effects.len() == 1 {
+            self.begin(cx, host, &gpu);
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>, host: &Host, gpu: &GpuUuid) {
+        let first = self
+            .workers
+            .get(gpu)
+            .and_then(|worker| worker.effects.front());
+        let latency = match first {
+            None => return,
+            Some(Effect::ReadMode | Effect::SetMode(_)) => latency::NVML_CALL,
+            Some(Effect::Start(wanted)) if host.mps_daemon(gpu, wanted).is_some() => latency::MPS_ADOPT,
+            Some(Effect::Start(_)) => latency::MPS_START,
+            Some(Effect::Stop(_)) => latency::MPS_STOP,
+        };
+        cx.after(latency, What::EffectDone(self.life, gpu.clone()));
+    }
+
+    /// The first effect of a GPU's queue is done now.
+    pub(in super::super) fn effect_done(&mut self, cx: &mut Context<'_>, host: &mut Host, gpu: &GpuUuid) {
+        let Some(worker) = self.workers.get_mut(gpu) else {
+            return;
+        };
+        let Some(effect) = worker.effects.pop_front() else {
+            return;
+        };
+        let event = worker.perform(host, gpu.clone(), effect);
+        self.post(cx, event);
+        self.begin(cx, host, gpu);
+        self.daemons_changed(cx, host);
+        cx.show();
+    }
+
+    /// Control daemons that are gone although nobody asked them to.
+    pub(in super::super) fn daemons_changed(&mut self, cx: &mut Context<'_>, host: &Host) {
+        let mut exited = Vec::new();
+        for (gpu, worker) in &mut self.workers {
+            // effects go first: the queue's next Start or Stop finds out by itself
+            let busy = !worker.effects.is_empty();
+            if worker
+                .daemon
+                .is_some_and(|pid| !busy && !host.mps_daemon_lives(pid))
+            {
+                worker.daemon = None;
+                exited.push(gpu.clone());
+            }
+        }
+        for gpu in exited {
+            let event = SupervisorEvent::DaemonExited { gpu };
+            cx.after(latency::TASK, What::MpsTold(self.life, Box::new(event)));
+        }
+    }
+}
+
+impl Worker {
+    fn perform(&mut self, host: &mut Host, gpu: GpuUuid, effect: Effect) -> SupervisorEvent {
+        match effect {
+            Effect::ReadMode => match host.mode(&gpu) {
+                Ok(mode) => SupervisorEvent::ModeRead { gpu, mode },
+                Err(why) => SupervisorEvent::ModeFailed { gpu, why },
+            },
+            Effect::SetMode(mode) => match host.set_mode(&gpu, mode) {
+                Ok(()) => SupervisorEvent::ModeSet { gpu },
+                Err(why) => SupervisorEvent::ModeFailed { gpu, why },
+            },
+            Effect::Start(wanted) => {
+                let running = host.mps_daemon(&gpu, &wanted);
+                match running.map_or_else(|| host.start_mps_daemon(&gpu, &wanted), Ok) {
+                    Ok(pid) => {
+                        self.daemon = Some(pid);
+                        SupervisorEvent::DaemonReady { gpu }
+                    }
+                    Err(why) => SupervisorEvent::DaemonFailed { gpu, why },
+                }
+            }
+            Effect::Stop(wanted) => {
+                self.daemon = None;
+                if let (Some(pid), Some(gpus)) = (host.mps_daemon(&gpu, &wanted), host.gpus.as_mut()) {
+                    gpus.remove_mps_daemon(pid);
+                }
+                SupervisorEvent::DaemonStopped { gpu }
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The MPS supervisor's process in the model: the core's own supervisor in a shell like production's, with one queue of
+//! effects per GPU.
+
+mod effects;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use plugin_core::inventory::GpuUuid;
+use plugin_core::mps::{Desired, OriginalModes, Supervisor, SupervisorAction, SupervisorEvent};
+use plugin_core::time::Time;
+
+use self::effects::{Effect, Worker};
+use super::engine::Context;
+use super::happening::What;
+use super::host::Host;
+use super::journal::Journal;
+use super::latency;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct MpsShell {
+    /// Which of the supervisor's processes on this node this is.
+    pub(super) life: u32,
+    began: u64,
+    core: Supervisor,
+    queue: VecDeque<SupervisorEvent>,
+    awake: bool,
+    armed: Option<u64>,
+    desired_told: Option<Desired>,
+    desired_looks: bool,
+    workers: BTreeMap<GpuUuid, Worker>,
+    /// A file that the plugin watches has changed.
+    pub(super) has_written: bool,
+    pub(super) journal: Journal,
+}
+
+impl MpsShell {
+    /// The process starts and takes the lock, which only a running supervisor holds.
+    pub(super) fn start(cx: &mut Context<'_>, host: &mut Host, life: u32, journal: Journal) -> MpsShell {
+        host.mps.lock = Some(life);
+        let mut shell = MpsShell {
+            life,
+            began: cx.now(),
+            core: Supervisor::new(),
+            queue: VecDeque::new(),
+            awake: false,
+            armed: None,
+            desired_told: None,
+            desired_looks: false,
+            workers: BTreeMap::new(),
+            has_written: false,
+            journal,
+        };
+        let originals: OriginalModes = host.mps.originals.clone().unwrap_or_default();
+        shell.post(
+            cx,
+            SupervisorEvent::Started {
+                originals,
+                change_modes: true,
+            },
+        );
+        cx.after(latency::TASK, What::DesiredLooked(life));
+        shell
+    }
+
+    /// Adds an event to the loop's queue.
+    pub(super) fn post(&mut self, cx: &mut Context<'_>, event: SupervisorEvent) {
+        self.queue.push_back(event);
+        if !std::mem::replace(&mut self.awake, true) {
+            cx.after(latency::LOOP, What::MpsWakes(self.life));
+        }
+    }
+
+    /// Somebody asks the process to end; that goes before everything that waits.
+    pub(super) fn ask_to_stop(&mut self, cx: &mut Context<'_>) {
+        self.queue.push_front(SupervisorEvent::StopRequested);
+        if !std::mem::replace(&mut self.awake, true) {
+            cx.after(latency::LOOP, What::MpsWakes(self.life));
+        }
+    }
+
+    /// The loop takes the next event. `Some` when the process ends.
+    pub(super) fn wakes(&mut self, cx: &mut Context<'_>, host: &mut Host) -> Option<String> {
+        self.awake = false;
+        let event = if self.is_due(cx) {
+            SupervisorEvent::Timeout
+        } else {
+            self.queue.pop_front()?
+        };
+        let exit = self.step(cx, host, event);
+        if exit.is_none() && !self.queue.is_empty() && !self.awake {
+            self.awake = true;
+            cx.after(latency::LOOP, What::MpsWakes(self.life));
+        }
+        exit
+    }
+
+    /// The time that the core asked for has come, unless it asked for another meanwhile.
+    pub(super) fn due(&mut self, cx: &mut Context<'_>, host: &mut Host) -> Option<String> {
+        self.armed = None;
+        if self.is_due(cx) {
+            return self.step(cx, host, SupervisorEvent::Timeout);
+        }
+        self.arm(cx);
+        None
+    }
+
+    /// `desired.json` may have changed.
+    pub(super) fn mps_root_changed(&mut self, cx: &mut Context<'_>) {
+        if !std::mem::replace(&mut self.desired_looks, true) {
+            cx.after(latency::DIRECTORY, What::DesiredLooked(self.life));
+        }
+    }
+
+    /// Reads `desired.json`. Without the file nothing is told: the last wish holds.
+    pub(super) fn desired_looked(&mut self, cx: &mut Context<'_>, host: &Host) {
+        self.desired_looks = false;
+        if let Some(desired) = &host.mps.desired
+            && self.desired_told.as_ref() != Some(desired)
+        {
+            self.desired_told = Some(desired.clone());
+            let desired = desired.clone();
+            self.post(cx, SupervisorEvent::DesiredRead { desired });
+        }
+    }
+
+    fn is_due(&self, cx: &Context<'_>) -> bool {
+        self.core
+            .poll_timeout()
+            .is_some_and(|at| at <= self.time(cx))
+    }
+
+    fn time(&self, cx: &Context<'_>) -> Time {
+        Time::from_nanos(cx.now() - self.began)
+    }
+
+    fn arm(&mut self, cx: &mut Context<'_>) {
+        let Some(at) = self.core.poll_timeout() else {
+            return;
+        };
+        // a time that is over must not stop the clock
+        let at = (self.began + at.as_nanos()).max(cx.now() + latency::LOOP.least);
+        if self.armed.is_none_or(|armed| at < armed) {
+            self.armed = Some(at);
+            cx.at(at, What::MpsDue(self.life));
+        }
+    }
+
+    /// One event, all its actions.
+    fn step(&mut self, cx: &mut Context<'_>, host: &mut Host, event: SupervisorEvent) -> Option<String> {
+        let now = self.time(cx);
+        self.journal.mps_event(now, &event);
+        self.core.handle(now, event);
+        let mut actions = Vec::new();
+        // ends with the actions of one event
+        while let Some(action) = self.core.poll_action() {
+            self.journal.mps_action(now, &action);
+            actions.push(action);
+        }
+        let mut exit = None;
+        for action in actions {
+            exit = exit.or(self.perform(cx, host, action));
+        }
+        if exit.is_none() {
+            self.arm(cx);
+        }
+        exit
+    }
+
+    fn perform(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: &mut Host,
+        action: SupervisorAction,
+    ) -> Option<String> {
+        match action {
+            SupervisorAction::PersistOriginals { originals } => host.mps.originals = Some(originals),
+            SupervisorAction::WriteActual { actual } => {
+                host.mps.actual = Some(actual);
+                self.has_written = true;
+            }
+            SupervisorAction::Exit { why } => return Some(why),
+            SupervisorAction::ReadMode { gpu } => self.give(cx, host, gpu, Effect::ReadMode),
+            SupervisorAction::SetMode { gpu, mode } => self.give(cx, host, gpu, Effect::SetMode(mode)),
+            SupervisorAction::StartDaemon { gpu, daemon } => {
+                self.give(cx, host, gpu, Effect::Start(daemon));
+            }
+            SupervisorAction::StopDaemon { gpu, daemon } => {
+                self.give(cx, host, gpu, Effect::Stop(daemon));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,301 @@
+//! One node: its machine, its kubelet and the plugin's two programs, and who of them a happening is for.
+
+use plugin_core::event::Event;
+use plugin_core::settings::Settings;
+
+use super::engine::Context;
+use super::happening::{Ending, What, Which};
+use super::host::Host;
+use super::journal::Journal;
+use super::kubelet::Kubelet;
+use super::latency;
+use super::mps::MpsShell;
+use super::plugin::{self, Shell};
+use super::program::Program;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Its name.
+    pub(super) name: String,
+    /// Files, sockets, GPUs.
+    pub(super) host: Host,
+    /// Its kubelet.
+    pub(super) kubelet: Kubelet,
+    /// `tandem-device-plugin run`.
+    pub(super) plugin: Program<Shell>,
+    /// `tandem-device-plugin mps`.
+    pub(super) mps: Program<MpsShell>,
+    /// How the plugin is told to behave.
+    pub(super) settings: Settings,
+    /// Whether journals are kept.
+    pub(super) journals_kept: bool,
+    /// The journals of processes that have ended.
+    pub(super) journals: Vec<(Which, Journal)>,
+    /// The warnings of the plugin's processes that have ended.
+    pub(super) warnings: Vec<String>,
+    /// Processes that ended although nobody asked them to.
+    pub(super) deaths: Vec<String>,
+    /// The machine is down.
+    pub(super) is_off: bool,
+    /// The run ends: nothing is started any more.
+    pub(super) is_closing: bool,
+}
+
+impl Node {
+    /// Something happens on this node.
+    pub(super) fn on(&mut self, cx: &mut Context<'_>, what: What) {
+        if self.is_off && !matches!(what, What::Boots | What::FaultEnds(_)) {
+            return;
+        }
+        if what.is_kubelets() && self.kubelet.hangs_until(cx.now()).is_some() {
+            return self.kubelet_hangs(cx, what);
+        }
+        match what {
+            What::ProgramStarts(which) => self.program_starts(cx, which),
+            What::StopOverdue(which, life) => self.stop_overdue(cx, which, life),
+            What::Boots => self.boots(cx),
+            What::FaultEnds(Ending::PodResources) => self.kubelet.pod_resources = true,
+            What::FaultEnds(Ending::GpuLost(gpu)) => {
+                self.set_lost(gpu, false);
+                cx.show();
+            }
+            What::ConfigProjected => {
+                self.host.config = self.host.config_map.clone();
+                cx.after(latency::DIRECTORY, What::ConfigLooked(self.plugin.life, false));
+            }
+            What::MpsWakes(_)
+            | What::MpsDue(_)
+            | What::MpsTold(..)
+            | What::DesiredLooked(_)
+            | What::EffectDone(..) => self.on_mps(cx, what),
+            what if what.is_kubelets() => self.on_kubelet(cx, what),
+            What::KubeletStarts => {
+                self.kubelet.start(cx, &mut self.host);
+                cx.after(
+                    latency::DIRECTORY,
+                    What::KubeletDirectoryChanged(self.plugin.life),
+                );
+            }
+            What::PodFinishes(pod) => self.kubelet.pod_finishes(cx, pod),
+            What::PatchArrives(life, labels) => plugin::patch_arrives(cx, life, &labels),
+            what => self.on_plugin(cx, what),
+        }
+    }
+
+    fn on_plugin(&mut self, cx: &mut Context<'_>, what: What) {
+        let host = &mut self.host;
+        let program = &mut self.plugin;
+        let newest = program.life;
+        match what {
+            What::PluginWakes(life) => {
+                let exit = program.living(life).and_then(|shell| shell.wakes(cx, host));
+                self.plugin_exits(cx, exit);
+            }
+            What::PluginDue(life) => {
+                let exit = program.living(life).and_then(|shell| shell.due(cx, host));
+                self.plugin_exits(cx, exit);
+            }
+            What::PluginTold(life, event) => {
+                if let Some(shell) = program.living(life) {
+                    shell.post(cx, *event);
+                }
+            }
+            What::KubeletDirectoryChanged(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.kubelet_directory_changed(cx, host);
+                }
+            }
+            What::MpsReportLooked(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.mps_report_looked(cx, host);
+                }
+            }
+            What::ConfigLooked(life, asked) => {
+                if let Some(shell) = program.living(life) {
+                    shell.config_looked(cx, host, asked);
+                }
+            }
+            What::NodeSeen(revision, labels) => {
+                if let Some(shell) = program.living(newest) {
+                    shell.node_seen(cx, revision, &labels);
+                }
+            }
+            What::NodeWatchBreaks => {
+                if let Some(shell) = program.living(newest) {
+                    shell.node_watch_breaks(cx);
+                }
+            }
+            What::NodeListed(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.node_listed(cx);
+                }
+            }
+            What::GpusListed(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.gpus_listed(cx, host);
+                }
+            }
+            What::DesiredWritten(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.desired_written(cx, host);
+                    self.mps_root_changed(cx);
+                }
+            }
+            what => self.on_server(cx, what),
+        }
+    }
+
+    /// What a kubelet wants of the plugin's servers.
+    fn on_server(&mut self, cx: &mut Context<'_>, what: What) {
+        match what {
+            What::StreamAsked(id) => {
+                let shell = self.plugin.living(id.server.life);
+                if !shell.is_some_and(|shell| shell.stream_asked(cx, id)) {
+                    cx.after(latency::SOCKET, What::StreamEnds(id));
+                }
+            }
+            What::StreamLeft(id) => {
+                if let Some(shell) = self.plugin.living(id.server.life) {
+                    shell.stream_left(cx, id);
+                }
+            }
+            What::SocketLost(id) => {
+                if let Some(shell) = self.plugin.living(id.life) {
+                    shell.socket_lost(cx, id);
+                }
+            }
+            What::CallArrives(call) => match self.plugin.living(call.server.life) {
+                Some(shell) => shell.call_arrives(cx, *call),
+                None => {
+                    let answer = Box::new(plugin::broken(&call.request));
+                    cx.after(
+                        latency::SOCKET,
+                        What::CallAnswered(call.kubelet, call.number, answer),
+                    );
+                }
+            },
+            _ => {}
+        }
+    }
+
+    fn on_kubelet(&mut self, cx: &mut Context<'_>, what: What) {
+        let kubelet = &mut self.kubelet;
+        let died = match what {
+            What::RegisterArrives(plugin, resource, endpoint) => {
+                kubelet.register_arrives(cx, plugin, resource, endpoint);
+                None
+            }
+            What::Dials(dial) => {
+                kubelet.dials(cx, &self.host, *dial);
+                None
+            }
+            What::ListArrives(stream, devices) => {
+                let taken = kubelet.list_arrives(cx, stream, &devices);
+                if let Some(shell) = self.plugin.living(stream.server.life).filter(|_| taken) {
+                    shell.list_taken(cx, stream);
+                }
+                None
+            }
+            What::StreamEnds(stream) => {
+                kubelet.stream_ends(cx, stream);
+                None
+            }
+            What::CallAnswered(life, number, answer) => kubelet.call_answered(cx, life, number, *answer),
+            What::HoldersAsked(plugin) => {
+                kubelet.holders_asked(cx, plugin);
+                None
+            }
+            What::Ticks(life, quick) => {
+                kubelet.ticks(cx, life, quick);
+                None
+            }
+            What::PodsListed(life) => kubelet.pods_listed(cx, life),
+            What::PodSeen(pod) => kubelet.pod_seen(cx, pod),
+            What::ContainersStart(life, pod) => kubelet.containers_start(cx, life, pod),
+            What::PodTerminated(life, pod) => {
+                kubelet.pod_terminated(cx, life, pod);
+                None
+            }
+            _ => None,
+        };
+        if let Some(why) = died {
+            self.deaths.push(format!("the kubelet of node `{}` died: {why}", self.name));
+            self.kubelet.stop(cx);
+            cx.after(latency::KUBELET_START, What::KubeletStarts);
+        }
+    }
+
+    fn on_mps(&mut self, cx: &mut Context<'_>, what: What) {
+        let host = &mut self.host;
+        let program = &mut self.mps;
+        let exit = match what {
+            What::MpsWakes(life) => program.living(life).and_then(|shell| shell.wakes(cx, host)),
+            What::MpsDue(life) => program.living(life).and_then(|shell| shell.due(cx, host)),
+            What::MpsTold(life, event) => {
+                if let Some(shell) = program.living(life) {
+                    shell.post(cx, *event);
+                }
+                None
+            }
+            What::DesiredLooked(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.desired_looked(cx, host);
+                }
+                None
+            }
+            What::EffectDone(life, gpu) => {
+                if let Some(shell) = program.living(life) {
+                    shell.effect_done(cx, host, &gpu);
+                }
+                None
+            }
+            _ => None,
+        };
+        let wrote = program.process.as_mut().map(|shell| &mut shell.has_written);
+        if wrote.is_some_and(std::mem::take) {
+            self.mps_root_changed(cx);
+        }
+        if let Some(why) = exit {
+            self.mps_exits(cx, &why);
+        }
+    }
+
+    /// A file in the MPS root changed: both programs watch it.
+    pub(super) fn mps_root_changed(&mut self, cx: &mut Context<'_>) {
+        if let Some(shell) = &mut self.plugin.process {
+            shell.mps_root_changed(cx, latency::DIRECTORY);
+        }
+        if let Some(shell) = &mut self.mps.process {
+            shell.mps_root_changed(cx);
+        }
+    }
+
+    /// What a hanging kubelet cannot do now it does later, except what its caller gives up before.
+    fn kubelet_hangs(&mut self, cx: &mut Context<'_>, what: What) {
+        let patience = cx.now() + latency::CALL_TIME_MAX;
+        let too_late = self
+            .kubelet
+            .hangs_until(cx.now())
+            .is_some_and(|until| until > patience);
+        let why = |call: &str| format!("the kubelet did not answer `{call}` within 10s");
+        match what {
+            What::RegisterArrives(plugin, resource, _) if too_late => {
+                let why = why("Register");
+                let event = Event::RegisterFailed { resource, why };
+                cx.at(patience, What::PluginTold(plugin, Box::new(event)));
+            }
+            What::HoldersAsked(plugin) if too_late => {
+                let event = Event::HoldersUnreadable { why: why("List") };
+                cx.at(patience, What::PluginTold(plugin, Box::new(event)));
+            }
+            what => self.kubelet.put_off(cx, what),
+        }
+    }
+
+    /// A GPU falls off its bus or comes back.
+    pub(super) fn set_lost(&mut self, gpu: u32, lost: bool) -> bool {
+        let gpus = self.host.gpus.as_mut();
+        gpus.is_some_and(|gpus| gpus.set_lost(gpu, lost).is_ok())
+    }
+}

@@ -1,0 +1,133 @@
+//! The plugin's process in the model: plugin-core inside a shell that orders events, answers and effects exactly as the
+//! production shell does, with every effect as a happening of its own.
+//!
+//! Production's counterpart in brackets: [`loops`] takes events (`run`), [`perform`] starts effects (`perform`),
+//! [`serve`] answers the kubelet (`serve`, `list_stream`), [`sources`] watches files and the Node (`kubelet_watch`,
+//! `config_dir`, `mps_files`, `node_watch`).
+
+mod loops;
+mod perform;
+mod serve;
+mod sources;
+
+pub(super) use serve::broken;
+pub(super) use sources::patch_arrives;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use plugin_core::action::Severity;
+use plugin_core::config::ResourceName;
+use plugin_core::event::Event;
+use plugin_core::mps::Desired;
+use plugin_core::plugin::Plugin;
+use plugin_core::settings::Settings;
+use plugin_core::view::View;
+
+use self::serve::Server;
+use self::sources::NodeWatch;
+use super::engine::Context;
+use super::happening::What;
+use super::host::Host;
+use super::journal::Journal;
+use super::latency;
+
+/// Warnings that are kept; the log of a real process is read from its end.
+const WARNINGS_MAX: usize = 200;
+
+/// Why the process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Exit {
+    /// The exit status.
+    pub(super) code: u8,
+    /// The line that says why.
+    pub(super) why: String,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shell {
+    /// Which of the plugin's processes on this node this is.
+    pub(super) life: u32,
+    began: u64,
+    core: Plugin,
+    /// What handlers answer from.
+    view: Arc<View>,
+    queue: VecDeque<Event>,
+    awake: bool,
+    armed: Option<u64>,
+    servers: BTreeMap<u32, Server>,
+    by_resource: BTreeMap<ResourceName, u32>,
+    servers_made: u32,
+    kubelet_seen: Option<u64>,
+    report_told: Option<Event>,
+    report_looks: bool,
+    config_told: Option<Event>,
+    node: NodeWatch,
+    desired: Option<Desired>,
+    pub(super) warnings: Vec<String>,
+    pub(super) journal: Journal,
+}
+
+impl Shell {
+    /// The process starts, and with it every source of events.
+    pub(super) fn start(
+        cx: &mut Context<'_>,
+        host: &Host,
+        life: u32,
+        settings: &Settings,
+        journal: Journal,
+    ) -> Shell {
+        let mut shell = Shell {
+            life,
+            began: cx.now(),
+            core: Plugin::new(),
+            view: Arc::new(View::default()),
+            queue: VecDeque::new(),
+            awake: false,
+            armed: None,
+            servers: BTreeMap::new(),
+            by_resource: BTreeMap::new(),
+            servers_made: 0,
+            kubelet_seen: None,
+            report_told: None,
+            report_looks: false,
+            config_told: None,
+            node: NodeWatch::default(),
+            desired: None,
+            warnings: Vec::new(),
+            journal,
+        };
+        shell.post(
+            cx,
+            Event::Started {
+                settings: Box::new(settings.clone()),
+                mps_desired: host.mps.desired.clone(),
+            },
+        );
+        cx.after(latency::TASK, What::KubeletDirectoryChanged(life));
+        cx.after(latency::TASK, What::ConfigLooked(life, false));
+        cx.after(latency::TASK, What::MpsReportLooked(life));
+        cx.after(latency::API, What::NodeListed(life));
+        shell
+    }
+
+    /// The published view.
+    pub(super) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Adds an event to the loop's queue.
+    pub(super) fn post(&mut self, cx: &mut Context<'_>, event: Event) {
+        self.queue.push_back(event);
+        if !std::mem::replace(&mut self.awake, true) {
+            cx.after(latency::LOOP, What::PluginWakes(self.life));
+        }
+    }
+
+    fn warn(&mut self, severity: Severity, message: String) {
+        if severity == Severity::Warning && self.warnings.len() < WARNINGS_MAX {
+            self.warnings.push(message);
+        }
+    }
+}

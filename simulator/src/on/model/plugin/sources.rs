@@ -1,0 +1,149 @@
+//! The sources of events: the kubelet's directory, the configuration, the MPS supervisor's report, and the Node.
+
+use std::sync::Arc;
+
+use plugin_core::backoff::Backoff;
+use plugin_core::event::Event;
+
+use super::super::engine::Context;
+use super::super::happening::{LabelPatch, Labels, What};
+use super::super::host::Host;
+use super::super::latency;
+use super::Shell;
+
+/// The watch of the plugin's own Node.
+#[derive(Debug)]
+pub(super) struct NodeWatch {
+    /// It has listed, and its stream is open.
+    open: bool,
+    /// The newest version that it has seen.
+    revision: u64,
+    told: Option<Event>,
+    backoff: Backoff,
+}
+
+impl Default for NodeWatch {
+    fn default() -> Self {
+        NodeWatch {
+            open: false,
+            revision: 0,
+            told: None,
+            backoff: Backoff::for_api_server(),
+        }
+    }
+}
+
+impl Shell {
+    /// Something changed in the kubelet's directory: its own socket first, then ours.
+    pub(in super::super) fn kubelet_directory_changed(&mut self, cx: &mut Context<'_>, host: &Host) {
+        let now = host.kubelet_socket;
+        if now != self.kubelet_seen {
+            // a socket that was replaced between two looks went away first
+            if self.kubelet_seen.is_some() {
+                self.post(cx, Event::KubeletGone);
+            }
+            if now.is_some() {
+                self.post(cx, Event::KubeletAppeared);
+            }
+            self.kubelet_seen = now;
+        }
+        self.report_losses(cx, host);
+    }
+
+    /// Reads the configuration: told when it changed, or when it was asked for.
+    pub(in super::super) fn config_looked(&mut self, cx: &mut Context<'_>, host: &Host, asked: bool) {
+        let event = Event::ConfigRead {
+            files: host.config.as_ref().clone(),
+        };
+        if asked || self.config_told.as_ref() != Some(&event) {
+            self.config_told = Some(event.clone());
+            self.post(cx, event);
+        }
+    }
+
+    /// Something changed in the MPS root.
+    pub(in super::super) fn mps_root_changed(&mut self, cx: &mut Context<'_>, latency: latency::Latency) {
+        if !std::mem::replace(&mut self.report_looks, true) {
+            cx.after(latency, What::MpsReportLooked(self.life));
+        }
+    }
+
+    /// Reads the supervisor's report and whether it lives.
+    pub(in super::super) fn mps_report_looked(&mut self, cx: &mut Context<'_>, host: &Host) {
+        self.report_looks = false;
+        let event = Event::MpsReported {
+            supervisor_alive: host.mps.lock.is_some(),
+            actual: host.mps.actual.clone(),
+        };
+        if self.report_told.as_ref() != Some(&event) {
+            self.report_told = Some(event.clone());
+            self.post(cx, event);
+        }
+    }
+
+    /// Lists the Node, and watches it from there on; while the API server does not answer, tries again.
+    pub(in super::super) fn node_listed(&mut self, cx: &mut Context<'_>) {
+        if self.node.open {
+            return;
+        }
+        let Some(node) = cx.api.nodes.get(cx.node).filter(|_| cx.api.is_up()) else {
+            let why = "error trying to connect: Connection refused (os error 111)".to_owned();
+            self.tell_node(cx, Event::NodeUnreadable { why });
+            let pause = self.node.backoff.next_delay();
+            let at = cx.now() + u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+            return cx.at(at, What::NodeListed(self.life));
+        };
+        let labels = node.labels.as_ref().clone();
+        self.node.open = true;
+        self.node.revision = cx.api.revision();
+        self.node.backoff.reset();
+        self.tell_node(cx, Event::NodeRead { labels });
+    }
+
+    /// The watch delivers a version of the Node.
+    pub(in super::super) fn node_seen(&mut self, cx: &mut Context<'_>, revision: u64, labels: &Arc<Labels>) {
+        if !self.node.open || revision <= self.node.revision {
+            return;
+        }
+        self.node.revision = revision;
+        let labels = labels.as_ref().clone();
+        self.tell_node(cx, Event::NodeRead { labels });
+    }
+
+    /// The watch breaks off; it lists again.
+    pub(in super::super) fn node_watch_breaks(&mut self, cx: &mut Context<'_>) {
+        if std::mem::replace(&mut self.node.open, false) {
+            let at = cx.now() + cx.engine.draw_from(latency::API_REFUSED);
+            cx.at(at, What::NodeListed(self.life));
+        }
+    }
+
+    /// Only labels matter, and a failure is told once, whatever its text.
+    fn tell_node(&mut self, cx: &mut Context<'_>, event: Event) {
+        let is_news = match (&self.node.told, &event) {
+            (Some(Event::NodeUnreadable { .. }), Event::NodeUnreadable { .. }) => false,
+            (told, event) => told.as_ref() != Some(event),
+        };
+        if is_news {
+            self.node.told = Some(event.clone());
+            self.post(cx, event);
+        }
+    }
+}
+
+/// A label patch reaches the API server, whoever still waits for the answer.
+pub(in super::super) fn patch_arrives(cx: &mut Context<'_>, life: u32, labels: &LabelPatch) {
+    let (event, latency) = if cx.api.is_up() {
+        match cx.api.patch_labels(cx.engine, cx.node, labels) {
+            Ok(()) => (Event::LabelsPatched, latency::API),
+            Err(error) => {
+                let why = error.to_string();
+                (Event::LabelsFailed { why }, latency::API)
+            }
+        }
+    } else {
+        let why = "error trying to connect: Connection refused (os error 111)".to_owned();
+        (Event::LabelsFailed { why }, latency::API_REFUSED)
+    };
+    cx.after(latency, What::PluginTold(life, Box::new(event)));
+}

@@ -1,0 +1,171 @@
+//! Events and actions in one line each, because a journal's JSON is for machines.
+
+use plugin_core::action::{Action, Severity};
+use plugin_core::event::{Event, Holding};
+use plugin_core::mps::{Actual, DaemonStatus};
+use serde::Serialize;
+use serde_json::Value;
+
+/// The most characters of a line.
+const WIDTH: usize = 240;
+
+/// An event of the plugin.
+pub fn event(event: &Event) -> String {
+    let text = match event {
+        Event::Started { settings, .. } => {
+            let node = settings.node_name.as_deref().unwrap_or("(no node name)");
+            format!("the plugin of node {node} starts")
+        }
+        Event::Timeout => "the time that it asked for has come".to_owned(),
+        Event::ReloadRequested => "somebody asks to read everything again".to_owned(),
+        Event::StopRequested => "somebody asks it to stop".to_owned(),
+        Event::GpusFound { facts } => {
+            let name = facts.gpus.first().map_or("", |gpu| gpu.name.as_str());
+            let count = facts.gpus.len();
+            format!("{count} × {name}, driver {}", facts.driver_version)
+        }
+        Event::ConfigRead { files } => {
+            let names: Vec<&str> = files.keys().map(String::as_str).collect();
+            format!("configurations {}", names.join(", "))
+        }
+        Event::NodeRead { labels } => {
+            let chosen = labels.get("nvidia.com/device-plugin.config");
+            let chosen = chosen.map_or("none".to_owned(), |name| format!("`{name}`"));
+            format!("{} labels, configuration label {chosen}", labels.len())
+        }
+        Event::NoDriver { why }
+        | Event::DriverFailed { why }
+        | Event::ConfigUnreadable { why }
+        | Event::NodeUnreadable { why }
+        | Event::LabelsFailed { why }
+        | Event::HoldersUnreadable { why }
+        | Event::MpsDesiredFailed { why } => why.clone(),
+        Event::Listening { resource, endpoint } => format!("{resource} on {endpoint}"),
+        Event::ListenFailed { resource, why } | Event::RegisterFailed { resource, why } => {
+            format!("{resource}: {why}")
+        }
+        Event::Registered { resource }
+        | Event::StreamOpened { resource }
+        | Event::StreamClosed { resource } => resource.to_string(),
+        Event::Allocated {
+            resource,
+            ids,
+            view_generation,
+            refused,
+        } => {
+            let answer = answer(refused.as_deref());
+            format!(
+                "{resource} {}: {answer} from view {view_generation}",
+                ids.join(", ")
+            )
+        }
+        Event::HoldersRead { holdings } => holders(holdings),
+        Event::MpsReported {
+            supervisor_alive,
+            actual,
+        } => mps(*supervisor_alive, actual.as_ref()),
+        _ => String::new(),
+    };
+    line(event.tag(), &text)
+}
+
+/// An action of the plugin.
+pub fn action(action: &Action) -> String {
+    let text = match action {
+        Action::Listen { resource, endpoint } | Action::Register { resource, endpoint } => {
+            format!("{resource} on {endpoint}")
+        }
+        Action::Close { resource } => resource.to_string(),
+        Action::WriteMpsDesired { desired } => format!(
+            "wish {}: control daemons for {} GPUs",
+            desired.generation,
+            desired.daemons.len()
+        ),
+        Action::PatchLabels { labels } => {
+            let parts: Vec<String> = labels
+                .iter()
+                .map(|(key, value)| match value {
+                    Some(value) => format!("{key}={value}"),
+                    None => format!("{key}-"),
+                })
+                .collect();
+            parts.join(" ")
+        }
+        Action::Announce {
+            severity,
+            reason,
+            message,
+        } => {
+            let mark = match severity {
+                Severity::Info => "",
+                Severity::Warning => "warning ",
+            };
+            format!("{mark}{reason}: {message}")
+        }
+        Action::Exit { code, why } => format!("code {code}: {why}"),
+        _ => String::new(),
+    };
+    line(action.tag(), &text)
+}
+
+/// Any other record: its tag, then its fields as JSON.
+pub fn plainly(record: &impl Serialize, tag: &str) -> String {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(record) else {
+        return String::new();
+    };
+    let name = fields.remove(tag);
+    let name = name.as_ref().and_then(Value::as_str).unwrap_or("?");
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(key, value)| format!("{key} {value}"))
+        .collect();
+    line(name, &fields.join(", "))
+}
+
+/// How an Allocate was answered.
+pub fn answer(refused: Option<&str>) -> String {
+    match refused {
+        None => "granted".to_owned(),
+        Some(why) => format!("refused ({why})"),
+    }
+}
+
+fn holders(holdings: &[Holding]) -> String {
+    let devices: usize = holdings.iter().map(|holding| holding.ids.len()).sum();
+    match holdings {
+        [] => "nobody holds a device".to_owned(),
+        _ => format!("{} containers hold {devices} devices", holdings.len()),
+    }
+}
+
+fn mps(alive: bool, actual: Option<&Actual>) -> String {
+    let head = if alive {
+        "the supervisor is alive"
+    } else {
+        "no supervisor"
+    };
+    let Some(actual) = actual else {
+        return format!("{head}, no report");
+    };
+    let count = |wanted: fn(&DaemonStatus) -> bool| actual.daemons.values().filter(|s| wanted(s)).count();
+    let ready = count(|s| *s == DaemonStatus::Ready);
+    let failed = count(|s| matches!(s, DaemonStatus::Failed { .. }));
+    let busy = actual.daemons.len() - ready - failed;
+    format!(
+        "{head}; wish {}: {ready} daemons ready, {busy} starting or stopping, {failed} failed",
+        actual.generation
+    )
+}
+
+fn line(tag: &str, text: &str) -> String {
+    let text = text.replace('\n', " ");
+    let whole = if text.is_empty() {
+        tag.to_owned()
+    } else {
+        format!("{tag}: {text}")
+    };
+    match whole.char_indices().nth(WIDTH) {
+        Some((at, _)) => format!("{}…", whole.get(..at).unwrap_or(&whole)),
+        None => whole,
+    }
+}
