@@ -10,6 +10,7 @@ use crate::invariants::Invariants;
 use crate::on::{Done, Stage, StageError};
 use crate::report::{Outcome, StepReport, describe};
 use crate::scenario::{Expectation, Scenario, Verb};
+use crate::timeline::Recorder;
 use crate::world::World;
 
 /// How long the player waits at most before it looks again, in the stage's time.
@@ -49,6 +50,8 @@ pub struct Played {
     pub recorded: Vec<Recorded>,
     /// The last world seen.
     pub world: World,
+    /// The run as spans and markers, for the report.
+    pub recorder: Recorder,
     /// Whether it was interrupted.
     pub interrupted: bool,
 }
@@ -106,6 +109,7 @@ pub async fn play(
             took: player.stage.now().saturating_sub(begun),
         };
         player.observer.ends(&report);
+        player.played.recorder.step(player.stage.now(), step, &report);
         player.played.steps.push(report);
     }
     player.played
@@ -225,7 +229,10 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
 
     async fn look(&mut self) -> Result<World, StageError> {
         let world = self.stage.look().await?;
-        self.played.world = world.clone();
+        if world != self.played.world {
+            self.played.recorder.see(self.stage.now(), &world.to_json());
+            self.played.world = world.clone();
+        }
         Ok(world)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::on::wire::{Binaries, WireStage};
 use crate::on::{Stage, StageError};
 use crate::play::{Observer, Stop, asked, play};
-use crate::report::{RunReport, json};
+use crate::report::{RunReport, html, json};
 use crate::run_dir;
 use crate::scenario::{Scenario, StageName};
 
@@ -90,6 +90,9 @@ pub async fn run(
     if !report.passed() {
         report.logs = stage.log_ends(LOG_LINES_SHOWN);
     }
+    let timeline = played.recorder.of_run(&report, None);
+    let path = run_dir.join("report.html");
+    std::fs::write(&path, html::render(&timeline)).map_err(file_error("write", &path))?;
     let path = run_dir.join("report.json");
     let text = format!("{:#}\n", json::run(&report));
     std::fs::write(&path, text).map_err(file_error("write", &path))?;

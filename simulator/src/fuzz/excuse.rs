@@ -1,5 +1,6 @@
 //! Which pods may fail: a call that a fault cuts off is refused by Kubernetes itself, and no plugin can prevent that.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::faults::{Fault, FaultSpec};
@@ -19,6 +20,8 @@ const LASTS_DEFAULT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Excuses {
     cuts: Vec<Cut>,
+    /// Pods that failed of a fault.
+    excused: BTreeSet<String>,
 }
 
 /// From when to when calls between a kubelet and its plugins may be cut off.
@@ -49,7 +52,7 @@ impl Excuses {
     }
 
     /// Whether a broken invariant is a fault's doing.
-    pub fn covers(&self, sentence: &str, world: &World, now: Duration) -> bool {
+    pub fn covers(&mut self, sentence: &str, world: &World, now: Duration) -> bool {
         let Some(pod) = sentence
             .strip_prefix(REFUSAL)
             .and_then(|rest| rest.split_once('`'))
@@ -57,9 +60,16 @@ impl Excuses {
         else {
             return false;
         };
+        if self.excused.contains(pod) {
+            return true;
+        }
         let node = world.pods.get(pod).and_then(|pod| pod.node.as_deref());
         let cut = |cut: &&Cut| Some(cut.node.as_str()) == node && cut.from <= now && now <= cut.to;
-        self.cuts.iter().any(|c| cut(&c))
+        let covered = self.cuts.iter().any(|c| cut(&c));
+        if covered {
+            self.excused.insert(pod.to_owned());
+        }
+        covered
     }
 }
 

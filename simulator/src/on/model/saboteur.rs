@@ -1,0 +1,80 @@
+//! Planted mistakes, because invariants and a fuzzer that find nothing are worth nothing until they have found something.
+//!
+//! They corrupt what goes in and out of the plugin's core inside the model; the core has no switch for them.
+
+use std::sync::Arc;
+
+use plugin_core::action::Action;
+use plugin_core::allocate::Allocation;
+use plugin_core::event::Event;
+
+use super::happening::Devices;
+
+/// The environment variable from which a container runtime takes its GPUs.
+const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
+
+/// A planted mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// The plugin believes that nobody holds a GPU: two pods come to hold one in different roles.
+    BlindToHolders,
+    /// Only the first registration of each resource is made: after a restart of the kubelet nobody serves it.
+    NoSecondRegistration,
+    /// MPS control daemons are told to be stopped, and live on.
+    ImmortalDaemons,
+    /// Every shared GPU has one device too many.
+    OneReplicaMore,
+    /// Containers are told of all GPUs instead of their own.
+    WrongEnvironment,
+}
+
+impl Sabotage {
+    /// An event on its way to the core.
+    pub(super) fn hears(self, event: Event) -> Option<Event> {
+        match (self, event) {
+            (Sabotage::BlindToHolders, Event::Allocated { .. }) => None,
+            (Sabotage::BlindToHolders, Event::HoldersRead { .. }) => Some(Event::HoldersRead {
+                holdings: Vec::new(),
+            }),
+            (_, event) => Some(event),
+        }
+    }
+
+    /// Whether an action of the core is performed; `registered` is how often its resource was registered before.
+    pub(super) fn does(self, action: &Action, registered: u64) -> bool {
+        let again = matches!(action, Action::Register { .. }) && registered > 0;
+        self != Sabotage::NoSecondRegistration || !again
+    }
+
+    /// Whether a control daemon really stops.
+    pub(super) fn stops_daemons(self) -> bool {
+        self != Sabotage::ImmortalDaemons
+    }
+
+    /// A device list on its way to the kubelet.
+    pub(super) fn lists(self, devices: Devices) -> Devices {
+        let Some(list) = devices.as_ref().filter(|_| self == Sabotage::OneReplicaMore) else {
+            return devices;
+        };
+        let mut more = list.as_ref().clone();
+        let last = |id: &str| Some(id.split_once("::")?.1.parse::<u32>().ok()?);
+        for device in list.values() {
+            let of_gpu = list.values().filter(|other| other.gpu == device.gpu);
+            if let Some(highest) = of_gpu.filter_map(|other| last(&other.id)).max() {
+                let mut extra = device.clone();
+                extra.id = format!("{}::{}", device.gpu, highest + 1);
+                more.insert(extra.id.clone(), extra);
+            }
+        }
+        Some(Arc::new(more))
+    }
+
+    /// An answer to Allocate on its way to the kubelet.
+    pub(super) fn answers(self, answer: &mut Allocation) {
+        if self == Sabotage::WrongEnvironment
+            && let Some(value) = answer.envs.get_mut(VISIBLE)
+        {
+            "all".clone_into(value);
+        }
+    }
+}
