@@ -36,7 +36,10 @@ const DUPLICATES: &[Duplicate] = &[
         "base64",
         "tonic, tower-http and k8s-openapi are on 0.22, kube-client and serde-saphyr on 0.23",
     ),
-    ("itertools", "prost's code generator is on 0.15, criterion on 0.13; neither is in a shipped program"),
+    (
+        "itertools",
+        "prost's code generator is on 0.15, criterion on 0.13; neither is in a shipped program",
+    ),
     ("foldhash", "comes with the hashbrowns"),
     (
         "getrandom",

@@ -23,7 +23,10 @@ fn the_checked_in_code_is_what_the_protos_generate() {
             fs::write(&kept_at, &made).expect("write generated file");
         }
         let kept = fs::read_to_string(&kept_at).unwrap_or_default();
-        assert!(kept == made, "src/generated/{name} is stale: run TANDEM_REGENERATE=1 cargo test -p plugin-api");
+        assert!(
+            kept == made,
+            "src/generated/{name} is stale: run TANDEM_REGENERATE=1 cargo test -p plugin-api"
+        );
     }
     fs::remove_dir_all(&out).expect("clean up");
 }

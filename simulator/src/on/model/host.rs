@@ -9,6 +9,7 @@ use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::mps::{Actual, Desired, DesiredDaemon, OriginalModes};
 
 use super::happening::ServerId;
+use super::saboteur::Sabotage;
 
 /// How the MPS root is written in paths, as in the view of the world.
 pub(super) const MPS_ROOT: &str = "<mpsRoot>";
@@ -54,6 +55,8 @@ pub(super) struct Host {
     pub(super) config: Arc<BTreeMap<String, String>>,
     /// GPUs and driver; `None` without a driver library.
     pub(super) gpus: Option<Box<Gpus>>,
+    /// A mistake that is planted in the plugin's programs.
+    pub(super) sabotage: Option<Sabotage>,
     identities: u64,
     pids: u32,
 }
@@ -69,6 +72,7 @@ impl Host {
             config_map: Arc::clone(&config),
             config,
             gpus,
+            sabotage: None,
             identities: 0,
             pids: PID_FIRST,
         }

@@ -2,10 +2,12 @@
 //!
 //! They corrupt what goes in and out of the plugin's core inside the model; the core has no switch for them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use plugin_core::action::Action;
 use plugin_core::allocate::Allocation;
+use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 
 use super::happening::Devices;
@@ -28,10 +30,25 @@ pub enum Sabotage {
     WrongEnvironment,
 }
 
-impl Sabotage {
-    /// An event on its way to the core.
-    pub(super) fn hears(self, event: Event) -> Option<Event> {
-        match (self, event) {
+/// A planted mistake in one process of the plugin.
+#[derive(Debug, Clone)]
+pub(super) struct Saboteur {
+    mistake: Sabotage,
+    registered: BTreeSet<ResourceName>,
+}
+
+impl Saboteur {
+    /// Plants it.
+    pub(super) fn new(mistake: Sabotage) -> Saboteur {
+        Saboteur {
+            mistake,
+            registered: BTreeSet::new(),
+        }
+    }
+
+    /// An event on its way to the core; nothing when it is lost.
+    pub(super) fn hears(&self, event: Event) -> Option<Event> {
+        match (self.mistake, event) {
             (Sabotage::BlindToHolders, Event::Allocated { .. }) => None,
             (Sabotage::BlindToHolders, Event::HoldersRead { .. }) => Some(Event::HoldersRead {
                 holdings: Vec::new(),
@@ -40,27 +57,29 @@ impl Sabotage {
         }
     }
 
-    /// Whether an action of the core is performed; `registered` is how often its resource was registered before.
-    pub(super) fn does(self, action: &Action, registered: u64) -> bool {
-        let again = matches!(action, Action::Register { .. }) && registered > 0;
-        self != Sabotage::NoSecondRegistration || !again
-    }
-
-    /// Whether a control daemon really stops.
-    pub(super) fn stops_daemons(self) -> bool {
-        self != Sabotage::ImmortalDaemons
+    /// Whether an action of the core is performed.
+    pub(super) fn does(&mut self, action: &Action) -> bool {
+        match (self.mistake, action) {
+            (Sabotage::NoSecondRegistration, Action::Register { resource, .. }) => {
+                self.registered.insert(resource.clone())
+            }
+            _ => true,
+        }
     }
 
     /// A device list on its way to the kubelet.
-    pub(super) fn lists(self, devices: Devices) -> Devices {
-        let Some(list) = devices.as_ref().filter(|_| self == Sabotage::OneReplicaMore) else {
+    pub(super) fn lists(&self, devices: Devices) -> Devices {
+        let Some(list) = devices
+            .as_ref()
+            .filter(|_| self.mistake == Sabotage::OneReplicaMore)
+        else {
             return devices;
         };
         let mut more = list.as_ref().clone();
-        let last = |id: &str| Some(id.split_once("::")?.1.parse::<u32>().ok()?);
+        let number = |id: &str| id.split_once("::")?.1.parse::<u32>().ok();
         for device in list.values() {
             let of_gpu = list.values().filter(|other| other.gpu == device.gpu);
-            if let Some(highest) = of_gpu.filter_map(|other| last(&other.id)).max() {
+            if let Some(highest) = of_gpu.filter_map(|other| number(&other.id)).max() {
                 let mut extra = device.clone();
                 extra.id = format!("{}::{}", device.gpu, highest + 1);
                 more.insert(extra.id.clone(), extra);
@@ -70,8 +89,8 @@ impl Sabotage {
     }
 
     /// An answer to Allocate on its way to the kubelet.
-    pub(super) fn answers(self, answer: &mut Allocation) {
-        if self == Sabotage::WrongEnvironment
+    pub(super) fn answers(&self, answer: &mut Allocation) {
+        if self.mistake == Sabotage::WrongEnvironment
             && let Some(value) = answer.envs.get_mut(VISIBLE)
         {
             "all".clone_into(value);

@@ -9,6 +9,7 @@ use super::super::engine::Context;
 use super::super::happening::What;
 use super::super::host::Host;
 use super::super::latency;
+use super::super::saboteur::Sabotage;
 use super::MpsShell;
 
 /// Something to do with a GPU.
@@ -116,7 +117,9 @@ impl Worker {
             }
             Effect::Stop(wanted) => {
                 self.daemon = None;
-                if let (Some(pid), Some(gpus)) = (host.mps_daemon(&gpu, &wanted), host.gpus.as_mut()) {
+                let running = host.mps_daemon(&gpu, &wanted);
+                let running = running.filter(|_| host.sabotage != Some(Sabotage::ImmortalDaemons));
+                if let (Some(pid), Some(gpus)) = (running, host.gpus.as_mut()) {
                     gpus.remove_mps_daemon(pid);
                 }
                 SupervisorEvent::DaemonStopped { gpu }

@@ -31,6 +31,7 @@ use super::happening::What;
 use super::host::Host;
 use super::journal::Journal;
 use super::latency;
+use super::saboteur::Saboteur;
 
 /// Warnings that are kept; the log of a real process is read from its end.
 const WARNINGS_MAX: usize = 200;
@@ -65,6 +66,7 @@ pub(super) struct Shell {
     config_told: Option<Event>,
     node: NodeWatch,
     desired: Option<Desired>,
+    saboteur: Option<Saboteur>,
     pub(super) warnings: Vec<String>,
     pub(super) journal: Journal,
 }
@@ -95,6 +97,7 @@ impl Shell {
             config_told: None,
             node: NodeWatch::default(),
             desired: None,
+            saboteur: host.sabotage.map(Saboteur::new),
             warnings: Vec::new(),
             journal,
         };
@@ -119,6 +122,11 @@ impl Shell {
 
     /// Adds an event to the loop's queue.
     pub(super) fn post(&mut self, cx: &mut Context<'_>, event: Event) {
+        let heard = match &self.saboteur {
+            None => Some(event),
+            Some(saboteur) => saboteur.hears(event),
+        };
+        let Some(event) = heard else { return };
         self.queue.push_back(event);
         if !std::mem::replace(&mut self.awake, true) {
             cx.after(latency::LOOP, What::PluginWakes(self.life));

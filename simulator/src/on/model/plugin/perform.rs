@@ -13,6 +13,9 @@ impl Shell {
     /// Starts the effect. `Some` when it is the end of the process.
     pub(super) fn perform(&mut self, cx: &mut Context<'_>, host: &mut Host, action: Action) -> Option<Exit> {
         let life = self.life;
+        if !self.saboteur.as_mut().is_none_or(|saboteur| saboteur.does(&action)) {
+            return None;
+        }
         match action {
             Action::FindGpus => cx.after(latency::NVML_FIND, What::GpusListed(life)),
             Action::Listen { resource, endpoint } => self.listen(cx, host, resource, endpoint),

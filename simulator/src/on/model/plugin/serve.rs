@@ -178,6 +178,10 @@ impl Shell {
                 continue;
             }
             let devices = self.view.devices(&server.resource);
+            let devices = match &self.saboteur {
+                None => devices,
+                Some(saboteur) => saboteur.lists(devices),
+            };
             for (id, stream) in &mut server.streams {
                 let changed = stream
                     .sent
@@ -224,10 +228,11 @@ impl Shell {
         resource: ResourceName,
         call: AllocateCall,
     ) -> Result<plugin_core::allocate::Allocation, CallError> {
-        let answer = self
-            .view
-            .allocate(&resource, &call.ids)
-            .map_err(|error| error.to_string());
+        let answer = self.view.allocate(&resource, &call.ids);
+        let mut answer = answer.map_err(|error| error.to_string());
+        if let (Some(saboteur), Ok(answer)) = (&self.saboteur, &mut answer) {
+            saboteur.answers(answer);
+        }
         let event = Event::Allocated {
             resource,
             ids: call.ids,
