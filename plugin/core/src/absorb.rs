@@ -11,6 +11,10 @@ use crate::registration::Input;
 
 impl Plugin {
     pub(crate) fn absorb(&mut self, event: Event) {
+        self.change.all |= !matches!(
+            event,
+            Event::Timeout | Event::StreamOpened { .. } | Event::Allocated { .. } | Event::HoldersRead { .. }
+        );
         match event {
             Event::Started {
                 settings,
@@ -57,13 +61,16 @@ impl Plugin {
                 ..
             } => {
                 if refused.is_none() {
-                    self.ownership
-                        .allocated(resource.as_str(), &ids, self.settings.timing.hint_absence);
+                    let patience = self.settings.timing.hint_absence;
+                    let touched = self.ownership.allocated(resource.as_str(), &ids, patience);
+                    self.change.holders.extend(touched);
                 }
             }
             Event::HoldersRead { holdings } => {
+                // the first answer after none can settle a GPU, which `advance` notices by itself
                 self.said.remove("holders");
-                self.ownership.read(self.now, &holdings);
+                let touched = self.ownership.read(self.now, &holdings);
+                self.change.holders.extend(touched);
             }
             Event::HoldersUnreadable { why } => self.holders_unreadable(why),
             Event::MpsReported {

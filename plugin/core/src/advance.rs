@@ -1,6 +1,7 @@
 //! What follows from the plugin's state, step by step, in the order in which [`Plugin`] takes them after every event.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
@@ -11,7 +12,6 @@ use crate::publish::Retiring;
 use crate::registration::{Input, Registration};
 use crate::resources::{Role, replica_of};
 use crate::switch::{GpuState, MpsCondition, Situation};
-use crate::time::Time;
 use crate::view::Strategy;
 
 /// A GPU moves at most Found → Draining → Converting → Settled in one event.
@@ -33,9 +33,10 @@ impl Plugin {
         self.wish_mps();
         self.poll_holders();
         self.retire();
+        let all_changed = self.change.all;
         self.publish();
-        self.register_all();
-        self.patch_labels();
+        self.register_all(all_changed);
+        self.patch_labels(all_changed);
         self.publish();
     }
 
@@ -52,6 +53,10 @@ impl Plugin {
         let Driver::Present(facts) = &self.driver else {
             return;
         };
+        if self.all_settled(facts) {
+            return self.follow_labelled();
+        }
+        self.change.all = true;
         let present: Vec<GpuFacts> = facts.gpus.clone();
         self.gpus
             .retain(|uuid, _| present.iter().any(|g| g.uuid == *uuid));
@@ -181,25 +186,20 @@ impl Plugin {
         }
     }
 
-    /// When the withdrawn ids of draining GPUs leave their lists.
-    pub(crate) fn withdrawn_ids_leave(&self) -> impl Iterator<Item = Time> + '_ {
-        let retire_after = self.settings.timing.retire_after;
-        self.gpus.values().filter_map(move |state| match state {
-            GpuState::Draining { since, .. } => Some(*since + retire_after),
-            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting => None,
-        })
-    }
-
     /// The Node's labels describe the newest configuration that some GPU serves.
     fn follow_labelled(&mut self) {
         let Some(applied) = &self.applied else { return };
+        if self.labelled.as_ref().is_some_and(|l| Arc::ptr_eq(l, applied)) {
+            return;
+        }
         let serves = |(uuid, role): (&GpuUuid, &Role)| {
             self.gpus
                 .get(uuid)
                 .is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
         };
         if self.labelled.is_none() || applied.roles.iter().any(serves) {
-            self.labelled = Some(applied.clone());
+            self.labelled = Some(Arc::clone(applied));
+            self.change.all = true;
         }
     }
 
@@ -208,15 +208,16 @@ impl Plugin {
         let Driver::Present(facts) = &self.driver else {
             return;
         };
-        if self.applied.is_none() || self.gpus.values().any(|s| *s == GpuState::Found) {
+        if !self.change.all || self.applied.is_none() || self.gpus.values().any(|s| *s == GpuState::Found) {
             return;
         }
         let daemons: BTreeMap<GpuUuid, DesiredDaemon> = facts
             .gpus
             .iter()
-            .filter_map(|gpu| Some((gpu.uuid.clone(), self.wished_daemon(gpu)?)))
+            .filter_map(|gpu| self.wished_daemon(gpu).map(|daemon| (gpu.uuid.clone(), daemon)))
             .collect();
         if daemons != self.desired.daemons {
+            self.change.all = true;
             self.desired = Desired {
                 generation: self.desired.generation + 1,
                 daemons,
@@ -267,19 +268,19 @@ impl Plugin {
         }
     }
 
-    /// Ids that have been unhealthy for long enough leave; nobody holds them.
-    pub(crate) fn retire(&mut self) {
-        let now = self.now;
-        self.retiring.retain(|r| r.until > now);
-    }
-
     /// Registers what has devices, closes what has none.
-    pub(crate) fn register_all(&mut self) {
+    pub(crate) fn register_all(&mut self, all_changed: bool) {
+        let due = |r: &Registration| r.retry_at().is_some_and(|at| at <= self.now);
+        if !(all_changed || self.registrations.values().any(due)) {
+            return;
+        }
         let served: Vec<ResourceName> = self.view().resources.keys().cloned().collect();
         for resource in &served {
-            self.registrations
-                .entry(resource.clone())
-                .or_insert_with(|| Registration::new(resource.clone()));
+            if !self.registrations.contains_key(resource) {
+                self.registrations
+                    .insert(resource.clone(), Registration::new(resource.clone()));
+                self.change.all = true;
+            }
             self.registration(resource, Input::Wanted);
             self.registration(resource, Input::Timeout);
         }
@@ -292,6 +293,7 @@ impl Plugin {
         for resource in gone {
             self.registration(&resource, Input::Unwanted);
             self.registrations.remove(&resource);
+            self.change.all = true;
         }
     }
 }

@@ -48,9 +48,10 @@ impl LabelPatch {
 
 impl Plugin {
     /// Compares the Node's labels with what they should be.
-    pub(crate) fn patch_labels(&mut self) {
+    pub(crate) fn patch_labels(&mut self, all_changed: bool) {
         let Some(now) = &self.sources.labels else { return };
-        if self.settings.node_name.is_none() {
+        let due = self.label_patch.retry_at.is_some_and(|at| at <= self.now);
+        if self.settings.node_name.is_none() || !(all_changed || due) {
             return;
         }
         let mut difference = labels::difference(now, &self.wanted_labels());
@@ -69,7 +70,7 @@ impl Plugin {
         let Driver::Present(facts) = &self.driver else {
             return BTreeMap::new();
         };
-        let described = self.labelled.as_ref().or(self.next.as_ref());
+        let described = self.labelled.as_deref().or(self.next.as_deref());
         let Some((gpu, described)) = facts.gpus.first().zip(described) else {
             return BTreeMap::new();
         };
@@ -79,7 +80,10 @@ impl Plugin {
                 .actual
                 .as_ref()
                 .is_some_and(|a| self.supervisor_alive && !a.daemons.is_empty())
-            || [&self.next, &self.applied].into_iter().flatten().any(needs_mps);
+            || [&self.next, &self.applied]
+                .into_iter()
+                .flatten()
+                .any(|a| needs_mps(a));
         let role = described.roles.get(&gpu.uuid);
         role.map(|role| labels::labels(facts, role, mps_wanted))
             .unwrap_or_default()

@@ -25,6 +25,7 @@ pub mod action;
 mod advance;
 pub mod allocate;
 pub mod backoff;
+mod change;
 mod choose;
 pub mod config;
 pub mod event;

@@ -5,6 +5,7 @@
 //! absent from two reads that lie apart. Wrong or missing data errs on the side of "held".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use crate::event::Holding;
@@ -12,28 +13,28 @@ use crate::inventory::GpuUuid;
 use crate::resources::gpu_of;
 use crate::time::Time;
 
-/// One device id in use.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    gpu: GpuUuid,
-    resource: String,
-    id: String,
-}
-
+/// One holder of a device id under one resource name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hold {
+    gpu: GpuUuid,
+    resource: String,
     /// `namespace/pod/container`; empty while only an Allocate was seen.
     who: Option<String>,
     /// The first read in which it was absent.
     absent_since: Option<Time>,
     /// How far apart two absent reads must lie.
     patience: Duration,
+    /// The number of the newest read that listed it.
+    listed_by: u64,
 }
 
 /// The ledger.
 #[derive(Clone, Debug, Default)]
 pub struct Ownership {
-    holds: BTreeMap<Key, Hold>,
+    /// By device id; an id has at most one hold per resource name.
+    holds: BTreeMap<String, Vec<Hold>>,
+    /// How many reads were answered.
+    reads: u64,
     /// When the newest answered read was asked for.
     evidence: Option<Time>,
     /// When the read under way was asked for.
@@ -66,54 +67,87 @@ impl Ownership {
         self.unreadable.as_deref()
     }
 
-    /// An Allocate was answered with these devices.
-    pub fn allocated(&mut self, resource: &str, ids: &[String], hint_absence: Duration) {
+    /// An Allocate was answered with these devices. Tells whose holders changed.
+    pub fn allocated(&mut self, resource: &str, ids: &[String], hint_absence: Duration) -> BTreeSet<GpuUuid> {
+        let mut touched = BTreeSet::new();
         for id in ids {
-            let key = Key {
-                gpu: gpu_of(id),
-                resource: resource.to_owned(),
-                id: id.clone(),
+            let hold = match self.find(resource, id) {
+                Some(hold) => hold,
+                None => {
+                    let hold = self.add(resource, id);
+                    touched.insert(hold.gpu.clone());
+                    hold
+                }
             };
-            let hold = self.holds.entry(key).or_insert(Hold {
-                who: None,
-                absent_since: None,
-                patience: hint_absence,
-            });
             // an id that is handed out again may be missing from reads for a while, whoever held it before
             hold.absent_since = None;
             hold.patience = hint_absence;
         }
+        touched
     }
 
-    /// PodResources answered.
-    pub fn read(&mut self, now: Time, holdings: &[Holding]) {
+    /// PodResources answered. Tells whose holders changed.
+    pub fn read(&mut self, now: Time, holdings: &[Holding]) -> BTreeSet<GpuUuid> {
         self.evidence = self.asked.take().or(self.evidence);
         self.unreadable = None;
-        let mut listed = BTreeSet::new();
+        self.reads += 1;
+        let this = self.reads;
+        let mut touched = BTreeSet::new();
         for holding in holdings {
             for id in &holding.ids {
-                let key = Key {
-                    gpu: gpu_of(id),
-                    resource: holding.resource.clone(),
-                    id: id.clone(),
+                let hold = match self.find(&holding.resource, id) {
+                    Some(hold) => hold,
+                    None => self.add(&holding.resource, id),
                 };
-                let who = format!("{}/{}/{}", holding.namespace, holding.pod, holding.container);
-                let hold = Hold {
-                    who: Some(who),
-                    absent_since: None,
-                    patience: Self::RELEASE,
-                };
-                self.holds.insert(key.clone(), hold);
-                listed.insert(key);
+                hold.listed_by = this;
+                hold.absent_since = None;
+                hold.patience = Self::RELEASE;
+                if !hold.who.as_deref().is_some_and(|who| names(who, holding)) {
+                    hold.who = Some(format!(
+                        "{}/{}/{}",
+                        holding.namespace, holding.pod, holding.container
+                    ));
+                    touched.insert(hold.gpu.clone());
+                }
             }
         }
-        self.holds.retain(|key, hold| {
-            if listed.contains(key) {
+        let mut stays = |hold: &mut Hold| {
+            if hold.listed_by == this {
                 return true;
             }
             let since = *hold.absent_since.get_or_insert(now);
-            since == now || now.since(since) < hold.patience
+            let stays = since == now || now.since(since) < hold.patience;
+            if !stays {
+                touched.insert(hold.gpu.clone());
+            }
+            stays
+        };
+        self.holds.retain(|_, holds| {
+            holds.retain_mut(&mut stays);
+            !holds.is_empty()
         });
+        touched
+    }
+
+    fn find(&mut self, resource: &str, id: &str) -> Option<&mut Hold> {
+        self.holds
+            .get_mut(id)?
+            .iter_mut()
+            .find(|h| h.resource == resource)
+    }
+
+    fn add(&mut self, resource: &str, id: &str) -> &mut Hold {
+        let holds = self.holds.entry(id.to_owned()).or_default();
+        let index = holds.len();
+        holds.push(Hold {
+            gpu: gpu_of(id),
+            resource: resource.to_owned(),
+            who: None,
+            absent_since: None,
+            patience: Self::RELEASE,
+            listed_by: 0,
+        });
+        &mut holds[index]
     }
 
     /// PodResources did not answer.
@@ -124,7 +158,7 @@ impl Ownership {
 
     /// A new kubelet may list nothing until it has read its sources: holders must be absent for longer.
     pub fn kubelet_restarted(&mut self, hint_absence: Duration) {
-        for hold in self.holds.values_mut() {
+        for hold in self.holds.values_mut().flatten() {
             hold.absent_since = None;
             hold.patience = hint_absence;
         }
@@ -139,21 +173,22 @@ impl Ownership {
     pub fn is_unsettled(&self) -> bool {
         self.holds
             .values()
+            .flatten()
             .any(|h| h.who.is_none() || h.absent_since.is_some())
     }
 
     /// The ids of a GPU that are held under a resource.
     pub fn held_ids<'a>(&'a self, gpu: &'a GpuUuid, resource: &str) -> BTreeSet<&'a str> {
         self.of(gpu)
-            .filter(|(k, _)| k.resource == resource)
-            .map(|(k, _)| k.id.as_str())
+            .filter(|(_, hold)| hold.resource == resource)
+            .map(|(id, _)| id)
             .collect()
     }
 
     /// Every held (resource, id) of a GPU.
     pub fn holdings<'a>(&'a self, gpu: &'a GpuUuid) -> Vec<(&'a str, &'a str)> {
         self.of(gpu)
-            .map(|(k, _)| (k.resource.as_str(), k.id.as_str()))
+            .map(|(id, hold)| (hold.resource.as_str(), id))
             .collect()
     }
 
@@ -168,14 +203,23 @@ impl Ownership {
         names.into_iter().collect()
     }
 
-    fn of<'a>(&'a self, gpu: &'a GpuUuid) -> impl Iterator<Item = (&'a Key, &'a Hold)> {
-        let from = Key {
-            gpu: gpu.clone(),
-            resource: String::new(),
-            id: String::new(),
-        };
-        self.holds.range(from..).take_while(move |(k, _)| &k.gpu == gpu)
+    fn of<'a>(&'a self, gpu: &'a GpuUuid) -> impl Iterator<Item = (&'a str, &'a Hold)> {
+        let from = (Bound::Included(gpu.as_str()), Bound::Unbounded);
+        self.holds
+            .range::<str, _>(from)
+            .take_while(|(id, _)| id.starts_with(gpu.as_str()))
+            .flat_map(|(id, holds)| holds.iter().map(move |hold| (id.as_str(), hold)))
+            .filter(|(_, hold)| hold.gpu == *gpu)
     }
+}
+
+/// Whether `namespace/pod/container` is this holder.
+fn names(who: &str, holding: &Holding) -> bool {
+    let rest = who
+        .strip_prefix(holding.namespace.as_str())
+        .and_then(|r| r.strip_prefix('/'));
+    let rest = rest.and_then(|r| r.strip_prefix(holding.pod.as_str()));
+    rest.and_then(|r| r.strip_prefix('/')) == Some(holding.container.as_str())
 }
 
 #[cfg(test)]

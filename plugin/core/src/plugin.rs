@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::action::{Action, Severity};
+use crate::change::Change;
 use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
 use crate::event::Event;
@@ -52,12 +53,12 @@ pub struct Plugin {
     pub(crate) problems: Vec<String>,
     pub(crate) waiting_for: Option<&'static str>,
     /// In force.
-    pub(crate) applied: Option<Applied>,
+    pub(crate) applied: Option<Arc<Applied>>,
     /// Staged: holds as soon as a supervisor for its MPS daemons is alive.
-    pub(crate) next: Option<Applied>,
+    pub(crate) next: Option<Arc<Applied>>,
     pub(crate) staged_at: Option<Time>,
     /// The configuration that the Node's labels describe: the newest that a GPU serves.
-    pub(crate) labelled: Option<Applied>,
+    pub(crate) labelled: Option<Arc<Applied>>,
     pub(crate) gpus: BTreeMap<GpuUuid, GpuState>,
     pub(crate) retiring: Vec<Retiring>,
     pub(crate) ownership: Ownership,
@@ -72,8 +73,10 @@ pub struct Plugin {
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
     pub(crate) exited: bool,
+    /// What the view does not show yet.
+    pub(crate) change: Change,
     actions: VecDeque<Action>,
-    view: Arc<View>,
+    pub(crate) view: Arc<View>,
 }
 
 impl Default for Plugin {
@@ -113,6 +116,7 @@ impl Plugin {
             said: BTreeMap::new(),
             stopping: false,
             exited: false,
+            change: Change::default(),
             actions: VecDeque::new(),
             view: Arc::new(View::default()),
         }
@@ -196,15 +200,17 @@ impl Plugin {
         let Some(registration) = self.registrations.get_mut(resource) else {
             return;
         };
-        let demand = registration.on(now, input);
+        let Some(demand) = registration.on(now, input) else {
+            return;
+        };
+        self.change.all = true;
         let endpoint = registration.endpoint();
         let resource = resource.clone();
-        match demand {
-            Some(Demand::Listen) => self.act(Action::Listen { resource, endpoint }),
-            Some(Demand::Register) => self.act(Action::Register { resource, endpoint }),
-            Some(Demand::Close) => self.act(Action::Close { resource }),
-            None => {}
-        }
+        self.act(match demand {
+            Demand::Listen => Action::Listen { resource, endpoint },
+            Demand::Register => Action::Register { resource, endpoint },
+            Demand::Close => Action::Close { resource },
+        });
     }
 
     pub(crate) fn act(&mut self, action: Action) {

@@ -17,6 +17,7 @@ use crate::config::{DeviceIdStrategy, DeviceListStrategy, ResourceName};
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::mps::Actual;
 use crate::ownership::Ownership;
+use crate::plugin::Plugin;
 use crate::resources::Role;
 use crate::switch::GpuState;
 use crate::time::Time;
@@ -41,6 +42,25 @@ pub(crate) struct Source<'a> {
     pub(crate) ownership: &'a Ownership,
     pub(crate) actual: Option<&'a Actual>,
     pub(crate) applied: Option<&'a Applied>,
+}
+
+impl Plugin {
+    /// When the withdrawn ids of draining GPUs leave their lists.
+    pub(crate) fn withdrawn_ids_leave(&self) -> impl Iterator<Item = Time> + '_ {
+        let retire_after = self.settings.timing.retire_after;
+        self.gpus.values().filter_map(move |state| match state {
+            GpuState::Draining { since, .. } => Some(*since + retire_after),
+            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting => None,
+        })
+    }
+
+    /// Ids that have been unhealthy for long enough leave; nobody holds them.
+    pub(crate) fn retire(&mut self) {
+        let now = self.now;
+        let before = self.retiring.len();
+        self.retiring.retain(|r| r.until > now);
+        self.change.all |= self.retiring.len() != before;
+    }
 }
 
 /// The devices of every resource. Lists that did not change are shared with the `previous` view.

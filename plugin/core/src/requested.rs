@@ -1,5 +1,7 @@
 //! From "a configuration is asked for" to "it is in force": waiting for facts, refusing, staging.
 
+use std::sync::Arc;
+
 use crate::action::{Action, Severity};
 use crate::choose::{self, Applied, Choice, Parsed};
 use crate::labels;
@@ -43,6 +45,7 @@ impl Plugin {
         if !std::mem::take(&mut self.choice_is_stale) {
             return;
         }
+        self.change.all = true;
         match choose::choose(&self.settings, &self.sources, self.facts()) {
             Choice::NotYet(what) => self.waiting_for = Some(what),
             Choice::Refused { requested, problems } => {
@@ -68,11 +71,11 @@ impl Plugin {
         self.waiting_for = None;
         self.requested = Some(requested);
         self.problems.clear();
-        if self.applied.as_ref() == Some(&candidate) {
+        if self.applied.as_deref() == Some(&candidate) {
             self.next = None;
             return;
         }
-        if self.next.as_ref() == Some(&candidate) {
+        if self.next.as_deref() == Some(&candidate) {
             return;
         }
         for warning in &candidate.warnings {
@@ -81,7 +84,7 @@ impl Plugin {
         let message = format!("configuration `{}` is asked for", candidate.name);
         self.say_once("config", Severity::Info, "ConfigStaged", message);
         self.staged_at = Some(self.now);
-        self.next = Some(candidate);
+        self.next = Some(Arc::new(candidate));
     }
 
     pub(crate) fn node_deadline(&self) -> Option<Time> {
@@ -109,6 +112,7 @@ impl Plugin {
         if !needs_mps || self.supervisor_alive || had_mps {
             let name = next.name.clone();
             self.applied = self.next.take();
+            self.change.all = true;
             self.staged_at = None;
             let message = format!("configuration `{name}` is in force");
             return self.say_once("config", Severity::Info, "ConfigApplied", message);

@@ -1,9 +1,10 @@
 //! What people and probes are told: built from the plugin's state into the view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::config::ResourceName;
-use crate::inventory::{Facts, GpuFacts};
+use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::plugin::{Driver, Plugin};
 use crate::publish::{self, Source};
 use crate::registration::{Registration, State};
@@ -13,6 +14,37 @@ use crate::view::{GpuStatus, ResourceStatus, ResourceView, Status, View};
 impl Plugin {
     /// Builds the view, and swaps it when something changed.
     pub(crate) fn publish(&mut self) {
+        let change = std::mem::take(&mut self.change);
+        if change.all || (!change.holders.is_empty() && !self.lists_ignore_holders()) {
+            self.publish_all();
+        } else if !change.holders.is_empty() {
+            self.publish_holders(&change.holders);
+        }
+    }
+
+    /// Only who holds what is new. A view that nobody else looks at now is changed in place.
+    fn publish_holders(&mut self, gpus: &BTreeSet<GpuUuid>) {
+        let changed: Vec<(usize, Vec<String>)> = self
+            .view
+            .status
+            .gpus
+            .iter()
+            .enumerate()
+            .filter(|(_, status)| gpus.contains(&status.uuid))
+            .map(|(index, status)| (index, self.ownership.holders(&status.uuid)))
+            .filter(|(index, holders)| self.view.status.gpus[*index].holders != *holders)
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        let view = Arc::make_mut(&mut self.view);
+        view.generation += 1;
+        for (index, holders) in changed {
+            view.status.gpus[index].holders = holders;
+        }
+    }
+
+    fn publish_all(&mut self) {
         let previous = self.view();
         let empty = Facts::default();
         let facts = self.facts().unwrap_or(&empty);
@@ -24,7 +56,7 @@ impl Plugin {
             retiring: &self.retiring,
             ownership: &self.ownership,
             actual: self.actual.as_ref(),
-            applied: self.applied.as_ref(),
+            applied: self.applied.as_deref(),
         };
         let resources = publish::resources(&source, &previous);
         let edits = self
@@ -84,7 +116,7 @@ impl Plugin {
     }
 
     fn gpu_status(&self, gpu: &GpuFacts) -> GpuStatus {
-        let state = self.gpus.get(&gpu.uuid).cloned().unwrap_or(GpuState::Found);
+        let state = self.gpus.get(&gpu.uuid).unwrap_or(&GpuState::Found);
         let target = self.applied.as_ref().and_then(|a| a.roles.get(&gpu.uuid));
         let role = state.role();
         GpuStatus {

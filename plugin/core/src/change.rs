@@ -1,0 +1,43 @@
+//! How much of the view is out of date, because building all of it for every allocation would cost more than the decision.
+
+use std::collections::BTreeSet;
+
+use crate::inventory::{Facts, GpuUuid};
+use crate::plugin::Plugin;
+use crate::switch::GpuState;
+use crate::view::Strategy;
+
+/// What has changed since the view was built. Only what an allocation or a read of holders changes is told apart;
+/// everything else counts as "all".
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    /// Anything may have changed.
+    pub(crate) all: bool,
+    /// Who holds these GPUs may have changed.
+    pub(crate) holders: BTreeSet<GpuUuid>,
+}
+
+impl Plugin {
+    /// Whether every GPU is known and plays its role: then nothing can move.
+    pub(crate) fn all_settled(&self, facts: &Facts) -> bool {
+        let Some(applied) = &self.applied else {
+            return false;
+        };
+        let settled = |(uuid, state): (&GpuUuid, &GpuState)| match state {
+            GpuState::Settled { role } => applied.roles.get(uuid) == Some(role),
+            GpuState::Found | GpuState::Draining { .. } | GpuState::Converting => false,
+        };
+        self.gpus.len() == facts.gpus.len()
+            && facts.gpus.iter().all(|gpu| self.gpus.contains_key(&gpu.uuid))
+            && self.gpus.iter().all(settled)
+    }
+
+    /// Whether every listed device is healthy whoever holds it.
+    pub(crate) fn lists_ignore_holders(&self) -> bool {
+        let ready = |gpu| self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
+        self.gpus.iter().all(|(gpu, state)| match state {
+            GpuState::Settled { role } => role.strategy != Strategy::Mps || ready(gpu),
+            GpuState::Draining { .. } | GpuState::Found | GpuState::Converting => false,
+        })
+    }
+}
