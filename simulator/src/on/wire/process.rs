@@ -91,6 +91,9 @@ impl Process {
     }
 }
 
+/// The variable that every process of a run carries.
+const MARK: &str = fake_gpu::STATE_VARIABLE;
+
 /// A process found alive, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Leftover {
@@ -100,9 +103,13 @@ pub(super) struct Leftover {
     pub(super) command: String,
 }
 
-/// Processes whose environment names the directory: everything that a run started, daemonised or not.
+/// Processes whose GPU state file lies below the directory: everything that a run started, daemonised or not. Only this
+/// variable counts, because a person's shell may well name the directory too: in `KUBECONFIG`.
 pub(super) fn alive_with(directory: &Path) -> Vec<Leftover> {
-    let needle = directory.as_os_str().as_encoded_bytes();
+    let mark = [MARK.as_bytes(), b"=", directory.as_os_str().as_encoded_bytes()].concat();
+    let is_marked = |environment: &[u8]| {
+        environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(&mark))
+    };
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -118,7 +125,7 @@ pub(super) fn alive_with(directory: &Path) -> Vec<Leftover> {
         let Ok(environment) = std::fs::read(entry.path().join("environ")) else {
             continue;
         };
-        if pid == std::process::id() || !environment.windows(needle.len()).any(|window| window == needle) {
+        if pid == std::process::id() || !is_marked(&environment) {
             continue;
         }
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -151,10 +158,24 @@ mod tests {
             args: vec!["-c".into(), script.into()],
             env: BTreeMap::from([
                 ("PATH".to_owned(), "/bin:/usr/bin".to_owned()),
-                ("RUN".to_owned(), dir.display().to_string()),
+                (MARK.to_owned(), dir.join("state").display().to_string()),
             ]),
             log: dir.join("log"),
         }
+    }
+
+    #[test]
+    fn a_shell_that_names_the_directory_is_nobody_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shell = std::process::Command::new("/bin/sleep")
+            .arg("60")
+            .env("KUBECONFIG", dir.path().join("kubeconfig"))
+            .spawn()
+            .unwrap();
+        let found = alive_with(dir.path());
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        assert_eq!(found, []);
     }
 
     #[tokio::test]
