@@ -17,14 +17,9 @@ fn exclusive() -> Node {
 
 /// The ids of a resource in an order that repeats but is not sorted: the kubelet's has no order.
 fn ids(view: &View, resource: &ResourceName) -> Vec<String> {
-    let sorted: Vec<String> = view
-        .devices(resource)
-        .map(|d| d.keys().cloned().collect())
-        .unwrap_or_default();
+    let sorted: Vec<String> = view.devices(resource).map(|d| d.keys().cloned().collect()).unwrap_or_default();
     // 7 divides none of the counts used here, so every id comes once
-    (0..sorted.len())
-        .map(|n| sorted[n * 7 % sorted.len()].clone())
-        .collect()
+    (0..sorted.len()).map(|n| sorted[n * 7 % sorted.len()].clone()).collect()
 }
 
 fn allocate(c: &mut Criterion) {
@@ -41,9 +36,7 @@ fn allocate(c: &mut Criterion) {
         let view = node.plugin.view();
         let request = vec![ids(&view, &resource).swap_remove(1)];
         assert!(view.allocate(&resource, &request).is_ok());
-        group.bench_function(name, |b| {
-            b.iter(|| view.allocate(black_box(&resource), black_box(&request)))
-        });
+        group.bench_function(name, |b| b.iter(|| view.allocate(black_box(&resource), black_box(&request))));
     }
     group.finish();
 }
@@ -57,10 +50,7 @@ fn prefer(c: &mut Criterion) {
         let available = ids(&view, &resource);
         for size in [1, 4] {
             let id = BenchmarkId::new(format!("pick {size}"), format!("of {}", available.len()));
-            assert_eq!(
-                view.prefer(&resource, &available, &[], size).map(|p| p.len()),
-                Ok(size)
-            );
+            assert_eq!(view.prefer(&resource, &available, &[], size).map(|p| p.len()), Ok(size));
             group.bench_function(id, |b| {
                 b.iter(|| view.prefer(black_box(&resource), black_box(&available), &[], size))
             });
@@ -71,9 +61,7 @@ fn prefer(c: &mut Criterion) {
 
 /// Enough for figures that repeat within a few percent on a quiet machine.
 fn short() -> Criterion {
-    Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
+    Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2))
 }
 
 criterion_group! {

@@ -43,10 +43,7 @@ fn long() -> String {
         if text.len() >= LONG {
             break;
         }
-        let _ = writeln!(
-            text,
-            "    - name: nvidia.com/mig-1g.{number}gb\n      replicas: 2"
-        );
+        let _ = writeln!(text, "    - name: nvidia.com/mig-1g.{number}gb\n      replicas: 2");
     }
     text
 }
@@ -74,18 +71,14 @@ fn config(c: &mut Criterion) {
         let result = read("config.yaml", &text, Strictness::Strict);
         assert_eq!(result.is_ok(), good, "{name}: {result:?}");
         group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(name, |b| {
-            b.iter(|| read("config.yaml", black_box(&text), Strictness::Strict))
-        });
+        group.bench_function(name, |b| b.iter(|| read("config.yaml", black_box(&text), Strictness::Strict)));
     }
     group.finish();
 }
 
 /// Enough for figures that repeat within a few percent on a quiet machine.
 fn short() -> Criterion {
-    Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
+    Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2))
 }
 
 criterion_group! {

@@ -8,10 +8,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 /// Name, configuration, pods at a time: few on whole GPUs, near the kubelet's usual limit of 110 on shared ones.
 fn cases() -> [(&'static str, String, usize); 2] {
-    [
-        ("8 exclusive", EXCLUSIVE.to_owned(), 4),
-        ("800 time-slicing", time_slicing(100), 80),
-    ]
+    [("8 exclusive", EXCLUSIVE.to_owned(), 4), ("800 time-slicing", time_slicing(100), 80)]
 }
 
 /// Longer than what an id that has left its role stays listed.
@@ -75,9 +72,7 @@ fn flip(c: &mut Criterion) {
 
 /// Enough for figures that repeat within a few percent on a quiet machine.
 fn short() -> Criterion {
-    Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
+    Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2))
 }
 
 criterion_group! {

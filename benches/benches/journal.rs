@@ -68,9 +68,7 @@ fn read(c: &mut Criterion) {
 
 /// Enough for figures that repeat within a few percent on a quiet machine.
 fn short() -> Criterion {
-    Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
+    Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2))
 }
 
 criterion_group! {

@@ -40,18 +40,11 @@ impl Churn {
     pub fn new(node: &Node, held: usize) -> Self {
         let resource = ResourceName::gpu();
         let view = node.plugin.view();
-        let mut devices: Vec<_> = view
-            .devices(&resource)
-            .map(|d| d.values().cloned().collect())
-            .unwrap_or_default();
+        let mut devices: Vec<_> =
+            view.devices(&resource).map(|d| d.values().cloned().collect()).unwrap_or_default();
         devices.sort_by_key(|d| (replica(&d.id), d.gpu_index));
         assert!(held + 2 <= devices.len(), "{held} of {} devices", devices.len());
-        Churn {
-            resource,
-            ids: devices.into_iter().map(|d| d.id).collect(),
-            held,
-            next: 0,
-        }
+        Churn { resource, ids: devices.into_iter().map(|d| d.id).collect(), held, next: 0 }
     }
 
     /// The extended resource.
@@ -141,10 +134,7 @@ mod tests {
             let resource = churn.resource().clone();
             for number in 0..3 * held {
                 let round = churn.round();
-                assert!(
-                    lifecycle(&mut node.plugin, &mut node.now, &resource, round),
-                    "{number}"
-                );
+                assert!(lifecycle(&mut node.plugin, &mut node.now, &resource, round), "{number}");
             }
             let view = node.plugin.view();
             let holders: usize = view.status.gpus.iter().map(|g| g.holders.len()).sum();

@@ -116,17 +116,12 @@ impl Node {
             },
             ..Settings::default()
         };
-        self.tell(Event::Started {
-            settings: Box::new(settings),
-            mps_desired: None,
-        });
+        self.tell(Event::Started { settings: Box::new(settings), mps_desired: None });
         self.tell(Event::KubeletAppeared);
         let files = [("default", default_config), (MPS_NAME, MPS)];
         let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
         self.tell(Event::ConfigRead { files: files.into() });
-        self.tell(Event::NodeRead {
-            labels: self.labels.clone(),
-        });
+        self.tell(Event::NodeRead { labels: self.labels.clone() });
     }
 
     /// Tells the plugin an event, and answers its actions until it comes to rest.
@@ -170,21 +165,15 @@ impl Node {
             Some(name) => self.labels.insert(CONFIG_LABEL.to_owned(), name.to_owned()),
             None => self.labels.remove(CONFIG_LABEL),
         };
-        self.tell(Event::NodeRead {
-            labels: self.labels.clone(),
-        });
+        self.tell(Event::NodeRead { labels: self.labels.clone() });
     }
 
     fn answer(&mut self, action: Action) {
         let event = match action {
-            Action::FindGpus => Event::GpusFound {
-                facts: self.facts.clone(),
-            },
+            Action::FindGpus => Event::GpusFound { facts: self.facts.clone() },
             Action::Listen { resource, endpoint } => Event::Listening { resource, endpoint },
             Action::Register { resource, .. } => Event::Registered { resource },
-            Action::ReadHolders => Event::HoldersRead {
-                holdings: self.holdings.clone(),
-            },
+            Action::ReadHolders => Event::HoldersRead { holdings: self.holdings.clone() },
             Action::PatchLabels { labels } => self.patched(labels),
             Action::WriteMpsDesired { desired } => {
                 let ready = |gpu: &GpuUuid| (gpu.clone(), DaemonStatus::Ready);
@@ -208,24 +197,16 @@ impl Node {
             };
         }
         self.inbox.push_back(Event::LabelsPatched);
-        let wanted = self
-            .labels
-            .get(plugin_core::labels::MPS_CAPABLE)
-            .is_some_and(|v| v == "true");
+        let wanted = self.labels.get(plugin_core::labels::MPS_CAPABLE).is_some_and(|v| v == "true");
         if wanted != self.supervisor_alive {
             self.supervisor_alive = wanted;
             let report = self.supervisor_reports();
             self.inbox.push_back(report);
         }
-        Event::NodeRead {
-            labels: self.labels.clone(),
-        }
+        Event::NodeRead { labels: self.labels.clone() }
     }
 
     fn supervisor_reports(&self) -> Event {
-        Event::MpsReported {
-            supervisor_alive: self.supervisor_alive,
-            actual: self.actual.clone(),
-        }
+        Event::MpsReported { supervisor_alive: self.supervisor_alive, actual: self.actual.clone() }
     }
 }

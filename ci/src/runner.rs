@@ -16,10 +16,7 @@ pub struct Runner {
 impl Runner {
     /// A runner for the repository at `root`; `cargo` is the cargo to call.
     pub fn new(root: &Path, cargo: &str) -> Self {
-        Self {
-            root: root.to_owned(),
-            cargo: cargo.to_owned(),
-        }
+        Self { root: root.to_owned(), cargo: cargo.to_owned() }
     }
 
     /// A runner for the repository that this program was built from, with the cargo that started it.
@@ -28,15 +25,9 @@ impl Runner {
             .map_or(PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = own.parent().context("the crate `ci` has no parent directory")?;
         if !root.join("Cargo.toml").is_file() {
-            bail!(
-                "`{}` is not the workspace; start this as `cargo ci` in a checkout",
-                root.display()
-            );
+            bail!("`{}` is not the workspace; start this as `cargo ci` in a checkout", root.display());
         }
-        Ok(Self::new(
-            root,
-            &std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()),
-        ))
+        Ok(Self::new(root, &std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())))
     }
 
     /// The repository's root.
@@ -90,10 +81,7 @@ mod tests {
     fn a_program_that_fails_is_named_with_its_arguments_and_status() {
         let runner = Runner::new(Path::new("/"), "false");
         let error = runner.cargo(["build", "--release"]).unwrap_err().to_string();
-        assert!(
-            error.starts_with("`cargo build --release` failed after "),
-            "{error}"
-        );
+        assert!(error.starts_with("`cargo build --release` failed after "), "{error}");
         assert!(error.ends_with("exit status: 1"), "{error}");
         assert!(!runner.has_subcommand("deny"));
     }

@@ -43,9 +43,9 @@ pub fn perform(step: Step, runner: &Runner) -> Result<()> {
         Step::Lint => lint(runner),
         Step::Test => test(runner),
         Step::Scenarios => scenarios(runner),
-        Step::All => [Step::Lint, Step::Test, Step::Scenarios]
-            .into_iter()
-            .try_for_each(|step| perform(step, runner)),
+        Step::All => {
+            [Step::Lint, Step::Test, Step::Scenarios].into_iter().try_for_each(|step| perform(step, runner))
+        }
     };
     let took = seconds(started.elapsed());
     match outcome {
@@ -86,12 +86,7 @@ fn scenarios(runner: &Runner) -> Result<()> {
     fs::create_dir_all(&reports).with_context(|| format!("cannot create `{}`", reports.display()))?;
     let mut arguments = vec!["sim".to_owned(), "run".to_owned()];
     for file in &files {
-        arguments.push(
-            file.strip_prefix(runner.root())
-                .unwrap_or(file)
-                .display()
-                .to_string(),
-        );
+        arguments.push(file.strip_prefix(runner.root()).unwrap_or(file).display().to_string());
     }
     arguments.extend(["--junit".to_owned(), "target/ci/scenarios.xml".to_owned()]);
     runner.cargo(arguments)
@@ -134,23 +129,16 @@ mod tests {
     #[test]
     fn scenarios_are_found_in_their_folders_and_in_order() {
         let root = directory("found");
-        for file in [
-            "sharing/b.yaml",
-            "sharing/a.yaml",
-            "mps/c.yaml",
-            "tests/data/broken.yaml",
-            "Cargo.toml",
-        ] {
+        for file in ["sharing/b.yaml", "sharing/a.yaml", "mps/c.yaml", "tests/data/broken.yaml", "Cargo.toml"]
+        {
             let path = root.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
         let found = scenario_files(&root).unwrap();
         fs::remove_dir_all(&root).unwrap();
-        let names: Vec<_> = found
-            .iter()
-            .map(|p| p.strip_prefix(&root).unwrap().display().to_string())
-            .collect();
+        let names: Vec<_> =
+            found.iter().map(|p| p.strip_prefix(&root).unwrap().display().to_string()).collect();
         assert_eq!(names, ["mps/c.yaml", "sharing/a.yaml", "sharing/b.yaml"]);
     }
 
@@ -165,16 +153,11 @@ mod tests {
     #[test]
     fn a_failing_step_is_named_with_the_program_that_failed() {
         let runner = Runner::new(Path::new("/"), "false");
-        for (step, program) in [
-            (Step::Lint, "cargo fmt"),
-            (Step::Test, "cargo test"),
-            (Step::All, "cargo fmt"),
-        ] {
+        for (step, program) in
+            [(Step::Lint, "cargo fmt"), (Step::Test, "cargo test"), (Step::All, "cargo fmt")]
+        {
             let error = format!("{:#}", perform(step, &runner).unwrap_err());
-            assert!(
-                error.starts_with("step `") && error.contains(&format!(": `{program}")),
-                "{error}"
-            );
+            assert!(error.starts_with("step `") && error.contains(&format!(": `{program}")), "{error}");
         }
     }
 

@@ -29,11 +29,7 @@ pub struct Finding {
 impl Finding {
     /// A finding at a line of a file.
     pub fn at(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-        }
+        Self { path: path.to_owned(), line, what: what.into() }
     }
 
     /// A finding about a whole file.
@@ -57,13 +53,7 @@ mod tests {
 
     #[test]
     fn a_finding_reads_like_a_compiler_message() {
-        assert_eq!(
-            Finding::at("a/b.rs", 7, "too long").to_string(),
-            "a/b.rs:7: too long"
-        );
-        assert_eq!(
-            Finding::file("a/b.rs", "too long").to_string(),
-            "a/b.rs: too long"
-        );
+        assert_eq!(Finding::at("a/b.rs", 7, "too long").to_string(), "a/b.rs:7: too long");
+        assert_eq!(Finding::file("a/b.rs", "too long").to_string(), "a/b.rs: too long");
     }
 }

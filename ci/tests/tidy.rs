@@ -1,9 +1,6 @@
 //! The repository's rules as tests: each name is the rule, each failure lists file, line and what to do.
 
-#![allow(
-    clippy::expect_used,
-    reason = "a test that cannot read the repository has failed"
-)]
+#![allow(clippy::expect_used, reason = "a test that cannot read the repository has failed")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,35 +29,20 @@ const UNSAFE: &[&str] = &[
 
 /// Crates that are locked in more than one version.
 const DUPLICATES: &[Duplicate] = &[
-    (
-        "base64",
-        "tonic, tower-http and k8s-openapi are on 0.22, kube-client and serde-saphyr on 0.23",
-    ),
-    (
-        "itertools",
-        "prost's code generator is on 0.15, criterion on 0.13; neither is in a shipped program",
-    ),
+    ("base64", "tonic, tower-http and k8s-openapi are on 0.22, kube-client and serde-saphyr on 0.23"),
+    ("itertools", "prost's code generator is on 0.15, criterion on 0.13; neither is in a shipped program"),
     ("foldhash", "comes with the hashbrowns"),
-    (
-        "getrandom",
-        "ring is on 0.2, ahash (kube-runtime) on 0.3, tempfile and rand on 0.4",
-    ),
+    ("getrandom", "ring is on 0.2, ahash (kube-runtime) on 0.3, tempfile and rand on 0.4"),
     (
         "hashbrown",
         "petgraph (code generation, tests only) is on 0.15, kube-runtime on 0.16, indexmap on 0.17",
     ),
-    (
-        "prettyplease",
-        "tonic-build is on 0.2, prost-build on 0.3; code generation, tests only",
-    ),
+    ("prettyplease", "tonic-build is on 0.2, prost-build on 0.3; code generation, tests only"),
     ("r-efi", "never built on Linux; comes with the getrandoms"),
     ("syn", "the authors of derive macros are moving from 2 to 3"),
     ("thiserror", "nvml-wrapper 0.13 is on 1"),
     ("thiserror-impl", "comes with thiserror"),
-    (
-        "unicode-width",
-        "miette, which prints protox's errors, is on 0.1; tests only",
-    ),
+    ("unicode-width", "miette, which prints protox's errors, is on 0.1; tests only"),
     ("windows-sys", "never built on Linux; ring is on 0.52"),
 ];
 
@@ -71,10 +53,7 @@ const WITHOUT_A_NAME: &[&str] = &[
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("ci/ has a parent")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("ci/ has a parent").to_owned()
 }
 
 fn tree() -> &'static Tree {
@@ -89,13 +68,8 @@ fn packages() -> Vec<Package> {
         .exec()
         .expect("cargo metadata reads the workspace");
     let package = |package: cargo_metadata::Package| {
-        let directory = package
-            .manifest_path
-            .parent()
-            .expect("a manifest has a directory");
-        let directory = directory
-            .strip_prefix(root())
-            .expect("a member is below the root");
+        let directory = package.manifest_path.parent().expect("a manifest has a directory");
+        let directory = directory.strip_prefix(root()).expect("a member is below the root");
         let dependencies = package.dependencies.iter().map(|d| Dependency {
             name: d.name.clone(),
             internal: d.path.is_some(),
@@ -125,17 +99,12 @@ fn none(findings: &[Finding]) {
 }
 
 fn member_manifests() -> impl Iterator<Item = &'static File> {
-    tree()
-        .files
-        .iter()
-        .filter(|f| f.name() == "Cargo.toml" && f.path != "Cargo.toml")
+    tree().files.iter().filter(|f| f.name() == "Cargo.toml" && f.path != "Cargo.toml")
 }
 
 fn below(directory: &str) -> impl Iterator<Item = &'static File> + use<> {
     let directory = directory.to_owned();
-    tree()
-        .production()
-        .filter(move |f| f.path.starts_with(&directory))
+    tree().production().filter(move |f| f.path.starts_with(&directory))
 }
 
 fn documents() -> impl Iterator<Item = &'static File> {
@@ -149,11 +118,7 @@ fn named(path: &str) -> impl Iterator<Item = &'static File> {
 #[test]
 fn crates_depend_only_along_the_allowed_arrows() {
     let packages = packages();
-    assert!(
-        packages.len() >= 9,
-        "cargo metadata names only {} crates",
-        packages.len()
-    );
+    assert!(packages.len() >= 9, "cargo metadata names only {} crates", packages.len());
     none(&arrows::check(&packages, arrows::ARROWS));
 }
 
@@ -169,9 +134,7 @@ fn the_core_touches_no_file_clock_thread_or_hash_order() {
 
 #[test]
 fn production_never_speaks_of_its_stand_ins() {
-    let sources = tree()
-        .rust()
-        .filter(|f| f.path.starts_with("plugin/") && f.path.contains("/src/"));
+    let sources = tree().rust().filter(|f| f.path.starts_with("plugin/") && f.path.contains("/src/"));
     none(&each(sources, words::stand_ins));
 }
 
@@ -188,10 +151,7 @@ fn the_lints_against_crashes_stay_on() {
 #[test]
 fn unsafe_stands_only_in_the_files_that_need_it() {
     none(&each(tree().rust(), |file| purity::unsafe_code(file, UNSAFE)));
-    none(&purity::unsafe_list_stale(
-        &tree().rust().cloned().collect::<Vec<_>>(),
-        UNSAFE,
-    ));
+    none(&purity::unsafe_list_stale(&tree().rust().cloned().collect::<Vec<_>>(), UNSAFE));
 }
 
 #[test]
@@ -217,9 +177,7 @@ fn the_top_level_holds_only_what_the_layout_names() {
 
 #[test]
 fn every_story_is_in_a_known_folder_with_a_name_in_kebab_case() {
-    none(&each(tree().files.iter(), |file| {
-        names::misplaced_story(file).into_iter().collect()
-    }));
+    none(&each(tree().files.iter(), |file| names::misplaced_story(file).into_iter().collect()));
 }
 
 #[test]
@@ -230,14 +188,8 @@ fn no_file_is_longer_than_the_hard_limit() {
 #[test]
 fn long_files_and_functions_become_fewer_never_more() {
     let counts = [
-        (
-            "files_over_300_lines",
-            each(tree().production(), size::long_files),
-        ),
-        (
-            "functions_over_70_lines",
-            each(tree().production(), size::long_functions),
-        ),
+        ("files_over_300_lines", each(tree().production(), size::long_files)),
+        ("functions_over_70_lines", each(tree().production(), size::long_functions)),
     ];
     let path = root().join("ci/tests/ratchet.txt");
     let mut problems = String::new();
@@ -270,13 +222,9 @@ fn every_version_is_chosen_in_the_workspace_manifest() {
 
 #[test]
 fn every_dependency_is_used() {
-    none(&each(member_manifests(), |manifest| {
-        manifests::unused(tree(), manifest, WITHOUT_A_NAME)
-    }));
+    none(&each(member_manifests(), |manifest| manifests::unused(tree(), manifest, WITHOUT_A_NAME)));
     let members: Vec<_> = member_manifests().collect();
-    none(&each(named("Cargo.toml"), |root| {
-        manifests::unclaimed(root, &members)
-    }));
+    none(&each(named("Cargo.toml"), |root| manifests::unclaimed(root, &members)));
 }
 
 #[test]
@@ -286,17 +234,12 @@ fn every_crate_inherits_lints_edition_and_publishing() {
 
 #[test]
 fn a_crate_is_locked_in_one_version_or_has_a_reason() {
-    none(&each(named("Cargo.lock"), |lock| {
-        manifests::duplicate_versions(lock, DUPLICATES)
-    }));
+    none(&each(named("Cargo.lock"), |lock| manifests::duplicate_versions(lock, DUPLICATES)));
 }
 
 #[test]
 fn the_text_speaks_of_the_product_alone() {
-    none(&each(
-        tree().files.iter().filter(|f| f.path != "Cargo.lock"),
-        words::not_the_product,
-    ));
+    none(&each(tree().files.iter().filter(|f| f.path != "Cargo.lock"), words::not_the_product));
 }
 
 #[test]

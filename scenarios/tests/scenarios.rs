@@ -1,38 +1,87 @@
-//! Plays every scenario file on the wire stage, and shows that what the seed story expects can fail: each expected
-//! leaf is spoiled in turn.
+//! Plays every scenario file on every stage that it names, shows that the stages agree and that the model is exact, and
+//! that what the seed story expects can fail: each expected leaf is spoiled in turn.
+
+mod agreement;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use simulator::expect::{Mismatch, check, mutants, render};
+use simulator::on::model::{ModelOptions, ModelStage};
 use simulator::on::wire::{Binaries, binaries};
-use simulator::play::Observer;
+use simulator::play::{Observer, play};
 use simulator::report::{Outcome, RunReport, StepReport, table};
-use simulator::run::{RunOptions, run};
+use simulator::run::{Leave, Place, RunOptions, run};
 use simulator::run_dir;
-use simulator::scenario::{Scenario, Verb, read_file, read_text};
+use simulator::scenario::{Choice, Scenario, StageName, Verb, read_chosen, read_file, read_text};
 
 /// The story whose every leaf is spoiled.
 const SEED_STORY: &str = "sharing/mixed-cluster.yaml";
 /// How long a spoiled expectation may wait before it fails.
 const SHORT: Duration = Duration::from_millis(1500);
+/// With which seeds every story plays on the model stage.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
+/// Variants with one of these labels are not played here.
+const TOO_MUCH: &[&str] = &["long", "hardware"];
 
-fn main() -> std::io::Result<()> {
+/// What a play on the wire stage left; several tests read it, and it is played once.
+type OnWire = Arc<OnceLock<Result<RunReport, String>>>;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::from_args();
-    let mut trials: Vec<Trial> = scenario_files(Path::new(env!("CARGO_MANIFEST_DIR")))?
-        .into_iter()
-        .map(|(name, path)| Trial::test(format!("plays {name}"), move || plays(&path)))
-        .collect();
-    trials.push(Trial::test(
-        "every_expected_leaf_of_the_seed_story_can_fail",
-        every_leaf_can_fail,
-    ));
-    trials.push(Trial::test(
-        "a_spoiled_leaf_fails_when_it_is_played",
-        spoiled_leaves_fail_when_played,
-    ));
+    let mut trials = Vec::new();
+    for (name, path) in scenario_files(Path::new(env!("CARGO_MANIFEST_DIR")))? {
+        let everything = Choice { variant: Some("*".to_owned()), label: None };
+        for scenario in read_chosen(&path, &everything)? {
+            let is_too_much = |label: &String| TOO_MUCH.contains(&label.as_str());
+            if !scenario.labels.iter().any(is_too_much) {
+                trials.extend(trials_of(&name, scenario));
+            }
+        }
+    }
+    trials.push(Trial::test("every_expected_leaf_of_the_seed_story_can_fail", every_leaf_can_fail));
+    trials.push(Trial::test("a_spoiled_leaf_fails_when_it_is_played", spoiled_leaves_fail_when_played));
     libtest_mimic::run(&arguments, trials).exit()
+}
+
+/// One test for each stage, one for the model's exactness, and one for the stages' agreement.
+fn trials_of(file: &str, scenario: Scenario) -> Vec<Trial> {
+    let name = match &scenario.variant {
+        Some(variant) => format!("{file} ({variant})"),
+        None => file.to_owned(),
+    };
+    let plays_on = |stage| scenario.refuses(stage).is_none();
+    let (model, wire) = (plays_on(StageName::Model), plays_on(StageName::Wire));
+    let scenario = Arc::new(scenario);
+    let on_wire = OnWire::default();
+    let mut trials = Vec::new();
+    if model {
+        let shared = Arc::clone(&scenario);
+        trials.push(Trial::test(format!("{name} [model]"), move || {
+            SEEDS.into_iter().try_for_each(|seed| is_green(&on_model(&shared, seed)?))
+        }));
+        let shared = Arc::clone(&scenario);
+        let title = format!("{name} [model, the same seed twice]");
+        trials.push(Trial::test(title, move || is_exact(&shared)));
+    }
+    if wire {
+        let (shared, once) = (Arc::clone(&scenario), Arc::clone(&on_wire));
+        trials.push(Trial::test(format!("{name} [wire]"), move || is_green(wire_report(&shared, &once)?)));
+    }
+    if model && wire {
+        let title = format!("{name} [both stages agree]");
+        trials.push(Trial::test(title, move || {
+            let model = agreement::digest(&on_model(&scenario, *SEEDS.start())?);
+            let wire = agreement::digest(wire_report(&scenario, &on_wire)?);
+            match agreement::difference(&model, &wire) {
+                None => Ok(()),
+                Some(difference) => Err(difference.into()),
+            }
+        }));
+    }
+    trials
 }
 
 /// Every `<folder>/<name>.yaml` below the crate, sorted.
@@ -55,13 +104,40 @@ fn scenario_files(root: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-fn plays(path: &Path) -> Result<(), Failed> {
-    let report = played(&read_file(path)?)?;
-    if report.passed() {
-        Ok(())
-    } else {
-        Err(told(&report).into())
+fn is_green(report: &RunReport) -> Result<(), Failed> {
+    match report.passed() {
+        true => Ok(()),
+        false => Err(told(report).into()),
     }
+}
+
+/// One seed gives the same journals, byte for byte.
+fn is_exact(scenario: &Scenario) -> Result<(), Failed> {
+    let journals = || -> Result<String, Failed> {
+        let how = ModelOptions { seed: *SEEDS.start(), journals: true, invariants: false };
+        let mut stage = ModelStage::start(scenario, how)?;
+        let (_nobody_stops_it, stop) = tokio::sync::watch::channel(false);
+        runtime()?.block_on(play(scenario, &mut stage, &mut Silent, stop));
+        Ok(stage.journals())
+    };
+    let (first, second) = (journals()?, journals()?);
+    if first.is_empty() {
+        return Err("there are no journals".into());
+    }
+    let mut lines = first.lines().zip(second.lines()).enumerate();
+    match lines.find(|(_, (one, other))| one != other) {
+        None if first == second => Ok(()),
+        None => Err("one journal is longer than the other".into()),
+        Some((number, (one, other))) => Err(format!("line {}:\n  {one}\n  {other}", number + 1).into()),
+    }
+}
+
+fn wire_report<'r>(scenario: &Scenario, once: &'r OnWire) -> Result<&'r RunReport, Failed> {
+    let played = once.get_or_init(|| {
+        let played = played(scenario);
+        played.map_err(|failed| failed.message().unwrap_or("it could not be played").to_owned())
+    });
+    played.as_ref().map_err(|why| why.as_str().into())
 }
 
 fn every_leaf_can_fail() -> Result<(), Failed> {
@@ -70,17 +146,9 @@ fn every_leaf_can_fail() -> Result<(), Failed> {
     if !report.passed() {
         return Err(told(&report).into());
     }
-    let expectations = scenario
-        .steps
-        .iter()
-        .filter(|step| matches!(step.verb, Verb::Expect(_)))
-        .count();
+    let expectations = scenario.steps.iter().filter(|step| matches!(step.verb, Verb::Expect(_))).count();
     if report.recorded.len() != expectations {
-        return Err(format!(
-            "{} of {expectations} expectations were recorded",
-            report.recorded.len()
-        )
-        .into());
+        return Err(format!("{} of {expectations} expectations were recorded", report.recorded.len()).into());
     }
     let mut unnoticed = Vec::new();
     let mut leaves = 0;
@@ -99,11 +167,7 @@ fn every_leaf_can_fail() -> Result<(), Failed> {
     if leaves < 100 {
         return Err(format!("only {leaves} leaves were found in the seed story").into());
     }
-    if unnoticed.is_empty() {
-        Ok(())
-    } else {
-        Err(unnoticed.join("\n").into())
-    }
+    if unnoticed.is_empty() { Ok(()) } else { Err(unnoticed.join("\n").into()) }
 }
 
 /// Whether the diff names the spoiled leaf; a name with `*` stands for the concrete one.
@@ -121,16 +185,8 @@ fn spoiled_leaves_fail_when_played() -> Result<(), Failed> {
             "nvidia.com/gpu.replicas: \"2\"",
             "labels.nvidia.com/gpu.replicas",
         ),
-        (
-            "registered: {exactly: {nvidia.com/gpu: 4}}",
-            "registered: {exactly: {}}",
-            "plugin.registered",
-        ),
-        (
-            "containsOnce: no NVIDIA driver",
-            "containsOnce: no NVIDIA gremlin",
-            "nodes.cpu-1.plugin.warnings",
-        ),
+        ("registered: {exactly: {nvidia.com/gpu: 4}}", "registered: {exactly: {}}", "plugin.registered"),
+        ("containsOnce: no NVIDIA driver", "containsOnce: no NVIDIA gremlin", "nodes.cpu-1.plugin.warnings"),
     ];
     for (from, to, named) in spoiled {
         let changed = text.replacen(from, to, 1);
@@ -154,30 +210,35 @@ fn spoiled_leaves_fail_when_played() -> Result<(), Failed> {
 
 fn played(scenario: &Scenario) -> Result<RunReport, Failed> {
     let binaries = Binaries::find_or_build()?;
+    play_on(scenario, Place::Wire(&binaries), 1)
+}
+
+fn on_model(scenario: &Scenario, seed: u64) -> Result<RunReport, Failed> {
+    play_on(scenario, Place::Model, seed)
+}
+
+fn play_on(scenario: &Scenario, place: Place<'_>, seed: u64) -> Result<RunReport, Failed> {
     let workspace = binaries::workspace().ok();
     let options = RunOptions {
-        seed: 1,
+        seed,
         keep: false,
         runs_root: run_dir::default_root(workspace.as_deref()),
+        leave: Leave::WhenFailed,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let (_nobody_stops_it, stop) = tokio::sync::watch::channel(false);
-    Ok(runtime.block_on(run(scenario, &binaries, &options, &mut Silent, stop, None))?)
+    Ok(runtime()?.block_on(run(scenario, place, &options, &mut Silent, stop, None))?)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// A failed run as text: the step that failed, the closing table, the ends of logs.
 fn told(report: &RunReport) -> String {
-    let mut out = String::new();
+    let mut out = format!("{} · {} stage · seed {}\n", report.scenario, report.stage, report.seed);
     for step in report.steps.iter().filter(|step| !step.outcome.is_fine()) {
         let details = step.outcome.details().unwrap_or_default();
-        out.push_str(&format!(
-            "step {} {}: {}\n{details}\n",
-            step.index + 1,
-            step.text,
-            step.outcome.word()
-        ));
+        out.push_str(&format!("step {} {}: {}\n{details}\n", step.index + 1, step.text, step.outcome.word()));
     }
     out.push_str(&report.leaks.join("\n"));
     out.push_str(&table::render(&report.world));

@@ -1,16 +1,14 @@
 //! The command line of `tandem-sim`, because a newcomer learns the laboratory from its `--help`.
 
+mod session;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::on::wire::{Binaries, binaries};
-use crate::report::terminal::{Channel, Terminal};
-use crate::report::{RunReport, json, junit};
-use crate::run::{Held, RunOptions, run};
-use crate::run_dir;
-use crate::scenario::{Scenario, read_file};
-use crate::signals::stop_on_signals;
+use self::session::{Outputs, Session};
+use crate::report::terminal::Channel;
+use crate::scenario::{Choice, Scenario, StageName, json_schema, read_chosen};
 
 /// Every run passed.
 pub const EXIT_PASSED: u8 = 0;
@@ -18,6 +16,8 @@ pub const EXIT_PASSED: u8 = 0;
 pub const EXIT_FAILED: u8 = 1;
 /// The input is wrong; nothing was started.
 pub const EXIT_BAD_INPUT: u8 = 2;
+/// The most seeds of one command.
+const SEEDS_MAX: u64 = 1_000_000;
 
 /// Plays stories about GPU nodes against the real device plugin, without a GPU.
 ///
@@ -41,8 +41,12 @@ enum Command {
     Run(Run),
     /// Play one scenario and hold the cluster open for kubectl until Ctrl-C.
     Serve(Serve),
-    /// Check scenario files without starting anything.
+    /// Check scenario files, all their variants, without starting anything.
     Lint(Lint),
+    /// Print the JSON schema of scenario files, for editors.
+    Schema,
+    /// Play random stories on the model stage; a failure is shrunk to the shortest story that shows it.
+    Fuzz(crate::fuzz::command::FuzzArgs),
     /// Feed a recorded journal to this program: the same actions, or the first that differs.
     Replay(crate::replay::ReplayArgs),
     /// Tell why a pod of a run got its device, or did not.
@@ -54,9 +58,12 @@ struct Run {
     /// Scenario files.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The stage to play on: `wire` is the real binary over real sockets.
-    #[arg(long, default_value = "wire", value_parser = ["wire"])]
-    stage: String,
+    /// The stage to play on.
+    #[arg(long, value_enum, default_value_t = Stages::Wire)]
+    stage: Stages,
+    /// On the model stage play with that many seeds, from `--seed` on.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
+    seeds: u64,
     /// After the last step hold the cluster open until Ctrl-C.
     #[arg(long)]
     hold: bool,
@@ -71,6 +78,27 @@ struct Run {
     quiet: bool,
     #[command(flatten)]
     common: Common,
+}
+
+/// Where scenarios are to play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stages {
+    /// Everything in one process and virtual time; the seed decides what comes first.
+    Model,
+    /// The real binary over real sockets.
+    Wire,
+    /// Both.
+    All,
+}
+
+impl Stages {
+    fn names(self) -> &'static [StageName] {
+        match self {
+            Stages::Model => &[StageName::Model],
+            Stages::Wire => &[StageName::Wire],
+            Stages::All => StageName::ALL,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +118,12 @@ struct Lint {
 
 #[derive(Debug, Args)]
 struct Common {
+    /// The variant of each file, by name or glob [default: the first].
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
+    /// Only scenarios and variants with this label.
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
     /// Seed of everything random in the simulated cluster, such as which device the kubelet picks.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -104,20 +138,18 @@ struct Common {
 /// Runs the command line; returns the exit code.
 pub async fn main() -> u8 {
     match Cli::parse().command {
+        Command::Fuzz(args) => crate::fuzz::command::main(&args),
         Command::Replay(args) => crate::replay::replay_command(&args),
         Command::Explain(args) => crate::explain::explain_command(&args),
-        Command::Lint(lint) => match read_all(&lint.files) {
-            Ok(scenarios) => {
-                for scenario in scenarios {
-                    println!("{}: {} steps, fine", scenario.file, scenario.steps.len());
-                }
-                EXIT_PASSED
-            }
-            Err(code) => code,
-        },
+        Command::Lint(lint) => self::lint(&lint.files),
+        Command::Schema => {
+            println!("{:#}", json_schema::schema());
+            EXIT_PASSED
+        }
         Command::Serve(serve) => {
             let session = Session::new(Channel::Stdout, &serve.common, true);
-            session.play_all(&[serve.file], &Outputs::default()).await
+            let files = [serve.file];
+            session.play_all(&files, Stages::Wire.names(), &Outputs::default()).await
         }
         Command::Run(run) => {
             let to_stdout = run.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
@@ -126,121 +158,38 @@ pub async fn main() -> u8 {
                 (false, true) => Channel::Stderr,
                 (false, false) => Channel::Stdout,
             };
-            let outputs = Outputs {
-                json: run.json,
-                junit: run.junit,
-            };
+            let outputs = Outputs { json: run.json, junit: run.junit };
             Session::new(channel, &run.common, run.hold)
-                .play_all(&run.files, &outputs)
+                .with_seeds(run.seeds)
+                .play_all(&run.files, run.stage.names(), &outputs)
                 .await
         }
     }
 }
 
-/// Where reports go.
-#[derive(Debug, Default)]
-struct Outputs {
-    json: Option<PathBuf>,
-    junit: Option<PathBuf>,
-}
-
-struct Session {
-    channel: Channel,
-    options: RunOptions,
-    hold: bool,
-}
-
-impl Session {
-    fn new(channel: Channel, common: &Common, hold: bool) -> Self {
-        let workspace = binaries::workspace().ok();
-        let runs_root = common
-            .runs_dir
-            .clone()
-            .unwrap_or_else(|| run_dir::default_root(workspace.as_deref()));
-        Session {
-            channel,
-            options: RunOptions {
-                seed: common.seed,
-                keep: common.keep,
-                runs_root,
-            },
-            hold,
-        }
-    }
-
-    async fn play_all(&self, files: &[PathBuf], outputs: &Outputs) -> u8 {
-        let scenarios = match read_all(files) {
-            Ok(scenarios) => scenarios,
-            Err(code) => return code,
-        };
-        let binaries = match Binaries::find_or_build() {
-            Ok(binaries) => binaries,
-            Err(error) => return complain(&error, EXIT_FAILED),
-        };
-        let stop = stop_on_signals(EXIT_FAILED);
-        let mut reports = Vec::new();
-        for scenario in &scenarios {
-            let mut terminal = Terminal::new(self.channel);
-            terminal.head(scenario, &self.options);
-            let view = Terminal::new(self.channel);
-            let tell = |held: &Held| tell_held(&view, held);
-            let hold: Option<&dyn Fn(&Held)> = if self.hold { Some(&tell) } else { None };
-            match run(
-                scenario,
-                &binaries,
-                &self.options,
-                &mut terminal,
-                stop.clone(),
-                hold,
-            )
-            .await
-            {
-                Ok(report) => {
-                    terminal.tail(&report);
-                    let interrupted = report.interrupted;
-                    reports.push(report);
-                    if interrupted {
-                        break;
-                    }
-                }
-                Err(error) => return complain(&error, EXIT_FAILED),
+/// Checks every variant of every file.
+fn lint(files: &[PathBuf]) -> u8 {
+    let everything = Choice { variant: Some("*".to_owned()), label: None };
+    match read_all(files, &everything) {
+        Ok(scenarios) => {
+            for scenario in scenarios {
+                let variant = scenario.variant.iter().map(|name| format!(", variant {name}"));
+                let variant: String = variant.collect();
+                println!("{}{variant}: {} steps, fine", scenario.file, scenario.steps.len());
             }
+            EXIT_PASSED
         }
-        if let Err(error) = outputs.write(&reports) {
-            return complain(&error, EXIT_FAILED);
-        }
-        let passed = reports.len() == scenarios.len() && reports.iter().all(RunReport::passed);
-        if passed { EXIT_PASSED } else { EXIT_FAILED }
-    }
-}
-
-impl Outputs {
-    fn write(&self, reports: &[RunReport]) -> Result<(), String> {
-        let write = |path: &PathBuf, text: String| {
-            if path.as_os_str() == "-" {
-                println!("{text}");
-                return Ok(());
-            }
-            std::fs::write(path, text)
-                .map_err(|error| format!("cannot write report `{}`: {error}", path.display()))
-        };
-        if let Some(path) = &self.json {
-            write(path, format!("{:#}", json::render(reports)))?;
-        }
-        if let Some(path) = &self.junit {
-            write(path, junit::render(reports))?;
-        }
-        Ok(())
+        Err(code) => code,
     }
 }
 
 /// Reads every file; all problems of all files are told before anything starts.
-fn read_all(files: &[PathBuf]) -> Result<Vec<Scenario>, u8> {
+fn read_all(files: &[PathBuf], choice: &Choice) -> Result<Vec<Scenario>, u8> {
     let mut scenarios = Vec::new();
     let mut wrong = false;
     for file in files {
-        match read_file(file) {
-            Ok(scenario) => scenarios.push(scenario),
+        match read_chosen(file, choice) {
+            Ok(chosen) => scenarios.extend(chosen),
             Err(error) => {
                 eprintln!("{error}");
                 wrong = true;
@@ -253,25 +202,4 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<Scenario>, u8> {
 fn complain(error: &dyn std::fmt::Display, code: u8) -> u8 {
     eprintln!("tandem-sim: {error}");
     code
-}
-
-fn tell_held(view: &Terminal, held: &Held) {
-    let kubeconfig = held.kubeconfig.display();
-    let node = held.nodes.last().map_or("", |name| name);
-    view.line("");
-    view.line(&format!(
-        "held open ({}); in another terminal:",
-        if held.passed {
-            "all steps passed"
-        } else {
-            "a step failed"
-        }
-    ));
-    view.line(&format!("  export KUBECONFIG={kubeconfig}"));
-    view.line("  kubectl get nodes,pods -o wide");
-    view.line(&format!("  kubectl describe node {node}"));
-    view.line(&format!(
-        "  kubectl label node {node} nvidia.com/device-plugin.config=mps-config --overwrite"
-    ));
-    view.line("Ctrl-C ends it.");
 }

@@ -4,29 +4,16 @@ use super::*;
 use crate::world::{ContainerView, GpuView};
 
 fn pod(ids: &[(&str, &str)]) -> PodView {
-    let mut view = PodView {
-        phase: "Running".into(),
-        node: Some("n1".into()),
-        ..PodView::default()
-    };
+    let mut view = PodView { phase: "Running".into(), node: Some("n1".into()), ..PodView::default() };
     for (resource, id) in ids {
-        view.ids
-            .entry((*resource).to_owned())
-            .or_default()
-            .push((*id).to_owned());
+        view.ids.entry((*resource).to_owned()).or_default().push((*id).to_owned());
         view.gpus.push(gpu_of(id).to_owned());
     }
     view.gpus.sort();
     view.gpus.dedup();
     let env = BTreeMap::from([(VISIBLE.to_owned(), view.gpus.join(","))]);
     view.env = env.clone();
-    view.containers.insert(
-        "main".into(),
-        ContainerView {
-            env,
-            ..ContainerView::default()
-        },
-    );
+    view.containers.insert("main".into(), ContainerView { env, ..ContainerView::default() });
     view
 }
 
@@ -38,10 +25,7 @@ fn world(replicas: &str, pods: &[(&str, PodView)]) -> World {
     };
     World {
         nodes: BTreeMap::from([("n1".to_owned(), node)]),
-        pods: pods
-            .iter()
-            .map(|(name, pod)| ((*name).to_owned(), pod.clone()))
-            .collect(),
+        pods: pods.iter().map(|(name, pod)| ((*name).to_owned(), pod.clone())).collect(),
         phases: BTreeMap::new(),
     }
 }
@@ -67,10 +51,7 @@ fn a_proper_world_breaks_nothing() {
 fn two_holders_of_an_exclusive_gpu_are_seen() {
     let pods = [("a", pod(&[(GPU, "GPU-1")])), ("b", pod(&[(GPU, "GPU-1")]))];
     let text = broken(&world("4", &pods));
-    assert!(
-        text.contains("one holder") && text.contains("held twice"),
-        "{text}"
-    );
+    assert!(text.contains("one holder") && text.contains("held twice"), "{text}");
 }
 
 #[test]
@@ -81,17 +62,11 @@ fn two_strategies_on_one_gpu_are_seen() {
 
 #[test]
 fn more_holders_than_replicas_are_seen() {
-    let pods = [
-        ("a", pod(&[(SHARED, "GPU-1::0")])),
-        ("b", pod(&[(SHARED, "GPU-1::1")])),
-    ];
+    let pods = [("a", pod(&[(SHARED, "GPU-1::0")])), ("b", pod(&[(SHARED, "GPU-1::1")]))];
     assert!(broken(&world("1", &pods)).contains("no more holders than replicas"));
     let mut invariants = Invariants::default();
     assert!(invariants.check(&world("2", &pods)).is_empty());
-    assert!(
-        invariants.check(&world("1", &pods)).is_empty(),
-        "replicas at the time of handing out count"
-    );
+    assert!(invariants.check(&world("1", &pods)).is_empty(), "replicas at the time of handing out count");
 }
 
 #[test]
@@ -103,11 +78,8 @@ fn an_environment_with_another_gpu_is_seen() {
 
 #[test]
 fn a_pod_that_the_plugin_failed_is_seen_but_its_own_fault_is_not() {
-    let mut failed = PodView {
-        phase: "Failed".into(),
-        reason: "UnexpectedAdmissionError".into(),
-        ..PodView::default()
-    };
+    let mut failed =
+        PodView { phase: "Failed".into(), reason: "UnexpectedAdmissionError".into(), ..PodView::default() };
     assert!(broken(&world("1", &[("a", failed.clone())])).contains("no pod fails because of the plugin"));
     failed.message = format!("x {OWN_FAULT} is 1; found 2");
     assert_eq!(broken(&world("1", &[("a", failed)])), "");
@@ -116,20 +88,12 @@ fn a_pod_that_the_plugin_failed_is_seen_but_its_own_fault_is_not() {
 #[test]
 fn a_device_that_changes_under_a_running_pod_is_seen() {
     let mut invariants = Invariants::default();
-    assert!(
-        invariants
-            .check(&world("4", &[("a", pod(&[(SHARED, "GPU-1::0")]))]))
-            .is_empty()
-    );
-    let text = invariants
-        .check(&world("4", &[("a", pod(&[(SHARED, "GPU-2::0")]))]))
-        .join("\n");
+    assert!(invariants.check(&world("4", &[("a", pod(&[(SHARED, "GPU-1::0")]))])).is_empty());
+    let text = invariants.check(&world("4", &[("a", pod(&[(SHARED, "GPU-2::0")]))])).join("\n");
     assert!(text.contains("never changes its meaning"), "{text}");
     assert!(invariants.check(&world("4", &[])).is_empty());
     assert!(
-        invariants
-            .check(&world("4", &[("a", pod(&[(GPU, "GPU-2")]))]))
-            .is_empty(),
+        invariants.check(&world("4", &[("a", pod(&[(GPU, "GPU-2")]))])).is_empty(),
         "a new pod of that name"
     );
 }
@@ -137,11 +101,6 @@ fn a_device_that_changes_under_a_running_pod_is_seen() {
 #[test]
 fn more_allocatable_than_exists_is_seen() {
     let mut world = world("4", &[]);
-    world
-        .nodes
-        .get_mut("n1")
-        .unwrap()
-        .allocatable
-        .insert(SHARED.into(), 9.into());
+    world.nodes.get_mut("n1").unwrap().allocatable.insert(SHARED.into(), 9.into());
     assert!(broken(&world).contains("never exceeds"));
 }

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod expect;
 pub mod explain;
 pub mod faults;
+pub mod fuzz;
 pub mod invariants;
 pub mod on;
 pub mod play;

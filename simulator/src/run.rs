@@ -1,11 +1,12 @@
-//! One run from start to report, because building, starting, playing and cleaning up have one order.
+//! One run from start to report, because building, starting, playing and cleaning up have one order on every stage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::on::model::{ModelOptions, ModelStage};
 use crate::on::wire::{Binaries, WireStage};
 use crate::on::{Stage, StageError};
-use crate::play::{Observer, Stop, asked, play};
+use crate::play::{Observer, Played, Stop, asked, play};
 use crate::report::{RunReport, html, json};
 use crate::run_dir;
 use crate::scenario::{Scenario, StageName};
@@ -22,6 +23,36 @@ pub struct RunOptions {
     pub runs_root: PathBuf,
     /// Keep the temporary directory too.
     pub keep: bool,
+    /// When journals and reports are left on disk.
+    pub leave: Leave,
+}
+
+/// When a run on the model stage leaves journals and reports on disk; one on the wire stage always does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// Always.
+    Always,
+    /// Only when it failed.
+    WhenFailed,
+}
+
+/// Where to run.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'b> {
+    /// The model stage.
+    Model,
+    /// The wire stage, with these build products.
+    Wire(&'b Binaries),
+}
+
+impl Place<'_> {
+    /// The stage's name.
+    pub fn stage(self) -> StageName {
+        match self {
+            Place::Model => StageName::Model,
+            Place::Wire(_) => StageName::Wire,
+        }
+    }
 }
 
 /// What is open while a run is held.
@@ -35,12 +66,49 @@ pub struct Held {
     pub passed: bool,
 }
 
-/// Plays a scenario on the wire stage. When `hold` is given, it is called after the last step and the cluster stays
-/// open until somebody asks to stop.
+/// Plays a scenario. When `hold` is given, it is called after the last step on the wire stage and the cluster stays open
+/// until somebody asks to stop.
 ///
 /// # Errors
 /// The stage could not be started; whatever was started is stopped again.
 pub async fn run(
+    scenario: &Scenario,
+    place: Place<'_>,
+    options: &RunOptions,
+    observer: &mut impl Observer,
+    stop: Stop,
+    hold: Option<&dyn Fn(&Held)>,
+) -> Result<RunReport, StageError> {
+    match place {
+        // boxed, because the compiler bounds how deep futures may nest in one another
+        Place::Model => Box::pin(on_model(scenario, options, observer, stop)).await,
+        Place::Wire(binaries) => Box::pin(on_wire(scenario, binaries, options, observer, stop, hold)).await,
+    }
+}
+
+async fn on_model(
+    scenario: &Scenario,
+    options: &RunOptions,
+    observer: &mut impl Observer,
+    stop: Stop,
+) -> Result<RunReport, StageError> {
+    let begun = Instant::now();
+    let how = ModelOptions { seed: options.seed, journals: true, invariants: true };
+    let mut stage = ModelStage::start(scenario, how)?;
+    let mut played = play(scenario, &mut stage, observer, stop).await;
+    let leaks = stage.finish().await;
+    let recorder = std::mem::take(&mut played.recorder);
+    let mut report = report(scenario, StageName::Model, options, played, leaks);
+    report.took = begun.elapsed();
+    if options.leave == Leave::Always || !report.passed() {
+        report.run_dir = directory(scenario, options)?;
+        stage.write_journals(&report.run_dir)?;
+        write(&report, &html::render(&recorder.of_run(&report, None)))?;
+    }
+    Ok(report)
+}
+
+async fn on_wire(
     scenario: &Scenario,
     binaries: &Binaries,
     options: &RunOptions,
@@ -48,53 +116,78 @@ pub async fn run(
     stop: Stop,
     hold: Option<&dyn Fn(&Held)>,
 ) -> Result<RunReport, StageError> {
-    let file_error = |what, path: &PathBuf| {
-        let path = path.clone();
-        move |error| StageError::File { what, path, error }
-    };
-    let run_dir = run_dir::create(&options.runs_root, &scenario.name)
-        .map_err(file_error("create a run directory in", &options.runs_root))?;
+    let run_dir = directory(scenario, options)?;
     let begun = Instant::now();
     let mut stage = WireStage::start(scenario, binaries, options, &run_dir).await?;
-    let played = play(scenario, &mut stage, observer, stop.clone()).await;
+    let mut played = play(scenario, &mut stage, observer, stop.clone()).await;
     let took = begun.elapsed();
     if let Some(tell) = hold
         && !played.interrupted
     {
         let passed = played.steps.iter().all(|step| step.outcome.is_fine());
         let nodes = scenario.nodes.iter().map(|node| node.name.clone()).collect();
-        tell(&Held {
-            kubeconfig: stage.kubeconfig(),
-            nodes,
-            passed,
-        });
+        tell(&Held { kubeconfig: stage.kubeconfig(), nodes, passed });
         asked(&mut stop.clone()).await;
     }
     let leaks = stage.finish().await;
-    let mut report = RunReport {
-        scenario: scenario.name.clone(),
+    let recorder = std::mem::take(&mut played.recorder);
+    let mut report = report(scenario, StageName::Wire, options, played, leaks);
+    report.took = took;
+    report.run_dir = run_dir;
+    if !report.passed() {
+        report.logs = stage.log_ends(LOG_LINES_SHOWN);
+    }
+    write(&report, &html::render(&recorder.of_run(&report, None)))?;
+    Ok(report)
+}
+
+fn report(
+    scenario: &Scenario,
+    stage: StageName,
+    options: &RunOptions,
+    played: Played,
+    leaks: Vec<String>,
+) -> RunReport {
+    RunReport {
+        scenario: scenario.title(),
         file: scenario.file.clone(),
         story: scenario.story.clone(),
-        stage: StageName::Wire.to_string(),
+        stage: stage.to_string(),
         seed: options.seed,
         timers_scaled: scenario.scaled(),
         steps: played.steps,
         leaks,
         world: played.world,
         recorded: played.recorded,
-        run_dir: run_dir.clone(),
+        run_dir: PathBuf::new(),
         logs: Vec::new(),
-        took,
+        took: std::time::Duration::ZERO,
         interrupted: played.interrupted,
-    };
-    if !report.passed() {
-        report.logs = stage.log_ends(LOG_LINES_SHOWN);
     }
-    let timeline = played.recorder.of_run(&report, None);
-    let path = run_dir.join("report.html");
-    std::fs::write(&path, html::render(&timeline)).map_err(file_error("write", &path))?;
-    let path = run_dir.join("report.json");
-    let text = format!("{:#}\n", json::run(&report));
-    std::fs::write(&path, text).map_err(file_error("write", &path))?;
-    Ok(report)
+}
+
+fn directory(scenario: &Scenario, options: &RunOptions) -> Result<PathBuf, StageError> {
+    let name = match &scenario.variant {
+        Some(variant) => format!("{}-{variant}", scenario.name),
+        None => scenario.name.clone(),
+    };
+    run_dir::create(&options.runs_root, &name).map_err(|error| StageError::File {
+        what: "create a run directory in",
+        path: options.runs_root.clone(),
+        error,
+    })
+}
+
+/// Leaves the reports in the run's directory.
+fn write(report: &RunReport, html: &str) -> Result<(), StageError> {
+    let file = |name: &str, text: &str| {
+        let path: &Path = &report.run_dir.join(name);
+        std::fs::write(path, text).map_err(|error| StageError::File {
+            what: "write",
+            path: path.to_owned(),
+            error,
+        })
+    };
+    file("report.html", html)?;
+    file("report.json", &format!("{:#}\n", json::run(report)))
 }

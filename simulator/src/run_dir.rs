@@ -47,9 +47,8 @@ fn numbers(root: &Path, scenario: &str) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root)? {
         let name = entry?.file_name();
-        let number: Option<u64> = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(scenario)?.strip_prefix('-')?.parse().ok());
+        let number: Option<u64> =
+            name.to_str().and_then(|name| name.strip_prefix(scenario)?.strip_prefix('-')?.parse().ok());
         found.extend(number);
     }
     Ok(found)

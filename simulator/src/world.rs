@@ -9,39 +9,27 @@ use serde_json::Value;
 /// The sections of the view that an `expect` block may name.
 pub const SECTIONS: &[&str] = &["nodes", "pods", "phases"];
 /// The fields of a node that an `expect` block may name.
-pub const NODE_FIELDS: &[&str] = &[
-    "ready",
-    "labels",
-    "annotations",
-    "taints",
-    "capacity",
-    "allocatable",
-    "gpus",
-    "plugin",
-    "mps",
-];
+pub const NODE_FIELDS: &[&str] =
+    &["ready", "labels", "annotations", "taints", "capacity", "allocatable", "gpus", "plugin", "mps"];
 /// The fields of a GPU that an `expect` block may name.
 pub const GPU_FIELDS: &[&str] = &[
     "uuid",
     "index",
     "computeMode",
     "mpsDaemon",
+    "memory",
+    "processes",
     "holders",
     "resources",
     "role",
     "state",
     "plugin",
 ];
+/// The fields of a GPU's `memory` that an `expect` block may name.
+pub const MEMORY_FIELDS: &[&str] = &["used", "total", "usedMiB"];
 /// The fields of `plugin` that an `expect` block may name.
-pub const PLUGIN_FIELDS: &[&str] = &[
-    "running",
-    "ready",
-    "starts",
-    "registered",
-    "registrations",
-    "warnings",
-    "state",
-];
+pub const PLUGIN_FIELDS: &[&str] =
+    &["running", "ready", "starts", "registered", "registrations", "warnings", "state"];
 /// The fields of `mps` that an `expect` block may name.
 pub const MPS_FIELDS: &[&str] = &["running", "starts"];
 /// The fields of a pod that an `expect` block may name.
@@ -60,6 +48,8 @@ pub const POD_FIELDS: &[&str] = &[
     "containers",
     "labels",
     "events",
+    "restarts",
+    "ended",
 ];
 
 /// Everything that can be seen of the cluster at one moment.
@@ -109,6 +99,10 @@ pub struct GpuView {
     pub compute_mode: String,
     /// `running` or `absent`: whether a live MPS control daemon serves this GPU.
     pub mps_daemon: String,
+    /// Its memory.
+    pub memory: MemoryView,
+    /// How many processes of pods have a context on it, MPS servers not counted.
+    pub processes: u64,
     /// The pods whose devices are on this GPU according to the kubelet, sorted, once per device.
     pub holders: Vec<String>,
     /// The resource names under which it is held, sorted, each once.
@@ -122,6 +116,18 @@ pub struct GpuView {
     /// Everything that the plugin says of it.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub plugin: Value,
+}
+
+/// The memory of a GPU, as NVML tells it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryView {
+    /// Bytes used by processes.
+    pub used: u64,
+    /// Bytes in all.
+    pub total: u64,
+    /// MiB used by processes, rounded down.
+    #[serde(rename = "usedMiB")]
+    pub used_mib: u64,
 }
 
 /// The plugin process of a node.
@@ -189,6 +195,10 @@ pub struct PodView {
     pub containers: BTreeMap<String, ContainerView>,
     /// Events about the pod, `reason: message`, in order.
     pub events: Vec<String>,
+    /// How often containers of it were started again.
+    pub restarts: u64,
+    /// How its containers ended so far, in a sentence each.
+    pub ended: Vec<String>,
 }
 
 /// A condition of a pod.

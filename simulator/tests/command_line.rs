@@ -29,10 +29,7 @@ steps:
 
 fn tandem_sim(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem-sim"));
-    command
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("TMPDIR", dir)
-        .stdin(Stdio::null());
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("TMPDIR", dir).stdin(Stdio::null());
     command
 }
 
@@ -50,46 +47,22 @@ fn short_dir() -> tempfile::TempDir {
 #[test]
 fn a_wrong_scenario_ends_with_code_2_all_its_problems_and_nothing_started() {
     let dir = short_dir();
-    let file = scenario(
-        dir.path(),
-        &SMALL.replace("tesla-t4", "tesla-t5").replace("steps:", "stps:"),
-    );
-    let output = tandem_sim(dir.path())
-        .args(["run", "--runs-dir"])
-        .arg(dir.path())
-        .arg(&file)
-        .output()
-        .unwrap();
+    let file = scenario(dir.path(), &SMALL.replace("tesla-t4", "tesla-t5").replace("steps:", "stps:"));
+    let output =
+        tandem_sim(dir.path()).args(["run", "--runs-dir"]).arg(dir.path()).arg(&file).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        text.contains("small.yaml:4:") || text.contains("small.yaml:3:"),
-        "{text}"
-    );
-    assert!(
-        text.contains("did you mean `tesla-t4`?") && text.contains("did you mean `steps`?"),
-        "{text}"
-    );
-    assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
-        1,
-        "only the scenario itself is there"
-    );
+    assert!(text.contains("small.yaml:4:") || text.contains("small.yaml:3:"), "{text}");
+    assert!(text.contains("did you mean `tesla-t4`?") && text.contains("did you mean `steps`?"), "{text}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only the scenario itself is there");
 }
 
 #[test]
 fn a_missing_file_ends_with_code_2() {
     let dir = short_dir();
-    let output = tandem_sim(dir.path())
-        .args(["lint", "/nowhere/x.yaml"])
-        .output()
-        .unwrap();
+    let output = tandem_sim(dir.path()).args(["lint", "/nowhere/x.yaml"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("`/nowhere/x.yaml`")
-    );
+    assert!(String::from_utf8(output.stderr).unwrap().contains("`/nowhere/x.yaml`"));
 }
 
 #[test]
@@ -98,18 +71,11 @@ fn a_missing_binary_is_named_with_the_command_that_builds_it() {
     let file = scenario(dir.path(), SMALL);
     let empty = dir.path().join("bin");
     std::fs::create_dir(&empty).unwrap();
-    let output = tandem_sim(dir.path())
-        .env(binaries::DIR_VARIABLE, &empty)
-        .arg("run")
-        .arg(&file)
-        .output()
-        .unwrap();
+    let output =
+        tandem_sim(dir.path()).env(binaries::DIR_VARIABLE, &empty).arg("run").arg(&file).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        text.contains("tandem-device-plugin") && text.contains("cargo build -p plugin-daemon"),
-        "{text}"
-    );
+    assert!(text.contains("tandem-device-plugin") && text.contains("cargo build -p plugin-daemon"), "{text}");
 }
 
 #[test]
@@ -130,15 +96,8 @@ fn a_run_reports_in_json_and_junit_and_leaves_only_its_run_directory() {
     assert_eq!(output.status.code(), Some(0), "{view}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["passed"], true);
-    assert_eq!(
-        report["runs"][0]["world"]["nodes"]["gpu-1"]["allocatable"]["nvidia.com/gpu"],
-        2
-    );
-    assert!(
-        std::fs::read_to_string(&junit)
-            .unwrap()
-            .contains("failures=\"0\"")
-    );
+    assert_eq!(report["runs"][0]["world"]["nodes"]["gpu-1"]["allocatable"]["nvidia.com/gpu"], 2);
+    assert!(std::fs::read_to_string(&junit).unwrap().contains("failures=\"0\""));
     let run = runs.join("small-1");
     assert!(run.join("report.json").is_file());
     let journal = std::fs::read_dir(run.join("gpu-1/journal")).unwrap().count();
@@ -161,65 +120,32 @@ fn kubectl_flips_a_node_of_a_held_cluster_and_ctrl_c_leaves_nothing() {
     let dir = short_dir();
     let file = scenario(dir.path(), SMALL);
     let mut held = Held::start(
-        tandem_sim(dir.path())
-            .arg("serve")
-            .arg("--runs-dir")
-            .arg(dir.path().join("runs"))
-            .arg(&file),
+        tandem_sim(dir.path()).arg("serve").arg("--runs-dir").arg(dir.path().join("runs")).arg(&file),
     );
     let kubeconfig = held.wait_for("export KUBECONFIG=");
     let kubectl = |args: &[&str]| {
-        let output = Command::new(KUBECTL)
-            .env("KUBECONFIG", &kubeconfig)
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{args:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output = Command::new(KUBECTL).env("KUBECONFIG", &kubeconfig).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
     let nodes = kubectl(&["get", "nodes,pods"]);
-    assert!(
-        nodes.contains("gpu-1") && nodes.contains("cpu-1") && nodes.contains("Ready"),
-        "{nodes}"
-    );
-    kubectl(&[
-        "label",
-        "node",
-        "gpu-1",
-        "nvidia.com/device-plugin.config=mps-config",
-    ]);
+    assert!(nodes.contains("gpu-1") && nodes.contains("cpu-1") && nodes.contains("Ready"), "{nodes}");
+    kubectl(&["label", "node", "gpu-1", "nvidia.com/device-plugin.config=mps-config"]);
     let shared = "jsonpath={.status.allocatable.nvidia\\.com/gpu\\.shared}";
     let begun = Instant::now();
     while kubectl(&["get", "node", "gpu-1", "-o", shared]) != "8" {
-        assert!(
-            begun.elapsed() < SOON,
-            "{}",
-            kubectl(&["get", "node", "gpu-1", "-o", "yaml"])
-        );
+        assert!(begun.elapsed() < SOON, "{}", kubectl(&["get", "node", "gpu-1", "-o", "yaml"]));
     }
     assert_eq!(held.interrupt(), Some(0));
-    let left: Vec<_> = std::fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert!(
-        left.iter().all(|name| name == "runs" || name == "small.yaml"),
-        "{left:?}"
-    );
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "runs" || name == "small.yaml"), "{left:?}");
     let needle = dir.path().as_os_str().as_encoded_bytes();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let ours = environment.windows(needle.len()).any(|window| window == needle);
-        assert!(
-            !ours || command.is_empty(),
-            "{}",
-            String::from_utf8_lossy(&command)
-        );
+        assert!(!ours || command.is_empty(), "{}", String::from_utf8_lossy(&command));
     }
 }
 
@@ -241,11 +167,7 @@ impl Held {
         let mut seen = String::new();
         loop {
             let mut line = String::new();
-            assert_ne!(
-                self.output.read_line(&mut line).unwrap(),
-                0,
-                "ended before `{text}`:\n{seen}"
-            );
+            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "ended before `{text}`:\n{seen}");
             if let Some((_, rest)) = line.split_once(text) {
                 return rest.trim().to_owned();
             }
@@ -255,10 +177,7 @@ impl Held {
 
     /// Ctrl-C, the rest of the output, the exit code.
     fn interrupt(&mut self) -> Option<i32> {
-        let sent = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status()
-            .unwrap();
+        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();

@@ -19,9 +19,7 @@ fn told<'p>(page: &'p str, name: &str) -> &'p str {
     let (_, root) = page.split_once("<html").unwrap();
     let (root, _) = root.split_once('>').unwrap();
     let start = format!("data-{name}=\"");
-    root.split_once(&start)
-        .and_then(|(_, rest)| rest.split_once('"'))
-        .map_or("", |(value, _)| value)
+    root.split_once(&start).and_then(|(_, rest)| rest.split_once('"')).map_or("", |(value, _)| value)
 }
 
 #[test]
@@ -32,17 +30,10 @@ fn lanes_markers_and_the_failure_are_drawn_in_light_and_dark() {
         };
         assert_eq!(told(&page, "check"), "ok", "{name}");
         assert_eq!(told(&page, "scheme"), name);
-        assert_eq!(
-            told(&page, "ready"),
-            "8 GPU lanes, 15 pod lanes, 17 events, 1 failures"
-        );
+        assert_eq!(told(&page, "ready"), "8 GPU lanes, 15 pod lanes, 17 events, 1 failures");
         assert_eq!(page.matches("class=\"row gpu").count(), 8);
         assert!(page.matches("class=\"row pod").count() >= 10);
-        assert_eq!(
-            page.matches("class=\"gutter depth-0\"").count(),
-            4,
-            "three nodes and the pods"
-        );
+        assert_eq!(page.matches("class=\"gutter depth-0\"").count(), 4, "three nodes and the pods");
         for part in [
             "class=\"hold",
             "data-pod=\"shared-1\"",
@@ -75,9 +66,7 @@ fn keys_wheel_drag_filter_and_theme_do_what_they_say() {
     // A browser without a screen draws few frames or none: here a frame comes whenever one is asked for.
     let frames = "<head><script>window.requestAnimationFrame = (draw) => setTimeout(draw, 1);</script>";
     let visitor = format!("<script>{}</script></body>", include_str!("story/visitor.js"));
-    let page = html::render(&story::mixed())
-        .replacen("<head>", frames, 1)
-        .replace("</body>", &visitor);
+    let page = html::render(&story::mixed()).replacen("<head>", frames, 1).replace("</body>", &visitor);
     let page = chromium.dump(&page, Scheme::Light);
     assert_eq!(told(&page, "check"), "ok");
     for (what, expected) in [
@@ -105,21 +94,11 @@ fn a_cluster_of_200_gpus_starts_folded_and_draws_only_what_is_in_sight() {
         return;
     };
     assert_eq!(told(&page, "check"), "ok");
-    assert!(
-        told(&page, "ready").starts_with("200 GPU lanes, 1000 pod lanes"),
-        "{}",
-        told(&page, "ready")
-    );
+    assert!(told(&page, "ready").starts_with("200 GPU lanes, 1000 pod lanes"), "{}", told(&page, "ready"));
     let rows: usize = told(&page, "drawn").split(' ').next().unwrap().parse().unwrap();
     assert!((5..100).contains(&rows), "{}", told(&page, "drawn"));
-    assert!(
-        page.contains("class=\"stripe"),
-        "folded nodes show a stripe per GPU"
-    );
-    assert!(
-        !page.contains("class=\"row gpu"),
-        "no GPU has a lane of its own before its node is unfolded"
-    );
+    assert!(page.contains("class=\"stripe"), "folded nodes show a stripe per GPU");
+    assert!(!page.contains("class=\"row gpu"), "no GPU has a lane of its own before its node is unfolded");
 }
 
 #[test]
@@ -128,10 +107,7 @@ fn a_run_in_which_nothing_happened_is_drawn_too() {
         return;
     };
     assert_eq!(told(&page, "check"), "ok");
-    assert_eq!(
-        told(&page, "ready"),
-        "0 GPU lanes, 0 pod lanes, 0 events, 0 failures"
-    );
+    assert_eq!(told(&page, "ready"), "0 GPU lanes, 0 pod lanes, 0 events, 0 failures");
 }
 
 #[test]
@@ -139,14 +115,8 @@ fn a_record_that_cannot_be_read_is_said_on_the_page() {
     let Some(chromium) = Chromium::find() else { return };
     let page = html::render(&story::mixed()).replace("id=\"timeline\">{", "id=\"timeline\">broken {");
     let page = chromium.dump(&page, Scheme::Light);
-    assert!(
-        page.contains("The timeline could not be drawn"),
-        "the reader is told"
-    );
-    assert!(
-        page.contains("  - expected  \"Running\""),
-        "what is plain HTML is still there"
-    );
+    assert!(page.contains("The timeline could not be drawn"), "the reader is told");
+    assert!(page.contains("  - expected  \"Running\""), "what is plain HTML is still there");
 }
 
 /// Writes the pages of these tests for a look at them: `REPORT_DIR=… cargo test -p simulator --test html_report -- --ignored`.

@@ -15,11 +15,7 @@ pub struct Allowed {
 }
 
 const fn allowed(name: &'static str, directory: &'static str, may_use: &'static [&'static str]) -> Allowed {
-    Allowed {
-        name,
-        directory,
-        may_use,
-    }
+    Allowed { name, directory, may_use }
 }
 
 /// Every arrow there is. Production stands above the stand-ins and names none of them; the stand-ins share with
@@ -31,35 +27,15 @@ pub const ARROWS: &[Allowed] = &[
     allowed("fake-gpu", "fakes/gpu", &[]),
     allowed("fake-nvml", "fakes/nvml", &["fake-gpu"]),
     allowed("fake-cluster", "fakes/cluster", &["plugin-api"]),
-    allowed(
-        "simulator",
-        "simulator",
-        &["plugin-core", "fake-gpu", "fake-cluster"],
-    ),
+    allowed("simulator", "simulator", &["plugin-core", "fake-gpu", "fake-cluster"]),
     allowed("scenarios", "scenarios", &["simulator"]),
-    allowed(
-        "benches",
-        "benches",
-        &[
-            "plugin-api",
-            "plugin-core",
-            "fake-gpu",
-            "fake-cluster",
-            "simulator",
-        ],
-    ),
+    allowed("benches", "benches", &["plugin-api", "plugin-core", "fake-gpu", "fake-cluster", "simulator"]),
     allowed("ci", "ci", &[]),
 ];
 
 /// The only outside crates that the deciding crate may link: none of them does IO on its own
 /// (`granit-parser` is the parser under serde-saphyr: text in, events with positions out).
-pub const CORE_MAY_LINK: &[&str] = &[
-    "granit-parser",
-    "serde",
-    "serde-saphyr",
-    "serde_json",
-    "thiserror",
-];
+pub const CORE_MAY_LINK: &[&str] = &["granit-parser", "serde", "serde-saphyr", "serde_json", "thiserror"];
 
 /// A member of the workspace, as `cargo metadata` tells it.
 #[derive(Debug, Clone)]
@@ -131,11 +107,7 @@ pub fn check_core_links(packages: &[Package], may_link: &[&str]) -> Vec<Finding>
                 Finding::at(
                     &path,
                     line,
-                    format!(
-                        "`plugin-core` must not link `{}`; it may link {}",
-                        d.name,
-                        listed(may_link)
-                    ),
+                    format!("`plugin-core` must not link `{}`; it may link {}", d.name, listed(may_link)),
                 )
             })
     })
@@ -143,18 +115,12 @@ pub fn check_core_links(packages: &[Package], may_link: &[&str]) -> Vec<Finding>
 }
 
 fn listed(names: &[&str]) -> String {
-    if names.is_empty() {
-        "no other crate".to_owned()
-    } else {
-        format!("only {}", names.join(", "))
-    }
+    if names.is_empty() { "no other crate".to_owned() } else { format!("only {}", names.join(", ")) }
 }
 
 fn line_of_dependency(manifest: &str, name: &str) -> usize {
     let starts = |line: &str| {
-        line.trim_start()
-            .strip_prefix(name)
-            .is_some_and(|rest| !rest.starts_with(|c| is_word(c) || c == '-'))
+        line.trim_start().strip_prefix(name).is_some_and(|rest| !rest.starts_with(|c| is_word(c) || c == '-'))
     };
     manifest.lines().position(starts).map_or(0, |index| index + 1)
 }
@@ -164,24 +130,13 @@ mod tests {
     use super::*;
 
     fn package(name: &str, directory: &str, dependencies: &[(&str, bool, bool)]) -> Package {
-        let manifest: String = dependencies
-            .iter()
-            .map(|(name, ..)| format!("{name}.workspace = true\n"))
-            .collect();
+        let manifest: String =
+            dependencies.iter().map(|(name, ..)| format!("{name}.workspace = true\n")).collect();
         let dependencies = dependencies
             .iter()
-            .map(|&(name, internal, development)| Dependency {
-                name: name.to_owned(),
-                internal,
-                development,
-            })
+            .map(|&(name, internal, development)| Dependency { name: name.to_owned(), internal, development })
             .collect();
-        Package {
-            name: name.to_owned(),
-            directory: directory.to_owned(),
-            manifest,
-            dependencies,
-        }
+        Package { name: name.to_owned(), directory: directory.to_owned(), manifest, dependencies }
     }
 
     #[test]
@@ -189,11 +144,7 @@ mod tests {
         let daemon = package(
             "plugin-daemon",
             "plugin/daemon",
-            &[
-                ("tokio", false, false),
-                ("plugin-core", true, false),
-                ("fake-gpu", true, true),
-            ],
+            &[("tokio", false, false), ("plugin-core", true, false), ("fake-gpu", true, true)],
         );
         let findings = check(&[daemon], ARROWS);
         assert_eq!(findings.len(), 1);
@@ -215,10 +166,7 @@ mod tests {
 
     #[test]
     fn a_crate_without_a_row_or_in_another_place_is_found() {
-        let findings = check(
-            &[package("extra", "extra", &[]), package("ci", "tools/ci", &[])],
-            ARROWS,
-        );
+        let findings = check(&[package("extra", "extra", &[]), package("ci", "tools/ci", &[])], ARROWS);
         assert_eq!(findings.len(), 2);
         assert!(findings[0].what.contains("no row") && findings[1].what.contains("must live in `ci`"));
     }
@@ -228,11 +176,7 @@ mod tests {
         let core = package(
             "plugin-core",
             "plugin/core",
-            &[
-                ("serde", false, false),
-                ("tokio", false, false),
-                ("proptest", false, true),
-            ],
+            &[("serde", false, false), ("tokio", false, false), ("proptest", false, true)],
         );
         let findings = check_core_links(&[core], CORE_MAY_LINK);
         assert_eq!(findings.len(), 1);

@@ -4,11 +4,7 @@
 
 /// Replaces comments, string contents and character literals by spaces.
 pub fn without_comments_and_strings(text: &str) -> String {
-    let mut lexer = Lexer {
-        chars: text.chars().collect(),
-        at: 0,
-        out: String::with_capacity(text.len()),
-    };
+    let mut lexer = Lexer { chars: text.chars().collect(), at: 0, out: String::with_capacity(text.len()) };
     while lexer.at < lexer.chars.len() {
         lexer.step();
     }
@@ -120,9 +116,7 @@ pub fn is_word(c: char) -> bool {
 /// Every identifier and keyword with its line (from 1).
 pub fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
     code.lines().enumerate().flat_map(|(index, line)| {
-        line.split(|c| !is_word(c))
-            .filter(|w| !w.is_empty())
-            .map(move |w| (index + 1, w))
+        line.split(|c| !is_word(c)).filter(|w| !w.is_empty()).map(move |w| (index + 1, w))
     })
 }
 
@@ -152,17 +146,12 @@ pub fn production(text: &str) -> Production {
         }
         from = end;
     }
-    Production {
-        code: chars.into_iter().collect(),
-        lines: total.saturating_sub(removed),
-    }
+    Production { code: chars.into_iter().collect(), lines: total.saturating_sub(removed) }
 }
 
 fn find_test_attribute(chars: &[char], from: usize) -> Option<usize> {
     (from..chars.len()).find(|&at| {
-        ["#[cfg(test)]", "#[cfg(all(test,"]
-            .iter()
-            .any(|attribute| starts_with(&chars[at..], attribute))
+        ["#[cfg(test)]", "#[cfg(all(test,"].iter().any(|attribute| starts_with(&chars[at..], attribute))
     })
 }
 
@@ -250,18 +239,11 @@ pub fn paths(code: &str) -> Vec<(usize, String)> {
         if inside_word {
             continue;
         }
-        let tree: String = rest
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
+        let tree: String = rest.split(';').next().unwrap_or_default().split_whitespace().collect();
         expand_use_tree("", &tree, &mut |path| found.push((line, path)));
     }
     for (index, text) in code.lines().enumerate() {
-        let plain = text
-            .split(|c: char| !is_word(c) && c != ':')
-            .filter(|p| p.contains("::"));
+        let plain = text.split(|c: char| !is_word(c) && c != ':').filter(|p| p.contains("::"));
         found.extend(plain.map(|path| (index + 1, path.trim_matches(':').to_owned())));
     }
     found
@@ -301,18 +283,11 @@ mod tests {
         let code = without_comments_and_strings(text);
         assert_eq!(code.lines().count(), 4);
         for gone in ["x", "y", "z", "one", "two", "q"] {
-            assert!(
-                !words(&code).any(|(_, w)| w == gone),
-                "`{gone}` is still there: {code}"
-            );
+            assert!(!words(&code).any(|(_, w)| w == gone), "`{gone}` is still there: {code}");
         }
         assert_eq!(
-            words(&code)
-                .map(|(line, w)| format!("{line}{w}"))
-                .collect::<Vec<_>>(),
-            [
-                "1let", "1a", "3let", "3b", "4let", "4c", "4let", "4d", "4a", "4str"
-            ]
+            words(&code).map(|(line, w)| format!("{line}{w}")).collect::<Vec<_>>(),
+            ["1let", "1a", "3let", "3b", "4let", "4c", "4let", "4d", "4a", "4str"]
         );
     }
 
@@ -327,24 +302,14 @@ mod tests {
         let text = "#[cfg(test)]\nmod tests;\nfn a() {}\n#[cfg(test)]\nmod more {\n    fn hidden() { x[0]; }\n}\nfn b() {}\n";
         let production = production(text);
         assert_eq!(production.lines, 2);
-        let names: Vec<_> = functions(&production.code)
-            .into_iter()
-            .map(|f| (f.name, f.line))
-            .collect();
+        let names: Vec<_> = functions(&production.code).into_iter().map(|f| (f.name, f.line)).collect();
         assert_eq!(names, [("a".to_owned(), 3), ("b".to_owned(), 8)]);
     }
 
     #[test]
     fn a_functions_length_runs_from_fn_to_its_brace() {
         let code = "trait T { fn no_body(&self, x: [u8; 4]); }\npub fn two<'a>(f: fn(u8))\nwhere\n    T: X,\n{\n    if a {\n    }\n}\n";
-        assert_eq!(
-            functions(code),
-            [Function {
-                name: "two".to_owned(),
-                line: 2,
-                lines: 7
-            }]
-        );
+        assert_eq!(functions(code), [Function { name: "two".to_owned(), line: 2, lines: 7 }]);
     }
 
     #[test]
@@ -354,16 +319,8 @@ mod tests {
                 .into_iter()
                 .map(|(_, path)| path)
                 .collect();
-        for path in [
-            "std::fs",
-            "std::time::Duration",
-            "std::time::Instant",
-            "std::net::TcpStream::connect",
-        ] {
-            assert!(
-                found.iter().any(|f| f == path),
-                "`{path}` is missing from {found:?}"
-            );
+        for path in ["std::fs", "std::time::Duration", "std::time::Instant", "std::net::TcpStream::connect"] {
+            assert!(found.iter().any(|f| f == path), "`{path}` is missing from {found:?}");
         }
     }
 }

@@ -24,19 +24,10 @@ pub fn dead_paths(tree: &Tree, file: &File) -> Vec<Finding> {
                 ));
             }
         }
-        for path in line
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .filter(|text| looks_like_our_path(tree, text))
-        {
+        for path in line.split('`').skip(1).step_by(2).filter(|text| looks_like_our_path(tree, text)) {
             let path = path.trim_end_matches('/');
             if !tree.has(path) && !tree.has(&resolve(directory, path)) {
-                findings.push(Finding::at(
-                    &file.path,
-                    index + 1,
-                    format!("`{path}` does not exist"),
-                ));
+                findings.push(Finding::at(&file.path, index + 1, format!("`{path}` does not exist")));
             }
         }
     }
@@ -78,12 +69,9 @@ fn looks_like_our_path(tree: &Tree, text: &str) -> bool {
     let Some((first, _)) = text.split_once('/') else {
         return false;
     };
-    let plain = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "/-_.".contains(c));
-    let source = [".rs", ".yaml", ".md", ".toml", ".proto", ".txt", "/"]
-        .iter()
-        .any(|end| text.ends_with(end));
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.".contains(c));
+    let source =
+        [".rs", ".yaml", ".md", ".toml", ".proto", ".txt", "/"].iter().any(|end| text.ends_with(end));
     plain && source && !first.is_empty() && tree.has(first) && !text.starts_with("target/")
 }
 
@@ -99,10 +87,7 @@ pub fn changelog(file: &File) -> Vec<Finding> {
     for (index, line) in file.text.lines().enumerate() {
         let kind = line.strip_prefix("### ");
         if let Some(kind) = kind.filter(|kind| !CHANGE_KINDS.contains(kind)) {
-            let what = format!(
-                "`{kind}` is not a kind of change; it is one of {}",
-                CHANGE_KINDS.join(", ")
-            );
+            let what = format!("`{kind}` is not a kind of change; it is one of {}", CHANGE_KINDS.join(", "));
             findings.push(Finding::at(&file.path, index + 1, what));
         }
     }
@@ -140,39 +125,21 @@ mod tests {
         let text = "[a](core/src/a.rs#L1) [b](../README.md) [c](https://x.y/z) [d](#here)\n[e](core/src/gone.rs)\n\
                     `plugin/core/src/a.rs` `plugin/core/` `core/src/a.rs` `nvidia.com/gpu` `a/b.rs`\n`plugin/core/src/gone.rs`\n";
         let found = dead_paths(&tree(), &File::new("plugin/README.md", text));
-        assert_eq!(
-            found.iter().map(|f| f.line).collect::<Vec<_>>(),
-            [2, 4],
-            "{found:?}"
-        );
+        assert_eq!(found.iter().map(|f| f.line).collect::<Vec<_>>(), [2, 4], "{found:?}");
     }
 
     #[test]
     fn a_changelog_without_its_shape_is_found() {
         let good = "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- x\n";
         assert_eq!(changelog(&File::new("CHANGELOG.md", good)), []);
-        for (from, to) in [
-            ("# Changelog", "# Changes"),
-            ("[Unreleased]", "Next"),
-            ("### Added", "### New"),
-        ] {
-            assert_eq!(
-                changelog(&File::new("CHANGELOG.md", &good.replace(from, to))).len(),
-                1,
-                "{to}"
-            );
+        for (from, to) in [("# Changelog", "# Changes"), ("[Unreleased]", "Next"), ("### Added", "### New")] {
+            assert_eq!(changelog(&File::new("CHANGELOG.md", &good.replace(from, to))).len(), 1, "{to}");
         }
     }
 
     #[test]
     fn a_front_page_that_is_a_manual_is_found() {
-        assert_eq!(
-            long_readme(&File::new("README.md", &"x\n".repeat(README_LINES_MAX))),
-            []
-        );
-        assert_eq!(
-            long_readme(&File::new("README.md", &"x\n".repeat(README_LINES_MAX + 1))).len(),
-            1
-        );
+        assert_eq!(long_readme(&File::new("README.md", &"x\n".repeat(README_LINES_MAX))), []);
+        assert_eq!(long_readme(&File::new("README.md", &"x\n".repeat(README_LINES_MAX + 1))).len(), 1);
     }
 }

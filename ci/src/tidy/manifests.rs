@@ -22,41 +22,23 @@ fn dependencies(manifest: &str) -> impl Iterator<Item = Entry<'_>> {
             in_dependencies = section.trim_end_matches(']').ends_with("dependencies");
             return None;
         }
-        let (key, value) = line
-            .split_once('=')
-            .filter(|_| in_dependencies && !line.starts_with('#'))?;
+        let (key, value) = line.split_once('=').filter(|_| in_dependencies && !line.starts_with('#'))?;
         let key = key.trim();
-        Some(Entry {
-            line: index + 1,
-            name: key.split('.').next().unwrap_or(key),
-            key,
-            value: value.trim(),
-        })
+        Some(Entry { line: index + 1, name: key.split('.').next().unwrap_or(key), key, value: value.trim() })
     })
 }
 
 /// A dependency of a crate that does not take its version from the workspace.
 pub fn own_versions(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (index, line) in file
-        .text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.starts_with('['))
-    {
+    for (index, line) in file.text.lines().enumerate().filter(|(_, line)| line.starts_with('[')) {
         if let Some((_, name)) = line.trim_end_matches(']').split_once("dependencies.") {
             let what =
                 format!("dependency `{name}` has a section of its own; write `{name}.workspace = true`");
             findings.push(Finding::at(&file.path, index + 1, what));
         }
     }
-    for Entry {
-        line,
-        name,
-        key,
-        value,
-    } in dependencies(&file.text)
-    {
+    for Entry { line, name, key, value } in dependencies(&file.text) {
         let packed: String = value.split_whitespace().collect();
         if !(key.ends_with(".workspace") && packed == "true" || packed.contains("workspace=true")) {
             let what =
@@ -70,18 +52,10 @@ pub fn own_versions(file: &File) -> Vec<Finding> {
 /// Dependencies of a crate that none of its Rust files names. `without_a_name` are those that work without being named.
 pub fn unused(tree: &Tree, manifest: &File, without_a_name: &[&str]) -> Vec<Finding> {
     let directory = manifest.path.trim_end_matches("Cargo.toml");
-    let sources = tree
-        .files
-        .iter()
-        .filter(|file| file.is_rust() && file.path.starts_with(directory));
-    let code: Vec<String> = sources
-        .map(|file| code::without_comments_and_strings(&file.text))
-        .collect();
-    let named: BTreeSet<&str> = code
-        .iter()
-        .flat_map(|code| code::words(code))
-        .map(|(_, word)| word)
-        .collect();
+    let sources = tree.files.iter().filter(|file| file.is_rust() && file.path.starts_with(directory));
+    let code: Vec<String> = sources.map(|file| code::without_comments_and_strings(&file.text)).collect();
+    let named: BTreeSet<&str> =
+        code.iter().flat_map(|code| code::words(code)).map(|(_, word)| word).collect();
     dependencies(&manifest.text)
         .filter(|entry| {
             !named.contains(entry.name.replace('-', "_").as_str()) && !without_a_name.contains(&entry.name)
@@ -98,29 +72,19 @@ pub fn unused(tree: &Tree, manifest: &File, without_a_name: &[&str]) -> Vec<Find
 
 /// Versions chosen in the root's manifest that no crate takes.
 pub fn unclaimed(root: &File, members: &[&File]) -> Vec<Finding> {
-    let claimed: BTreeSet<&str> = members
-        .iter()
-        .flat_map(|m| dependencies(&m.text))
-        .map(|entry| entry.name)
-        .collect();
+    let claimed: BTreeSet<&str> =
+        members.iter().flat_map(|m| dependencies(&m.text)).map(|entry| entry.name).collect();
     dependencies(&root.text)
         .filter(|entry| !claimed.contains(entry.name))
         .map(|entry| {
-            Finding::at(
-                &root.path,
-                entry.line,
-                format!("no crate depends on `{}`; remove it", entry.name),
-            )
+            Finding::at(&root.path, entry.line, format!("no crate depends on `{}`; remove it", entry.name))
         })
         .collect()
 }
 
 /// The lines that every crate's manifest must have: the lints of the workspace, its edition, no publishing by accident.
-const INHERITED: &[&str] = &[
-    "[lints]\nworkspace = true",
-    "edition.workspace = true",
-    "publish.workspace = true",
-];
+const INHERITED: &[&str] =
+    &["[lints]\nworkspace = true", "edition.workspace = true", "publish.workspace = true"];
 
 /// What a crate's manifest should inherit from the workspace and does not.
 pub fn not_inherited(file: &File) -> Vec<Finding> {
@@ -145,14 +109,8 @@ pub fn duplicate_versions(lock: &File, known: &[Duplicate]) -> Vec<Finding> {
         }
     }
     let mut findings = Vec::new();
-    let repeated: BTreeMap<_, _> = versions
-        .into_iter()
-        .filter(|(_, found)| found.len() > 1)
-        .collect();
-    for (name, found) in repeated
-        .iter()
-        .filter(|(name, _)| !known.iter().any(|(k, _)| k == *name))
-    {
+    let repeated: BTreeMap<_, _> = versions.into_iter().filter(|(_, found)| found.len() > 1).collect();
+    for (name, found) in repeated.iter().filter(|(name, _)| !known.iter().any(|(k, _)| k == *name)) {
         let all: Vec<_> = found.iter().map(|(_, version)| *version).collect();
         let line = found.last().map_or(0, |(line, _)| *line);
         let what = format!(
@@ -211,10 +169,7 @@ mod tests {
         );
         let member = File::new("x/Cargo.toml", "[dependencies]\na.workspace = true\n");
         let found = unclaimed(&root, &[&member]);
-        assert_eq!(
-            found,
-            [Finding::at("Cargo.toml", 3, "no crate depends on `b`; remove it")]
-        );
+        assert_eq!(found, [Finding::at("Cargo.toml", 3, "no crate depends on `b`; remove it")]);
     }
 
     #[test]
@@ -238,9 +193,7 @@ mod tests {
         let found = duplicate_versions(&lock, &[]);
         assert_eq!(found.len(), 1);
         assert!(
-            found[0]
-                .to_string()
-                .starts_with("Cargo.lock:6: `a` is locked as 1.0.0 and 2.0.0"),
+            found[0].to_string().starts_with("Cargo.lock:6: `a` is locked as 1.0.0 and 2.0.0"),
             "{}",
             found[0]
         );

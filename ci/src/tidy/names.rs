@@ -5,9 +5,8 @@ use super::code;
 use super::tree::{File, Tree};
 
 /// Module names that say nothing about what is inside.
-const EMPTY_NAMES: &[&str] = &[
-    "utils", "util", "common", "helpers", "helper", "types", "manager", "managers", "misc",
-];
+const EMPTY_NAMES: &[&str] =
+    &["utils", "util", "common", "helpers", "helper", "types", "manager", "managers", "misc"];
 
 /// The directories that the root may hold.
 const TOP_LEVEL: &[&str] = &[
@@ -25,17 +24,8 @@ const TOP_LEVEL: &[&str] = &[
 ];
 
 /// The folders that stories are sorted into.
-const STORY_FOLDERS: &[&str] = &[
-    "sharing",
-    "switch",
-    "health",
-    "memory",
-    "mps",
-    "mig",
-    "kubelet",
-    "allocate",
-    "incidents",
-];
+const STORY_FOLDERS: &[&str] =
+    &["sharing", "switch", "health", "memory", "mps", "mig", "kubelet", "allocate", "incidents"];
 
 /// Modules, as files, directories or inline, with a name that says nothing.
 pub fn empty_module_names(file: &File) -> Vec<Finding> {
@@ -64,44 +54,24 @@ pub fn empty_module_names(file: &File) -> Vec<Finding> {
 
 /// A Rust file whose first line does not say why the module exists.
 pub fn missing_module_doc(file: &File) -> Vec<Finding> {
-    let first = file
-        .text
-        .lines()
-        .find(|line| !line.starts_with("#!"))
-        .unwrap_or_default();
-    let says_something = first
-        .strip_prefix("//! ")
-        .is_some_and(|rest| rest.split_whitespace().count() >= 3);
+    let first = file.text.lines().find(|line| !line.starts_with("#!")).unwrap_or_default();
+    let says_something = first.strip_prefix("//! ").is_some_and(|rest| rest.split_whitespace().count() >= 3);
     if says_something {
         return Vec::new();
     }
-    vec![Finding::at(
-        &file.path,
-        1,
-        "the file must begin with `//! ` and a sentence that says why it exists",
-    )]
+    vec![Finding::at(&file.path, 1, "the file must begin with `//! ` and a sentence that says why it exists")]
 }
 
 /// Directories at the root that the layout does not know.
 pub fn unknown_top_level(tree: &Tree) -> Vec<Finding> {
-    let mut directories: Vec<_> = tree
-        .files
-        .iter()
-        .filter_map(|file| file.path.split_once('/'))
-        .map(|(d, _)| d)
-        .collect();
+    let mut directories: Vec<_> =
+        tree.files.iter().filter_map(|file| file.path.split_once('/')).map(|(d, _)| d).collect();
     directories.dedup();
     directories.retain(|directory| !TOP_LEVEL.contains(directory));
     directories
         .into_iter()
         .map(|d| {
-            Finding::file(
-                d,
-                format!(
-                    "not a directory of the layout; it is one of {}",
-                    TOP_LEVEL.join(", ")
-                ),
-            )
+            Finding::file(d, format!("not a directory of the layout; it is one of {}", TOP_LEVEL.join(", ")))
         })
         .collect()
 }
@@ -110,28 +80,20 @@ pub fn unknown_top_level(tree: &Tree) -> Vec<Finding> {
 pub fn misplaced_story(file: &File) -> Option<Finding> {
     let inside = file.path.strip_prefix("scenarios/")?;
     let (folder, name) = match inside.split_once('/') {
-        None if inside == "Cargo.toml" || inside == "README.md" => return None,
+        None if ["Cargo.toml", "README.md", "schema.json"].contains(&inside) => return None,
         None => {
-            return Some(Finding::file(
-                &file.path,
-                "a story lives in a folder of scenarios/",
-            ));
+            return Some(Finding::file(&file.path, "a story lives in a folder of scenarios/"));
         }
         Some(("tests", _)) => return None,
         Some(parts) => parts,
     };
     if !STORY_FOLDERS.contains(&folder) {
-        let what = format!(
-            "`{folder}` is not a folder for stories; it is one of {}",
-            STORY_FOLDERS.join(", ")
-        );
+        let what =
+            format!("`{folder}` is not a folder for stories; it is one of {}", STORY_FOLDERS.join(", "));
         return Some(Finding::file(&file.path, what));
     }
     let Some(stem) = name.strip_suffix(".yaml") else {
-        return Some(Finding::file(
-            &file.path,
-            "a story is one file that ends in `.yaml`",
-        ));
+        return Some(Finding::file(&file.path, "a story is one file that ends in `.yaml`"));
     };
     let kebab = stem
         .split('-')
@@ -152,40 +114,21 @@ mod tests {
             ("a/src/lib.rs", "mod types { }", 1),
         ] {
             let findings = empty_module_names(&File::new(path, text));
-            assert_eq!(
-                findings.iter().map(|f| f.line).collect::<Vec<_>>(),
-                [line],
-                "{path} {text}"
-            );
+            assert_eq!(findings.iter().map(|f| f.line).collect::<Vec<_>>(), [line], "{path} {text}");
         }
         assert_eq!(
-            empty_module_names(&File::new(
-                "a/src/lib.rs",
-                "mod resources; // mod utils\nuse manager_of_x;"
-            )),
+            empty_module_names(&File::new("a/src/lib.rs", "mod resources; // mod utils\nuse manager_of_x;")),
             []
         );
     }
 
     #[test]
     fn a_module_without_a_sentence_is_found() {
-        for text in [
-            "",
-            "use a;\n//! Late.",
-            "//!\n",
-            "// Not a module doc at all.",
-            "//! Map.",
-        ] {
+        for text in ["", "use a;\n//! Late.", "//!\n", "// Not a module doc at all.", "//! Map."] {
             assert_eq!(missing_module_doc(&File::new("a.rs", text)).len(), 1, "{text:?}");
         }
-        assert_eq!(
-            missing_module_doc(&File::new("a.rs", "//! Why this exists.\n")),
-            []
-        );
-        assert_eq!(
-            missing_module_doc(&File::new("a.rs", "#![no_std]\n//! Why this exists.\n")),
-            []
-        );
+        assert_eq!(missing_module_doc(&File::new("a.rs", "//! Why this exists.\n")), []);
+        assert_eq!(missing_module_doc(&File::new("a.rs", "#![no_std]\n//! Why this exists.\n")), []);
     }
 
     #[test]

@@ -41,25 +41,16 @@ pub fn core(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (line, path) in code::paths(&production) {
         for (banned, instead) in CORE_PATHS {
-            let below = path
-                .strip_prefix(banned)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+            let below =
+                path.strip_prefix(banned).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
             if below {
-                findings.push(Finding::at(
-                    &file.path,
-                    line,
-                    format!("`{banned}` in the core; {instead}"),
-                ));
+                findings.push(Finding::at(&file.path, line, format!("`{banned}` in the core; {instead}")));
             }
         }
     }
     for (line, word) in code::words(&production) {
         if let Some((banned, instead)) = CORE_WORDS.iter().find(|(banned, _)| *banned == word) {
-            findings.push(Finding::at(
-                &file.path,
-                line,
-                format!("`{banned}` in the core; {instead}"),
-            ));
+            findings.push(Finding::at(&file.path, line, format!("`{banned}` in the core; {instead}")));
         }
     }
     findings.sort();
@@ -69,10 +60,7 @@ pub fn core(file: &File) -> Vec<Finding> {
 
 /// Where `unsafe` stands in a file that is not on the list. An entry ending in `/` allows a directory.
 pub fn unsafe_code(file: &File, allowed: &[&str]) -> Vec<Finding> {
-    if allowed
-        .iter()
-        .any(|a| file.path == *a || (a.ends_with('/') && file.path.starts_with(a)))
-    {
+    if allowed.iter().any(|a| file.path == *a || (a.ends_with('/') && file.path.starts_with(a))) {
         return Vec::new();
     }
     let code = code::without_comments_and_strings(&file.text);
@@ -85,14 +73,10 @@ pub fn unsafe_code(file: &File, allowed: &[&str]) -> Vec<Finding> {
 /// Entries of the list for `unsafe` that no longer hold any.
 pub fn unsafe_list_stale(files: &[File], allowed: &[&str]) -> Vec<Finding> {
     let holds = |entry: &&str| {
-        files
-            .iter()
-            .any(|file| !unsafe_code(file, &[]).is_empty() && file.path.starts_with(*entry))
+        files.iter().any(|file| !unsafe_code(file, &[]).is_empty() && file.path.starts_with(*entry))
     };
     let stale = allowed.iter().filter(|entry| !holds(entry));
-    stale
-        .map(|entry| Finding::file(entry, "holds no `unsafe` any more; take it off the list"))
-        .collect()
+    stale.map(|entry| Finding::file(entry, "holds no `unsafe` any more; take it off the list")).collect()
 }
 
 /// Macros that stand for work not done, in any Rust file.
@@ -169,10 +153,7 @@ fn attributes(code: &str) -> Vec<Attribute<'_>> {
                 depth == 0
             });
             let line = 1 + code[..at].matches('\n').count();
-            found.push(Attribute {
-                line,
-                text: &rest[..end.map_or(rest.len(), |(end, _)| end)],
-            });
+            found.push(Attribute { line, text: &rest[..end.map_or(rest.len(), |(end, _)| end)] });
         }
     }
     found
@@ -197,9 +178,7 @@ pub fn locked_state(file: &File) -> Vec<Finding> {
 
 /// Code that was put into a comment instead of being deleted.
 pub fn commented_out(file: &File) -> Vec<Finding> {
-    const STARTS: [&str; 9] = [
-        "let ", "use ", "fn ", "pub ", "if ", "for ", "match ", "return ", "assert",
-    ];
+    const STARTS: [&str; 9] = ["let ", "use ", "fn ", "pub ", "if ", "for ", "match ", "return ", "assert"];
     let is_code = |line: &str| {
         let Some(comment) = line.trim_start().strip_prefix("// ") else {
             return false;
@@ -209,13 +188,7 @@ pub fn commented_out(file: &File) -> Vec<Finding> {
     let lines = file.text.lines().enumerate();
     lines
         .filter(|(_, line)| is_code(line))
-        .map(|(index, _)| {
-            Finding::at(
-                &file.path,
-                index + 1,
-                "code in a comment; delete it, git remembers",
-            )
-        })
+        .map(|(index, _)| Finding::at(&file.path, index + 1, "code in a comment; delete it, git remembers"))
         .collect()
 }
 
@@ -236,18 +209,12 @@ mod tests {
                 format!("use {parent}::{{\n  fmt,\n  {leaf}}};"),
                 format!("let x = {path}::y();"),
             ] {
-                assert!(
-                    !core(&File::new("plugin/core/src/a.rs", &text)).is_empty(),
-                    "not found: {text}"
-                );
+                assert!(!core(&File::new("plugin/core/src/a.rs", &text)).is_empty(), "not found: {text}");
             }
         }
         for (word, _) in CORE_WORDS {
             let text = format!("fn a() {{ {word}(x) }}");
-            assert!(
-                !core(&File::new("plugin/core/src/a.rs", &text)).is_empty(),
-                "not found: {text}"
-            );
+            assert!(!core(&File::new("plugin/core/src/a.rs", &text)).is_empty(), "not found: {text}");
         }
     }
 
@@ -269,23 +236,15 @@ mod tests {
 
     #[test]
     fn a_file_that_no_longer_holds_unsafe_is_found_on_the_list() {
-        let files = [
-            File::new("a/b.rs", "unsafe { c() }"),
-            File::new("a/d.rs", "// unsafe"),
-        ];
+        let files = [File::new("a/b.rs", "unsafe { c() }"), File::new("a/d.rs", "// unsafe")];
         let stale = unsafe_list_stale(&files, &["a/b.rs", "a/d.rs", "a/gone.rs", "a/"]);
-        assert_eq!(
-            stale.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(),
-            ["a/d.rs", "a/gone.rs"]
-        );
+        assert_eq!(stale.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["a/d.rs", "a/gone.rs"]);
     }
 
     #[test]
     fn unfinished_work_is_found() {
-        let text = format!(
-            "fn a() {{ {}!() }}\nfn b() {{ {}!(\"later\") }}\nlet {0} = 1;",
-            "todo", "unimplemented"
-        );
+        let text =
+            format!("fn a() {{ {}!() }}\nfn b() {{ {}!(\"later\") }}\nlet {0} = 1;", "todo", "unimplemented");
         assert_eq!(lines(&unfinished(&File::new("a.rs", &text))), [1, 2]);
     }
 

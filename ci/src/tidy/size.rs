@@ -13,21 +13,9 @@ pub const FUNCTION_LINES_AIM: usize = 70;
 
 /// Limits of files that must stay maps or loops, by the end of their path.
 const MAPS: &[(&str, usize, &str)] = &[
-    (
-        "/lib.rs",
-        80,
-        "a lib.rs is a map: what the crate is and where things are",
-    ),
-    (
-        "/main.rs",
-        60,
-        "a main.rs starts things: settings, build, run, exit code",
-    ),
-    (
-        "plugin/daemon/src/run.rs",
-        200,
-        "the loop waits, journals, calls the core and performs; nothing else",
-    ),
+    ("/lib.rs", 80, "a lib.rs is a map: what the crate is and where things are"),
+    ("/main.rs", 60, "a main.rs starts things: settings, build, run, exit code"),
+    ("plugin/daemon/src/run.rs", 200, "the loop waits, journals, calls the core and performs; nothing else"),
 ];
 
 /// Files longer than the hard limit, and maps longer than a map.
@@ -41,10 +29,8 @@ pub fn hard_limits(file: &File) -> Vec<Finding> {
     }
     for (end, max, why) in MAPS {
         if file.path.ends_with(end) && lines > *max {
-            findings.push(Finding::file(
-                &file.path,
-                format!("{lines} production lines; at most {max}: {why}"),
-            ));
+            findings
+                .push(Finding::file(&file.path, format!("{lines} production lines; at most {max}: {why}")));
         }
     }
     findings
@@ -56,24 +42,16 @@ pub fn long_files(file: &File) -> Vec<Finding> {
     if lines <= FILE_LINES_AIM {
         return Vec::new();
     }
-    vec![Finding::file(
-        &file.path,
-        format!("{lines} production lines; aim for {FILE_LINES_AIM}"),
-    )]
+    vec![Finding::file(&file.path, format!("{lines} production lines; aim for {FILE_LINES_AIM}"))]
 }
 
 /// Functions longer than one aims for; a ratchet counts them.
 pub fn long_functions(file: &File) -> Vec<Finding> {
     let production = code::production(&file.text);
-    let functions = code::functions(&production.code)
-        .into_iter()
-        .filter(|f| f.lines > FUNCTION_LINES_AIM);
+    let functions = code::functions(&production.code).into_iter().filter(|f| f.lines > FUNCTION_LINES_AIM);
     functions
         .map(|f| {
-            let what = format!(
-                "function `{}` has {} lines; aim for {FUNCTION_LINES_AIM}",
-                f.name, f.lines
-            );
+            let what = format!("function `{}` has {} lines; aim for {FUNCTION_LINES_AIM}", f.name, f.lines);
             Finding::at(&file.path, f.line, what)
         })
         .collect()
@@ -109,17 +87,12 @@ pub struct Ratchet {
 impl Ratchet {
     /// The ratchet as kept in its file.
     pub fn read(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-        }
+        Self { text: text.to_owned() }
     }
 
     /// The count written down under a name; nothing where the line is missing or is no number.
     pub fn count(&self, name: &str) -> Option<usize> {
-        self.text
-            .lines()
-            .find_map(|line| value_of(line, name))
-            .and_then(|value| value.parse().ok())
+        self.text.lines().find_map(|line| value_of(line, name)).and_then(|value| value.parse().ok())
     }
 
     /// Compares a count with the one written down; a missing line counts as 0.
@@ -160,21 +133,14 @@ mod tests {
         assert_eq!(hard_limits(&file("a/src/b.rs", FILE_LINES_MAX)), []);
         assert_eq!(hard_limits(&file("a/src/b.rs", FILE_LINES_MAX + 1)).len(), 1);
         let mut tested = file("a/src/b.rs", FILE_LINES_MAX);
-        tested.text.push_str(&format!(
-            "#[cfg(test)]\nmod tests {{\n{}}}\n",
-            "fn a() {}\n".repeat(50)
-        ));
+        tested.text.push_str(&format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "fn a() {}\n".repeat(50)));
         assert_eq!(hard_limits(&tested), []);
     }
 
     #[test]
     fn a_map_that_became_a_program_is_found() {
         for (end, max, _) in MAPS {
-            let path = if end.starts_with('/') {
-                format!("a/src{end}")
-            } else {
-                (*end).to_owned()
-            };
+            let path = if end.starts_with('/') { format!("a/src{end}") } else { (*end).to_owned() };
             assert_eq!(hard_limits(&file(&path, *max)), [], "{path}");
             assert_eq!(hard_limits(&file(&path, max + 1)).len(), 1, "{path}");
         }
@@ -184,18 +150,11 @@ mod tests {
     fn long_files_and_functions_are_counted() {
         assert_eq!(long_files(&file("a/src/b.rs", FILE_LINES_AIM)), []);
         assert_eq!(long_files(&file("a/src/b.rs", FILE_LINES_AIM + 1)).len(), 1);
-        let body = |lines: usize| {
-            format!(
-                "fn a() {{}}\nfn long() {{\n{}}}\n",
-                "    a();\n".repeat(lines - 2)
-            )
-        };
+        let body =
+            |lines: usize| format!("fn a() {{}}\nfn long() {{\n{}}}\n", "    a();\n".repeat(lines - 2));
         assert_eq!(long_functions(&File::new("a.rs", &body(FUNCTION_LINES_AIM))), []);
         let found = long_functions(&File::new("a.rs", &body(FUNCTION_LINES_AIM + 1)));
-        assert_eq!(
-            found,
-            [Finding::at("a.rs", 2, "function `long` has 71 lines; aim for 70")]
-        );
+        assert_eq!(found, [Finding::at("a.rs", 2, "function `long` has 71 lines; aim for 70")]);
     }
 
     #[test]

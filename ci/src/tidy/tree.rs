@@ -23,10 +23,7 @@ pub struct File {
 impl File {
     /// A file made of its parts; rules are tested with these.
     pub fn new(path: &str, text: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
+        Self { path: path.to_owned(), text: text.to_owned() }
     }
 
     /// The last part of the path.
@@ -74,9 +71,7 @@ impl Tree {
 
     /// Hand-written Rust source, tests included.
     pub fn rust(&self) -> impl Iterator<Item = &File> {
-        self.files
-            .iter()
-            .filter(|file| file.is_rust() && !file.is_generated())
+        self.files.iter().filter(|file| file.is_rust() && !file.is_generated())
     }
 
     /// The file at a path.
@@ -87,9 +82,7 @@ impl Tree {
     /// Whether a file or a directory of that path exists.
     pub fn has(&self, path: &str) -> bool {
         let directory = format!("{path}/");
-        self.files
-            .iter()
-            .any(|file| file.path == path || file.path.starts_with(&directory))
+        self.files.iter().any(|file| file.path == path || file.path.starts_with(&directory))
     }
 
     /// The Rust files that are compiled for tests only: below `tests/` or `benches/`, or declared by
@@ -98,10 +91,7 @@ impl Tree {
         let mut tests = BTreeSet::new();
         for file in self.rust() {
             let (directory, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
-            if directory
-                .split('/')
-                .any(|part| part == "tests" || part == "benches")
-            {
+            if directory.split('/').any(|part| part == "tests" || part == "benches") {
                 tests.insert(file.path.clone());
             }
             let stem = name.trim_end_matches(".rs");
@@ -119,10 +109,7 @@ impl Tree {
 fn test_modules(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, attribute) in text.match_indices("#[cfg(test)]") {
-        let item = text[at + attribute.len()..]
-            .split([';', '{'])
-            .next()
-            .unwrap_or_default();
+        let item = text[at + attribute.len()..].split([';', '{']).next().unwrap_or_default();
         let ends_with_semicolon = text[at + attribute.len() + item.len()..].starts_with(';');
         let mut words = item.split_whitespace().rev();
         if let (Some(name), Some("mod"), true) = (words.next(), words.next(), ends_with_semicolon) {
@@ -149,10 +136,7 @@ fn read_directory(directory: &Path, prefix: &str, files: &mut Vec<File>) -> io::
                 )));
             }
             match fs::read_to_string(entry.path()) {
-                Ok(text) => files.push(File {
-                    path: format!("{prefix}{name}"),
-                    text,
-                }),
+                Ok(text) => files.push(File { path: format!("{prefix}{name}"), text }),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
                 Err(error) => return Err(error),
             }
@@ -169,10 +153,7 @@ mod tests {
     fn production_leaves_out_tests_and_generated_code() {
         let tree = Tree {
             files: vec![
-                File::new(
-                    "a/src/lib.rs",
-                    "mod b;\n#[cfg(test)]\nmod cases;\n#[cfg(test)]\nmod inline { }\n",
-                ),
+                File::new("a/src/lib.rs", "mod b;\n#[cfg(test)]\nmod cases;\n#[cfg(test)]\nmod inline { }\n"),
                 File::new("a/src/b.rs", "#[cfg(test)]\n#[path = \"x\"]\nmod table;\n"),
                 File::new("a/src/b/table.rs", ""),
                 File::new("a/src/cases.rs", ""),
@@ -188,9 +169,7 @@ mod tests {
 
     #[test]
     fn a_directory_counts_as_existing() {
-        let tree = Tree {
-            files: vec![File::new("a/src/lib.rs", "")],
-        };
+        let tree = Tree { files: vec![File::new("a/src/lib.rs", "")] };
         assert!(tree.has("a/src") && tree.has("a/src/lib.rs"));
         assert!(!tree.has("a/sr") && !tree.has("b"));
     }

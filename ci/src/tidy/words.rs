@@ -27,10 +27,7 @@ pub fn stand_ins(file: &File) -> Vec<Finding> {
 
 /// Paths of somebody's machine.
 fn machine_paths() -> Vec<String> {
-    ["work", "root", "tmp/t", "home/runner"]
-        .iter()
-        .map(|middle| format!("/{middle}/"))
-        .collect()
+    ["work", "root", "tmp/t", "home/runner"].iter().map(|middle| format!("/{middle}/")).collect()
 }
 
 /// Words about how the text was made.
@@ -84,10 +81,7 @@ fn found(
 ) -> bool {
     line.match_indices(pattern).any(|(at, _)| {
         let before = line[..at].chars().next_back().is_some_and(&continues_before);
-        let after = line[at + pattern.len()..]
-            .chars()
-            .next()
-            .is_some_and(&continues_after);
+        let after = line[at + pattern.len()..].chars().next().is_some_and(&continues_after);
         !before && !after
     })
 }
@@ -99,31 +93,17 @@ mod tests {
     #[test]
     fn every_stand_in_is_found_in_code_and_comments() {
         for word in STAND_INS {
-            for text in [
-                format!("// unlike the {word}"),
-                format!("struct {}Gpu;", word.to_uppercase()),
-            ] {
-                assert_eq!(
-                    stand_ins(&File::new("plugin/core/src/a.rs", &text)).len(),
-                    1,
-                    "{text}"
-                );
+            for text in [format!("// unlike the {word}"), format!("struct {}Gpu;", word.to_uppercase())] {
+                assert_eq!(stand_ins(&File::new("plugin/core/src/a.rs", &text)).len(), 1, "{text}");
             }
         }
-        assert_eq!(
-            stand_ins(&File::new("plugin/core/src/a.rs", "// the kubelet, NVML, a mock")),
-            []
-        );
+        assert_eq!(stand_ins(&File::new("plugin/core/src/a.rs", "// the kubelet, NVML, a mock")), []);
     }
 
     #[test]
     fn every_machine_path_and_foreign_word_is_found() {
         for path in machine_paths() {
-            assert_eq!(
-                not_the_product(&File::new("a.md", &format!("x\nsee {path}a"))).len(),
-                1,
-                "{path}"
-            );
+            assert_eq!(not_the_product(&File::new("a.md", &format!("x\nsee {path}a"))).len(), 1, "{path}");
             let longer = format!("see $dir{path}a and a{path}b");
             assert_eq!(not_the_product(&File::new("a.md", &longer)), [], "{longer}");
         }
@@ -136,9 +116,6 @@ mod tests {
 
     #[test]
     fn this_file_does_not_find_itself() {
-        assert_eq!(
-            not_the_product(&File::new("words.rs", include_str!("words.rs"))),
-            []
-        );
+        assert_eq!(not_the_product(&File::new("words.rs", include_str!("words.rs"))), []);
     }
 }

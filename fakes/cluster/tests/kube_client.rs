@@ -1,11 +1,6 @@
 //! The kube client and its watcher against the fake API server: the calls a device plugin makes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -23,13 +18,9 @@ async fn cluster() -> (ApiHandle, ApiServer, Client) {
     let handle = ApiHandle::empty_cluster().unwrap();
     for name in ["n1", "n2"] {
         let node = json!({"metadata": {"name": name}});
-        handle
-            .write(|store, now| store.create(Resource::Nodes, "", node, now))
-            .unwrap();
+        handle.write(|store, now| store.create(Resource::Nodes, "", node, now)).unwrap();
     }
-    let server = ApiServer::start(handle.clone(), ([127, 0, 0, 1], 0).into())
-        .await
-        .unwrap();
+    let server = ApiServer::start(handle.clone(), ([127, 0, 0, 1], 0).into()).await.unwrap();
     let client = Client::try_from(Config::new(server.url().parse().unwrap())).unwrap();
     (handle, server, client)
 }
@@ -64,9 +55,7 @@ async fn a_watcher_of_one_node_sees_its_label_flip_and_not_the_other_nodes() {
         panic!("expected the changed node")
     };
     assert_eq!(node.metadata.labels.unwrap()["config"], "mps-config");
-    handle
-        .write(|store, now| store.delete(&Key::node("n1"), &DeleteOptions::default(), now))
-        .unwrap();
+    handle.write(|store, now| store.delete(&Key::node("n1"), &DeleteOptions::default(), now)).unwrap();
     assert!(matches!(next(&mut events).await, Ok(watcher::Event::Delete(_))));
 }
 
@@ -101,10 +90,7 @@ async fn a_watch_from_a_compacted_version_is_told_410_in_its_stream() {
 #[tokio::test]
 async fn an_expired_watch_makes_the_watcher_list_again() {
     let (handle, server, client) = cluster().await;
-    server.set_faults(Faults {
-        expire_watches: true,
-        ..Faults::default()
-    });
+    server.set_faults(Faults { expire_watches: true, ..Faults::default() });
     let mut events = Box::pin(watcher(Api::<Node>::all(client), watcher::Config::default()));
     while !matches!(next(&mut events).await, Ok(watcher::Event::InitDone)) {}
     assert!(next(&mut events).await.is_err());
@@ -138,31 +124,24 @@ async fn a_merge_patch_with_an_old_version_is_a_conflict() {
 async fn pods_and_events_go_through_the_typed_client() {
     let (_handle, _server, client) = cluster().await;
     let pods = Api::<Pod>::namespaced(client.clone(), "default");
-    let pod: Pod = serde_json::from_value(
-        json!({"metadata": {"generateName": "p-"}, "spec": {"containers": [
-        {"name": "c", "image": "i", "resources": {"limits": {"nvidia.com/gpu": "2"}}}]}}),
-    )
-    .unwrap();
+    let pod: Pod =
+        serde_json::from_value(json!({"metadata": {"generateName": "p-"}, "spec": {"containers": [
+        {"name": "c", "image": "i", "resources": {"limits": {"nvidia.com/gpu": "2"}}}]}}))
+        .unwrap();
     let created = pods.create(&PostParams::default(), &pod).await.unwrap();
     let name = created.metadata.name.unwrap();
     assert!(name.starts_with("p-") && name.len() == 7, "{name}");
-    let requests = created.spec.unwrap().containers[0]
-        .resources
-        .clone()
-        .unwrap()
-        .requests
-        .unwrap();
+    let requests = created.spec.unwrap().containers[0].resources.clone().unwrap().requests.unwrap();
     assert_eq!(requests["nvidia.com/gpu"].0, "2");
     let pending = ListParams::default().fields("status.phase=Pending,spec.nodeName=");
     assert_eq!(pods.list(&pending).await.unwrap().items.len(), 1);
     pods.delete(&name, &Default::default()).await.unwrap();
     assert!(pods.get_opt(&name).await.unwrap().is_none());
 
-    let event: Event = serde_json::from_value(
-        json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Node",
-        "name": "n1"}, "reason": "Switched", "message": "m", "type": "Normal"}),
-    )
-    .unwrap();
+    let event: Event =
+        serde_json::from_value(json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Node",
+        "name": "n1"}, "reason": "Switched", "message": "m", "type": "Normal"}))
+        .unwrap();
     let events = Api::<Event>::namespaced(client, "default");
     events.create(&PostParams::default(), &event).await.unwrap();
     let about = ListParams::default().fields("involvedObject.name=n1,reason=Switched");
@@ -173,36 +152,23 @@ async fn pods_and_events_go_through_the_typed_client() {
 async fn a_refused_request_carries_its_code_and_a_stopped_server_frees_its_port() {
     let (handle, server, client) = cluster().await;
     let nodes = Api::<Node>::all(client);
-    server.set_faults(Faults {
-        refuse_with: Some(500),
-        ..Faults::default()
-    });
+    server.set_faults(Faults { refuse_with: Some(500), ..Faults::default() });
     assert!(matches!(nodes.get("n1").await, Err(kube::Error::Api(status)) if status.code == 500));
-    server.set_faults(Faults {
-        down: true,
-        ..Faults::default()
-    });
+    server.set_faults(Faults { down: true, ..Faults::default() });
     assert!(nodes.get("n1").await.is_err());
     server.set_faults(Faults::default());
     assert!(nodes.get("n1").await.is_ok());
     let address = server.address();
     server.stop().await;
-    let again = ApiServer::start(handle, address)
-        .await
-        .expect("the port is free again");
+    let again = ApiServer::start(handle, address).await.expect("the port is free again");
     assert_eq!(again.address(), address);
 }
 
 #[tokio::test]
 async fn a_port_in_use_is_named() {
     let (handle, server, _client) = cluster().await;
-    let refused = ApiServer::start(handle, server.address())
-        .await
-        .expect_err("the port is taken");
-    assert!(
-        refused.to_string().contains(&server.address().to_string()),
-        "{refused}"
-    );
+    let refused = ApiServer::start(handle, server.address()).await.expect_err("the port is taken");
+    assert!(refused.to_string().contains(&server.address().to_string()), "{refused}");
 }
 
 #[tokio::test]

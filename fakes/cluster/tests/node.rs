@@ -1,11 +1,6 @@
 //! A whole node: API, scheduler, node agent and kubelet with a small device plugin on a real socket.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -141,15 +136,10 @@ impl Bench {
             std::fs::remove_file(&socket).unwrap();
         }
         let listener = UnixListener::bind(socket).unwrap();
-        let service = DevicePluginServer::new(Plugin {
-            devices: self.devices.subscribe(),
-        });
+        let service = DevicePluginServer::new(Plugin { devices: self.devices.subscribe() });
         let server = tonic::transport::Server::builder().add_service(service);
         self.tasks.push(tokio::spawn(async move {
-            server
-                .serve_with_incoming(UnixListenerStream::new(listener))
-                .await
-                .unwrap();
+            server.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
         }));
         register(&self.plugin_dir()).await;
     }
@@ -174,9 +164,7 @@ impl Bench {
         for (key, value) in more.as_object().unwrap() {
             pod["spec"][key] = value.clone();
         }
-        self.handle
-            .write(|store, now| store.create(Resource::Pods, "default", pod, now))
-            .unwrap();
+        self.handle.write(|store, now| store.create(Resource::Pods, "default", pod, now)).unwrap();
         Key::pod("default", name)
     }
 
@@ -188,11 +176,8 @@ impl Bench {
     }
 
     async fn delete(&self, pod: &Key, options: DeleteOptions) {
-        self.handle
-            .write(|store, now| store.delete(pod, &options, now))
-            .unwrap();
-        self.until("the pod is gone", |store| store.get(pod).is_err().then_some(()))
-            .await;
+        self.handle.write(|store, now| store.delete(pod, &options, now)).unwrap();
+        self.until("the pod is gone", |store| store.get(pod).is_err().then_some(())).await;
     }
 }
 
@@ -218,10 +203,7 @@ async fn a_pod_runs_with_what_the_plugin_answered_and_frees_its_device_when_dele
     let first = bench.submit("first", 1, json!({}));
     let pod = bench.until_phase(&first, "Running").await;
     let status = &pod["status"]["containerStatuses"][0];
-    assert_eq!(
-        (&status["ready"], &status["restartCount"]),
-        (&json!(true), &json!(0))
-    );
+    assert_eq!((&status["ready"], &status["restartCount"]), (&json!(true), &json!(0)));
     assert_eq!(
         status["allocatedResourcesStatus"][0]["resources"],
         json!([{"resourceID": "GPU-0", "health": "Healthy"}])
@@ -237,15 +219,10 @@ async fn a_pod_runs_with_what_the_plugin_answered_and_frees_its_device_when_dele
     let told = bench
         .until("second is unschedulable", |store| {
             let pod = store.get(&second).ok()?;
-            pod["status"]["conditions"][0]["message"]
-                .as_str()
-                .map(str::to_string)
+            pod["status"]["conditions"][0]["message"].as_str().map(str::to_string)
         })
         .await;
-    assert!(
-        told.starts_with("0/1 nodes are available: 1 Insufficient nvidia.com/gpu."),
-        "{told}"
-    );
+    assert!(told.starts_with("0/1 nodes are available: 1 Insufficient nvidia.com/gpu."), "{told}");
     bench.delete(&first, DeleteOptions::default()).await;
     bench.until_phase(&second, "Running").await;
     assert_eq!(bench.agent.containers().len(), 1);
@@ -254,18 +231,14 @@ async fn a_pod_runs_with_what_the_plugin_answered_and_frees_its_device_when_dele
 #[tokio::test]
 async fn a_refused_allocate_fails_the_pod_with_the_plugins_text_and_a_warning() {
     let bench = Bench::start(4).await;
-    let pod = bench
-        .until_phase(&bench.submit("two", 2, json!({})), "Failed")
-        .await;
+    let pod = bench.until_phase(&bench.submit("two", 2, json!({})), "Failed").await;
     assert_eq!(pod["status"]["reason"], "UnexpectedAdmissionError");
     let message = pod["status"]["message"].as_str().unwrap();
     assert_eq!(
         message,
         "Pod was rejected: Allocate failed due to rpc error: code = Unknown desc = one device at most, which is unexpected"
     );
-    let events = bench
-        .handle
-        .read(|store| store.list(Resource::Events, None, &Selector::everything()));
+    let events = bench.handle.read(|store| store.list(Resource::Events, None, &Selector::everything()));
     assert!(events.iter().any(|e| e["reason"] == "UnexpectedAdmissionError"
         && e["type"] == "Warning"
         && e["message"] == message));
@@ -278,9 +251,8 @@ async fn unhealthy_devices_lower_allocatable_and_show_in_the_status_of_their_pod
     bench.until_phase(&pod, "Running").await;
     bench.devices.send_replace(devices(0, 1));
     bench.until_allocatable("0").await;
-    let capacity = bench
-        .handle
-        .read(|store| store.get(&Key::node("n1")).unwrap()["status"]["capacity"][GPU].clone());
+    let capacity =
+        bench.handle.read(|store| store.get(&Key::node("n1")).unwrap()["status"]["capacity"][GPU].clone());
     assert_eq!(capacity, "1");
     bench
         .until("the pod's device is unhealthy", |store| {
@@ -308,12 +280,8 @@ async fn a_restarted_kubelet_keeps_running_pods_and_shows_no_devices_until_the_p
     assert_eq!(bench.agent.containers(), before);
     let other = bench.submit("other", 1, json!({}));
     bench.until_phase(&other, "Running").await;
-    let ids: std::collections::BTreeSet<_> = bench
-        .agent
-        .containers()
-        .iter()
-        .map(|c| c.ids[GPU].clone())
-        .collect();
+    let ids: std::collections::BTreeSet<_> =
+        bench.agent.containers().iter().map(|c| c.ids[GPU].clone()).collect();
     assert_eq!(ids.len(), 2);
 }
 
@@ -326,15 +294,7 @@ async fn a_finished_pod_succeeds_or_is_created_again_as_its_restart_policy_says(
     bench.until_phase(&always, "Running").await;
     bench.agent.finish(&once, 0).await.unwrap();
     bench.until_phase(&once, "Succeeded").await;
-    assert!(
-        bench
-            .agent
-            .finish(&once, 0)
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("`once`")
-    );
+    assert!(bench.agent.finish(&once, 0).await.unwrap_err().to_string().contains("`once`"));
     bench.agent.finish(&always, 1).await.unwrap();
     let pod = bench.until_phase(&always, "Running").await;
     assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 1);
@@ -349,15 +309,7 @@ async fn a_pod_deleted_by_force_is_forgotten_and_its_device_is_free() {
     let bench = Bench::start(1).await;
     let pod = bench.submit("gone", 1, json!({}));
     bench.until_phase(&pod, "Running").await;
-    bench
-        .delete(
-            &pod,
-            DeleteOptions {
-                grace_period_seconds: Some(0),
-                ..DeleteOptions::default()
-            },
-        )
-        .await;
+    bench.delete(&pod, DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() }).await;
     let next = bench.submit("next", 1, json!({}));
     bench.until_phase(&next, "Running").await;
     assert_eq!(bench.agent.containers().len(), 1);

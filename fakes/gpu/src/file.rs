@@ -59,9 +59,7 @@ pub struct NodeFile {
 
 impl std::fmt::Debug for NodeFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeFile")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("NodeFile").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -84,17 +82,10 @@ impl NodeFile {
     /// # Errors
     /// The specification is wrong, the file exists already, or it cannot be written.
     pub fn create(path: &Path, spec: &NodeSpec) -> Result<Self, NodeFileError> {
-        let io_error = |why| NodeFileError::Io {
-            path: path.to_owned(),
-            why,
-        };
+        let io_error = |why| NodeFileError::Io { path: path.to_owned(), why };
         let node = Node::new(spec)?;
         let draft = path.with_extension(format!("draft-{}", std::process::id()));
-        let made = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&draft);
+        let made = OpenOptions::new().read(true).write(true).create_new(true).open(&draft);
         let linked = made.and_then(|file| {
             Mapping::create(&file, &node)?;
             std::fs::hard_link(&draft, path)
@@ -110,26 +101,12 @@ impl NodeFile {
     /// # Errors
     /// It is missing or not accessible, or not a state file of this build.
     pub fn open(path: &Path) -> Result<Self, NodeFileError> {
-        let io_error = |why| NodeFileError::Io {
-            path: path.to_owned(),
-            why,
-        };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(io_error)?;
+        let io_error = |why| NodeFileError::Io { path: path.to_owned(), why };
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(io_error)?;
         let mapping = Mapping::open(&file)
             .map_err(io_error)?
-            .ok_or_else(|| NodeFileError::OtherLayout {
-                path: path.to_owned(),
-            })?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            mapping,
-            turn: Mutex::new(()),
-        })
+            .ok_or_else(|| NodeFileError::OtherLayout { path: path.to_owned() })?;
+        Ok(Self { path: path.to_owned(), file, mapping, turn: Mutex::new(()) })
     }
 
     /// Where the file is.
@@ -139,14 +116,8 @@ impl NodeFile {
 
     fn hold(&self, lock: impl Fn(&File) -> io::Result<()>) -> Result<Held<'_>, NodeFileError> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        lock(&self.file).map_err(|why| NodeFileError::Io {
-            path: self.path.clone(),
-            why,
-        })?;
-        Ok(Held {
-            file: &self.file,
-            _turn: turn,
-        })
+        lock(&self.file).map_err(|why| NodeFileError::Io { path: self.path.clone(), why })?;
+        Ok(Held { file: &self.file, _turn: turn })
     }
 
     /// Looks at the state; nothing changes meanwhile. Must not call other methods of this file.

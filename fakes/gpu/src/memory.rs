@@ -23,9 +23,7 @@ impl Node {
     /// No such GPU.
     pub fn memory(&self, gpu: u32) -> Result<Memory, GpuError> {
         let board = &self.gpu(gpu)?.board;
-        let used = self
-            .processes_on(gpu)
-            .fold(0_u64, |sum, process| sum.saturating_add(process.used_bytes));
+        let used = self.processes_on(gpu).fold(0_u64, |sum, process| sum.saturating_add(process.used_bytes));
         Ok(Memory {
             total_bytes: board.memory_total_bytes,
             reserved_bytes: board.memory_reserved_bytes,
@@ -57,12 +55,7 @@ impl Node {
         };
         let free_bytes = self.memory(gpu)?.free_bytes.min(share);
         if bytes > free_bytes {
-            return Err(GpuError::OutOfMemory {
-                uuid: uuid(),
-                pid,
-                asked_bytes: bytes,
-                free_bytes,
-            });
+            return Err(GpuError::OutOfMemory { uuid: uuid(), pid, asked_bytes: bytes, free_bytes });
         }
         self.change_used(pid, gpu, |used| used + bytes);
         Ok(())
@@ -79,12 +72,7 @@ impl Node {
         };
         let used_bytes = process.used_bytes;
         if bytes > used_bytes {
-            return Err(GpuError::FreesTooMuch {
-                pid,
-                gpu,
-                asked_bytes: bytes,
-                used_bytes,
-            });
+            return Err(GpuError::FreesTooMuch { pid, gpu, asked_bytes: bytes, used_bytes });
         }
         self.change_used(pid, gpu, |used| used - bytes);
         Ok(())
@@ -92,10 +80,7 @@ impl Node {
 
     fn change_used(&mut self, pid: u32, gpu: u32, change: impl Fn(u64) -> u64) {
         let count = self.processes().len();
-        for process in self.processes[..count]
-            .iter_mut()
-            .filter(|p| p.pid == pid && p.gpu == gpu)
-        {
+        for process in self.processes[..count].iter_mut().filter(|p| p.pid == pid && p.gpu == gpu) {
             process.used_bytes = change(process.used_bytes);
         }
     }

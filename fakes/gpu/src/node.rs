@@ -15,9 +15,7 @@ impl Node {
     /// [`GpuError::NoSuchGpu`].
     pub fn gpu(&self, gpu: u32) -> Result<&Gpu, GpuError> {
         let count = self.gpu_count;
-        self.gpus()
-            .get(gpu as usize)
-            .ok_or(GpuError::NoSuchGpu { gpu, count })
+        self.gpus().get(gpu as usize).ok_or(GpuError::NoSuchGpu { gpu, count })
     }
 
     /// The GPU with this UUID.
@@ -27,10 +25,7 @@ impl Node {
 
     pub(crate) fn gpu_mut(&mut self, gpu: u32) -> Result<&mut Gpu, GpuError> {
         let count = (self.gpu_count as usize).min(GPUS_MAX);
-        let missing = GpuError::NoSuchGpu {
-            gpu,
-            count: self.gpu_count,
-        };
+        let missing = GpuError::NoSuchGpu { gpu, count: self.gpu_count };
         self.gpus[..count].get_mut(gpu as usize).ok_or(missing)
     }
 
@@ -59,9 +54,7 @@ impl Node {
     pub fn set_compute_mode(&mut self, gpu: u32, mode: ComputeMode) -> Result<(), GpuError> {
         let record = self.gpu_mut(gpu)?;
         if record.lost != 0 {
-            return Err(GpuError::Lost {
-                uuid: record.uuid.as_str().to_owned(),
-            });
+            return Err(GpuError::Lost { uuid: record.uuid.as_str().to_owned() });
         }
         record.compute_mode = mode.number();
         Ok(())
@@ -98,10 +91,7 @@ impl Node {
         self.remove_mps_daemon(daemon.pid);
         let count = self.mps_daemons().len();
         let Some(slot) = self.daemons.get_mut(count) else {
-            return Err(GpuError::TableFull {
-                table: "MPS control daemons",
-                max: DAEMONS_MAX,
-            });
+            return Err(GpuError::TableFull { table: "MPS control daemons", max: DAEMONS_MAX });
         };
         *slot = daemon;
         self.daemon_count += 1;

@@ -113,9 +113,7 @@ impl Node {
         let (pid, gpu) = (spec.pid, spec.gpu);
         let record = self.gpu(gpu)?;
         if record.lost != 0 {
-            return Err(GpuError::Lost {
-                uuid: record.uuid.as_str().to_owned(),
-            });
+            return Err(GpuError::Lost { uuid: record.uuid.as_str().to_owned() });
         }
         if self.processes_on(gpu).any(|process| process.pid == pid) {
             return Err(GpuError::AlreadyRunning { pid, gpu });
@@ -128,19 +126,11 @@ impl Node {
         let free_bytes = self.memory(gpu)?.free_bytes;
         if used_bytes > free_bytes {
             let uuid = record.uuid.as_str().to_owned();
-            return Err(GpuError::OutOfMemory {
-                uuid,
-                pid,
-                asked_bytes: used_bytes,
-                free_bytes,
-            });
+            return Err(GpuError::OutOfMemory { uuid, pid, asked_bytes: used_bytes, free_bytes });
         }
         let count = self.processes().len();
         let Some(slot) = self.processes.get_mut(count) else {
-            return Err(GpuError::TableFull {
-                table: "processes",
-                max: PROCESSES_MAX,
-            });
+            return Err(GpuError::TableFull { table: "processes", max: PROCESSES_MAX });
         };
         *slot = Process {
             pid,
@@ -161,16 +151,8 @@ impl Node {
     /// Compute mode and MPS's own rules.
     fn admit(&self, gpu: &Gpu, spec: &ProcessSpec) -> Result<(), GpuError> {
         let uuid = || gpu.uuid.as_str().to_owned();
-        let forbidden = GpuError::ComputeModeForbids {
-            uuid: uuid(),
-            mode: gpu.mode(),
-            pid: spec.pid,
-        };
-        let owners = || {
-            self.processes_on(gpu.index)
-                .filter(|p| p.kind() != ProcessKind::MpsClient)
-                .count()
-        };
+        let forbidden = GpuError::ComputeModeForbids { uuid: uuid(), mode: gpu.mode(), pid: spec.pid };
+        let owners = || self.processes_on(gpu.index).filter(|p| p.kind() != ProcessKind::MpsClient).count();
         match (gpu.mode(), spec.kind) {
             (ComputeMode::Prohibited, _) => return Err(forbidden),
             (
@@ -186,19 +168,13 @@ impl Node {
         }
         let is_server = |p: &Process| p.kind() == ProcessKind::MpsServer && p.pid == spec.server_pid;
         if !self.processes_on(gpu.index).any(is_server) {
-            return Err(GpuError::NoMpsServer {
-                server_pid: spec.server_pid,
-                gpu: gpu.index,
-            });
+            return Err(GpuError::NoMpsServer { server_pid: spec.server_pid, gpu: gpu.index });
         }
         if gpu.mps_fault != 0 {
             return Err(GpuError::MpsServerNotReady { uuid: uuid() });
         }
         let max = self.mps_clients_max(gpu);
-        let clients = self
-            .processes_on(gpu.index)
-            .filter(|p| p.kind() == ProcessKind::MpsClient)
-            .count();
+        let clients = self.processes_on(gpu.index).filter(|p| p.kind() == ProcessKind::MpsClient).count();
         if clients >= max {
             return Err(GpuError::TooManyMpsClients { uuid: uuid(), max });
         }
@@ -237,10 +213,7 @@ impl Node {
     pub(crate) fn has_dead(&self, alive: impl Fn(u32, u64) -> bool) -> bool {
         let process = |p: &Process| p.started_ticks != 0 && !alive(p.pid, p.started_ticks);
         self.processes().iter().any(process)
-            || self
-                .mps_daemons()
-                .iter()
-                .any(|d| d.started_ticks != 0 && !alive(d.pid, d.started_ticks))
+            || self.mps_daemons().iter().any(|d| d.started_ticks != 0 && !alive(d.pid, d.started_ticks))
     }
 
     /// Takes real processes and daemons that have died off the lists, as the driver does.

@@ -177,14 +177,9 @@ impl BoardProfile {
     pub fn load(name: &str) -> Result<Self, ProfileError> {
         let Some((_, yaml)) = PROFILES.iter().find(|(known, _)| *known == name) else {
             let known = profile_names().join(", ");
-            return Err(ProfileError::Unknown {
-                name: name.to_owned(),
-                known,
-            });
+            return Err(ProfileError::Unknown { name: name.to_owned(), known });
         };
-        serde_saphyr::from_str(yaml).map_err(|error| ProfileError::Unreadable {
-            name: name.to_owned(),
-            why: error.to_string(),
-        })
+        serde_saphyr::from_str(yaml)
+            .map_err(|error| ProfileError::Unreadable { name: name.to_owned(), why: error.to_string() })
     }
 }

@@ -39,14 +39,9 @@ impl ComputeMode {
 
     /// The mode of NVML's number, if there is one.
     pub fn from_number(number: u32) -> Option<Self> {
-        [
-            Self::Default,
-            Self::ExclusiveThread,
-            Self::Prohibited,
-            Self::ExclusiveProcess,
-        ]
-        .into_iter()
-        .find(|mode| mode.number() == number)
+        [Self::Default, Self::ExclusiveThread, Self::Prohibited, Self::ExclusiveProcess]
+            .into_iter()
+            .find(|mode| mode.number() == number)
     }
 }
 
@@ -120,10 +115,7 @@ impl Gpu {
 
     /// PCI address as NVML writes it, `00000000:1E:00.0`.
     pub fn pci_bus_id(&self) -> String {
-        format!(
-            "{:08X}:{:02X}:{:02X}.0",
-            self.pci_domain, self.pci_bus, self.pci_device
-        )
+        format!("{:08X}:{:02X}:{:02X}.0", self.pci_domain, self.pci_bus, self.pci_device)
     }
 }
 
@@ -185,13 +177,8 @@ pub struct MpsDaemon {
 }
 
 impl MpsDaemon {
-    pub(crate) const EMPTY: Self = Self {
-        pid: 0,
-        reserved: 0,
-        started_ticks: 0,
-        gpus: 0,
-        pipe_directory: Text::EMPTY,
-    };
+    pub(crate) const EMPTY: Self =
+        Self { pid: 0, reserved: 0, started_ticks: 0, gpus: 0, pipe_directory: Text::EMPTY };
 }
 
 /// Something that happened on a GPU.

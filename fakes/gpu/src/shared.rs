@@ -83,21 +83,12 @@ impl Mapping {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; the file is LENGTH bytes long.
         let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                LENGTH,
-                access,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
+            libc::mmap(std::ptr::null_mut(), LENGTH, access, libc::MAP_SHARED, file.as_raw_fd(), 0)
         };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        NonNull::new(base.cast())
-            .map(|base| Self { base })
-            .ok_or_else(io::Error::last_os_error)
+        NonNull::new(base.cast()).map(|base| Self { base }).ok_or_else(io::Error::last_os_error)
     }
 
     fn header(&self) -> &Header {

@@ -93,11 +93,7 @@ impl Node {
             driver_version: self.driver_version.as_str().to_owned(),
             cuda_version: self.cuda_version,
             gpus: self.gpus().iter().map(|gpu| self.gpu_snapshot(gpu)).collect(),
-            mps_daemons: self
-                .mps_daemons()
-                .iter()
-                .map(|daemon| self.daemon_snapshot(daemon))
-                .collect(),
+            mps_daemons: self.mps_daemons().iter().map(|daemon| self.daemon_snapshot(daemon)).collect(),
         }
     }
 
@@ -120,11 +116,7 @@ impl Node {
             compute_mode: gpu.mode(),
             compute_mode_original: gpu.mode_original(),
             mps_fault: gpu.mps_fault != 0,
-            mps_daemon_pid: self
-                .mps_daemons()
-                .iter()
-                .find(|d| d.sees(gpu.index))
-                .map(|d| d.pid),
+            mps_daemon_pid: self.mps_daemons().iter().find(|d| d.sees(gpu.index)).map(|d| d.pid),
             memory,
             processes: self.processes_on(gpu.index).map(process_snapshot).collect(),
             event_count: gpu.event_count,
@@ -135,12 +127,7 @@ impl Node {
         MpsDaemonSnapshot {
             pid: daemon.pid,
             pipe_directory: daemon.pipe_directory.as_str().to_owned(),
-            gpus: self
-                .gpus()
-                .iter()
-                .map(|gpu| gpu.index)
-                .filter(|gpu| daemon.sees(*gpu))
-                .collect(),
+            gpus: self.gpus().iter().map(|gpu| gpu.index).filter(|gpu| daemon.sees(*gpu)).collect(),
         }
     }
 }

@@ -63,13 +63,7 @@ impl NodeSpec {
             name: name.to_owned(),
             driver_version: DRIVER_VERSION.to_owned(),
             cuda_version: CUDA_VERSION.to_owned(),
-            gpus: vec![
-                GpuSpec {
-                    profile: profile.to_owned(),
-                    numa_node: None
-                };
-                count
-            ],
+            gpus: vec![GpuSpec { profile: profile.to_owned(), numa_node: None }; count],
         }
     }
 }
@@ -81,10 +75,7 @@ impl Node {
     /// Unknown profile, too many GPUs, or an unreadable CUDA version.
     pub fn new(spec: &NodeSpec) -> Result<Box<Self>, SpecError> {
         if spec.gpus.len() > GPUS_MAX {
-            return Err(SpecError::TooManyGpus {
-                node: spec.name.clone(),
-                count: spec.gpus.len(),
-            });
+            return Err(SpecError::TooManyGpus { node: spec.name.clone(), count: spec.gpus.len() });
         }
         let cuda_version = cuda_number(&spec.cuda_version).ok_or_else(|| SpecError::CudaVersion {
             node: spec.name.clone(),

@@ -13,10 +13,7 @@ fn t4s(count: usize) -> Box<Node> {
 
 fn process(pid: u32, kind: ProcessKind) -> ProcessSpec {
     let server_pid = if kind == ProcessKind::MpsClient { SERVER } else { 0 };
-    ProcessSpec {
-        server_pid,
-        ..ProcessSpec::new(pid, 0, kind, "train")
-    }
+    ProcessSpec { server_pid, ..ProcessSpec::new(pid, 0, kind, "train") }
 }
 
 #[test]
@@ -41,16 +38,10 @@ fn every_profile_makes_a_node_of_64_gpus_with_distinct_identities() {
         let node = Node::new(&NodeSpec::uniform("n", profile, GPUS_MAX)).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         for gpu in node.gpus() {
-            assert!(
-                gpu.board.memory_total_bytes > gpu.board.memory_reserved_bytes,
-                "{profile}"
-            );
+            assert!(gpu.board.memory_total_bytes > gpu.board.memory_reserved_bytes, "{profile}");
             assert!(seen.insert(gpu.uuid.as_str().to_owned()), "{profile}: uuid twice");
             assert!(seen.insert(gpu.pci_bus_id()), "{profile}: address twice");
-            assert!(
-                seen.insert(gpu.serial.as_str().to_owned()),
-                "{profile}: serial twice"
-            );
+            assert!(seen.insert(gpu.serial.as_str().to_owned()), "{profile}: serial twice");
             assert!(gpu.pci_bus < 256);
         }
     }
@@ -78,10 +69,7 @@ fn uuids_follow_from_node_and_index() {
 fn a_wrong_specification_says_what_is_wrong() {
     let refused = |spec: NodeSpec| Node::new(&spec).unwrap_err().to_string();
     let unknown = refused(NodeSpec::uniform("n", "tesla-t5", 1));
-    assert!(
-        unknown.contains("`tesla-t5`") && unknown.contains("tesla-t4"),
-        "{unknown}"
-    );
+    assert!(unknown.contains("`tesla-t5`") && unknown.contains("tesla-t4"), "{unknown}");
     let many = refused(NodeSpec::uniform("n", "tesla-t4", 65));
     assert!(many.contains("65") && many.contains("64"), "{many}");
     let mut spec = NodeSpec::uniform("n", "tesla-t4", 1);
@@ -104,10 +92,7 @@ fn used_memory_is_the_sum_over_processes_and_runs_out() {
     assert!(node.stop_process(2));
     assert!(!node.stop_process(2));
     assert_eq!(node.memory(0).unwrap().used_bytes, 0);
-    assert!(matches!(
-        node.allocate(2, 0, 1),
-        Err(GpuError::NoSuchProcess { .. })
-    ));
+    assert!(matches!(node.allocate(2, 0, 1), Err(GpuError::NoSuchProcess { .. })));
     assert!(matches!(node.free(1, 0, 1), Err(GpuError::FreesTooMuch { .. })));
 }
 
@@ -140,11 +125,7 @@ fn compute_modes_admit_whom_they_should() {
             node.start_process(&process(pid, *kind)).unwrap();
         }
         let started = node.start_process(&process(900, comes));
-        assert_eq!(
-            started.is_ok(),
-            admitted,
-            "{mode:?} {there:?} {comes:?}: {started:?}"
-        );
+        assert_eq!(started.is_ok(), admitted, "{mode:?} {there:?} {comes:?}: {started:?}");
     }
 }
 
@@ -165,45 +146,27 @@ fn compute_mode_changes_and_the_original_is_remembered() {
 #[test]
 fn an_mps_client_runs_out_at_its_limit_and_the_others_do_not() {
     let mut node = t4s(1);
-    node.start_process(&process(SERVER, ProcessKind::MpsServer))
-        .unwrap();
-    node.start_process(&ProcessSpec {
-        limit_bytes: GIB,
-        ..process(1, ProcessKind::MpsClient)
-    })
-    .unwrap();
+    node.start_process(&process(SERVER, ProcessKind::MpsServer)).unwrap();
+    node.start_process(&ProcessSpec { limit_bytes: GIB, ..process(1, ProcessKind::MpsClient) }).unwrap();
     node.start_process(&process(2, ProcessKind::MpsClient)).unwrap();
     node.allocate(1, 0, GIB).unwrap();
     let full = node.allocate(1, 0, 1).unwrap_err();
-    assert!(
-        matches!(full, GpuError::OutOfMemory { free_bytes: 0, .. }),
-        "{full}"
-    );
+    assert!(matches!(full, GpuError::OutOfMemory { free_bytes: 0, .. }), "{full}");
     node.allocate(2, 0, 2 * GIB).unwrap();
-    assert_eq!(
-        node.memory(0).unwrap().used_bytes,
-        3 * GIB + MPS_SERVER_MEMORY_BYTES
-    );
+    assert_eq!(node.memory(0).unwrap().used_bytes, 3 * GIB + MPS_SERVER_MEMORY_BYTES);
     assert_eq!(node.mps_clients(SERVER), [1, 2]);
 }
 
 #[test]
 fn mps_admits_48_clients_before_cuda_13_1_and_60_after() {
     for (cuda, max) in [("13.0", 48), ("13.1", 60)] {
-        let spec = NodeSpec {
-            cuda_version: cuda.to_owned(),
-            ..NodeSpec::uniform("n", "tesla-t4", 1)
-        };
+        let spec = NodeSpec { cuda_version: cuda.to_owned(), ..NodeSpec::uniform("n", "tesla-t4", 1) };
         let mut node = Node::new(&spec).unwrap();
-        node.start_process(&process(SERVER, ProcessKind::MpsServer))
-            .unwrap();
+        node.start_process(&process(SERVER, ProcessKind::MpsServer)).unwrap();
         for client in 0..max {
-            node.start_process(&process(1000 + client, ProcessKind::MpsClient))
-                .unwrap();
+            node.start_process(&process(1000 + client, ProcessKind::MpsClient)).unwrap();
         }
-        let refused = node
-            .start_process(&process(9, ProcessKind::MpsClient))
-            .unwrap_err();
+        let refused = node.start_process(&process(9, ProcessKind::MpsClient)).unwrap_err();
         assert!(matches!(refused, GpuError::TooManyMpsClients { .. }), "{refused}");
     }
 }
@@ -211,12 +174,9 @@ fn mps_admits_48_clients_before_cuda_13_1_and_60_after() {
 #[test]
 fn an_mps_fault_keeps_new_clients_away_until_it_ends() {
     let mut node = t4s(1);
-    node.start_process(&process(SERVER, ProcessKind::MpsServer))
-        .unwrap();
+    node.start_process(&process(SERVER, ProcessKind::MpsServer)).unwrap();
     node.set_mps_fault(0, true).unwrap();
-    let refused = node
-        .start_process(&process(1, ProcessKind::MpsClient))
-        .unwrap_err();
+    let refused = node.start_process(&process(1, ProcessKind::MpsClient)).unwrap_err();
     assert!(matches!(refused, GpuError::MpsServerNotReady { .. }), "{refused}");
     node.set_mps_fault(0, false).unwrap();
     node.start_process(&process(1, ProcessKind::MpsClient)).unwrap();
@@ -226,11 +186,7 @@ fn an_mps_fault_keeps_new_clients_away_until_it_ends() {
 fn a_lost_gpu_loses_its_processes_and_refuses_all_until_it_is_back() {
     let mut node = t4s(2);
     node.start_process(&process(1, ProcessKind::Plain)).unwrap();
-    node.start_process(&ProcessSpec {
-        gpu: 1,
-        ..process(1, ProcessKind::Plain)
-    })
-    .unwrap();
+    node.start_process(&ProcessSpec { gpu: 1, ..process(1, ProcessKind::Plain) }).unwrap();
     node.set_lost(0, true).unwrap();
     assert_eq!(node.processes_on(0).count(), 0);
     assert_eq!(node.processes_on(1).count(), 1);
@@ -248,10 +204,7 @@ fn events_are_numbered_per_node_and_per_gpu_and_the_oldest_leave_the_ring() {
     node.raise_xid(0, 31).unwrap();
     node.raise_xid(1, 79).unwrap();
     let event = node.raise_event(0, EventKind::DoubleBitEcc, 0).unwrap();
-    assert_eq!(
-        (event.sequence, event.gpu_sequence, event.gpu_instance),
-        (2, 2, NO_INSTANCE)
-    );
+    assert_eq!((event.sequence, event.gpu_sequence, event.gpu_instance), (2, 2, NO_INSTANCE));
     assert_eq!(node.gpu(0).unwrap().ecc_errors, [0, 1]);
     let codes: Vec<u64> = node.events_from(0).map(|event| event.data).collect();
     assert_eq!(codes, [31, 79, 0]);
@@ -268,25 +221,10 @@ fn events_are_numbered_per_node_and_per_gpu_and_the_oldest_leave_the_ring() {
 fn the_process_table_is_bounded() {
     let mut node = t4s(64);
     for pid in 0..PROCESSES_MAX as u32 {
-        node.start_process(&ProcessSpec {
-            gpu: pid % 64,
-            ..process(pid + 1, ProcessKind::Plain)
-        })
-        .unwrap();
+        node.start_process(&ProcessSpec { gpu: pid % 64, ..process(pid + 1, ProcessKind::Plain) }).unwrap();
     }
-    let refused = node
-        .start_process(&process(9999, ProcessKind::Plain))
-        .unwrap_err();
-    assert!(
-        matches!(
-            refused,
-            GpuError::TableFull {
-                max: PROCESSES_MAX,
-                ..
-            }
-        ),
-        "{refused}"
-    );
+    let refused = node.start_process(&process(9999, ProcessKind::Plain)).unwrap_err();
+    assert!(matches!(refused, GpuError::TableFull { max: PROCESSES_MAX, .. }), "{refused}");
 }
 
 #[test]

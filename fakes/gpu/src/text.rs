@@ -10,10 +10,7 @@ pub struct Text<const N: usize> {
 
 impl<const N: usize> Text<N> {
     /// No text.
-    pub const EMPTY: Self = Self {
-        length: 0,
-        bytes: [0; N],
-    };
+    pub const EMPTY: Self = Self { length: 0, bytes: [0; N] };
 
     /// Holds as much of `text` as fits.
     pub fn new(text: &str) -> Self {

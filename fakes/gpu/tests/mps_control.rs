@@ -1,8 +1,5 @@
 //! The program nvidia-cuda-mps-control, as an MPS supervisor and CUDA programs use it.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failed assumption fails the test, in its helpers too"
-)]
+#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test, in its helpers too")]
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -30,12 +27,7 @@ impl Bench {
         let spec = NodeSpec::uniform("gpu-1", "tesla-t4", 2);
         let node = NodeFile::create(&directory.path().join("fake-gpu.state"), &spec).unwrap();
         let pipe = directory.path().join("pipe");
-        Self {
-            directory,
-            node,
-            visible: None,
-            pipe,
-        }
+        Self { directory, node, visible: None, pipe }
     }
 
     fn program(&self, argument: Option<&str>) -> Command {
@@ -46,11 +38,7 @@ impl Bench {
             .env("CUDA_MPS_PIPE_DIRECTORY", &self.pipe)
             .env("CUDA_MPS_LOG_DIRECTORY", self.directory.path().join("log"))
             .env(STATE_VARIABLE, self.node.path())
-            .envs(
-                self.visible
-                    .iter()
-                    .map(|visible| ("CUDA_VISIBLE_DEVICES", visible)),
-            );
+            .envs(self.visible.iter().map(|visible| ("CUDA_VISIBLE_DEVICES", visible)));
         command
     }
 
@@ -62,12 +50,8 @@ impl Bench {
     /// Commands on standard input.
     fn say(&self, lines: &str) -> Output {
         let mut command = self.program(None);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // Without a daemon the program does not read at all.
         let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
         child.wait_with_output().unwrap()
@@ -81,40 +65,18 @@ impl Bench {
 
     fn client(&self, pid: u32) -> Result<u32, ClientError> {
         let name = "train".to_owned();
-        connect(
-            &self.pipe,
-            &ClientSpec {
-                pid,
-                uid: 0,
-                gpus: Vec::new(),
-                limit_bytes: 0,
-                name,
-            },
-        )
+        connect(&self.pipe, &ClientSpec { pid, uid: 0, gpus: Vec::new(), limit_bytes: 0, name })
     }
 
     fn daemon_pids(&self) -> Vec<u32> {
-        self.node
-            .snapshot()
-            .unwrap()
-            .mps_daemons
-            .iter()
-            .map(|daemon| daemon.pid)
-            .collect()
+        self.node.snapshot().unwrap().mps_daemons.iter().map(|daemon| daemon.pid).collect()
     }
 
     fn nothing_is_left(&self) {
-        assert_eq!(
-            std::fs::read_dir(&self.pipe).unwrap().count(),
-            0,
-            "pipe directory is not empty"
-        );
+        assert_eq!(std::fs::read_dir(&self.pipe).unwrap().count(), 0, "pipe directory is not empty");
         let snapshot = self.node.snapshot().unwrap();
         assert_eq!(snapshot.mps_daemons, []);
-        assert!(
-            snapshot.gpus.iter().all(|gpu| gpu.processes.is_empty()),
-            "{snapshot:?}"
-        );
+        assert!(snapshot.gpus.iter().all(|gpu| gpu.processes.is_empty()), "{snapshot:?}");
     }
 
     /// Waits until `holds`, on every change of the node and at least every 20 ms.
@@ -122,8 +84,7 @@ impl Bench {
         let started = Instant::now();
         while !holds() {
             assert!(started.elapsed() < BOUND, "{what} did not come true");
-            self.node
-                .wait_change(self.node.generation(), Duration::from_millis(20));
+            self.node.wait_change(self.node.generation(), Duration::from_millis(20));
         }
     }
 }
@@ -137,13 +98,7 @@ impl Drop for Bench {
 }
 
 fn signal(signal: &str, pid: u32) {
-    assert!(
-        Command::new("kill")
-            .args([signal, &pid.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
 fn lives(pid: u32) -> bool {
@@ -151,12 +106,7 @@ fn lives(pid: u32) -> bool {
 }
 
 fn first_line(path: &Path) -> String {
-    std::fs::read_to_string(path)
-        .unwrap()
-        .lines()
-        .next()
-        .unwrap()
-        .to_owned()
+    std::fs::read_to_string(path).unwrap().lines().next().unwrap().to_owned()
 }
 
 #[test]
@@ -164,9 +114,7 @@ fn a_daemon_starts_answers_and_quits_without_a_trace() {
     let bench = Bench::new();
     let started = bench.start();
     assert!(started.status.success(), "{started:?}");
-    let pid: u32 = first_line(&bench.pipe.join("nvidia-cuda-mps-control.pid"))
-        .parse()
-        .unwrap();
+    let pid: u32 = first_line(&bench.pipe.join("nvidia-cuda-mps-control.pid")).parse().unwrap();
     assert_eq!(bench.daemon_pids(), [pid]);
     let commands = "get_default_active_thread_percentage\nset_default_active_thread_percentage 25\n\
                     set_default_device_pinned_mem_limit 0 3840M\nget_default_device_pinned_mem_limit 0\n";
@@ -182,10 +130,7 @@ fn without_a_daemon_commands_fail_as_with_the_real_program() {
     for _ in 0..2 {
         let output = bench.say("get_server_list\n");
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(
-            String::from_utf8(output.stderr).unwrap(),
-            "Cannot find MPS control daemon process\n"
-        );
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "Cannot find MPS control daemon process\n");
         // The second time with a directory that a daemon could have left.
         std::fs::create_dir_all(&bench.pipe).unwrap();
     }
@@ -198,15 +143,9 @@ fn a_second_daemon_on_one_pipe_directory_is_refused() {
     assert!(bench.start().status.success());
     let second = bench.start();
     assert_eq!(second.status.code(), Some(1));
-    assert_eq!(
-        String::from_utf8(second.stderr).unwrap(),
-        "An instance of this daemon is already running\n"
-    );
+    assert_eq!(String::from_utf8(second.stderr).unwrap(), "An instance of this daemon is already running\n");
     assert_eq!(bench.said("get_server_list\nquit\n"), "");
-    assert!(
-        bench.start().status.success(),
-        "the directory is free again at once"
-    );
+    assert!(bench.start().status.success(), "the directory is free again at once");
     bench.said("quit\n");
     bench.nothing_is_left();
 }
@@ -214,33 +153,17 @@ fn a_second_daemon_on_one_pipe_directory_is_refused() {
 #[test]
 fn clients_share_an_exclusive_gpu_through_a_real_server_process() {
     let bench = Bench::new();
-    bench
-        .node
-        .set_compute_mode(0, ComputeMode::ExclusiveProcess)
-        .unwrap();
+    bench.node.set_compute_mode(0, ComputeMode::ExclusiveProcess).unwrap();
     assert!(bench.start().status.success());
     bench.said("set_default_device_pinned_mem_limit 0 1G\nset_default_active_thread_percentage 25\n");
     let server = bench.client(9_000_001).unwrap();
     assert_eq!(bench.client(9_000_002).unwrap(), server);
     assert!(lives(server));
     assert_eq!(bench.said("get_server_list\n"), server.to_string());
-    assert_eq!(
-        bench.said(&format!("get_client_list {server}\n")),
-        "9000001\n9000002"
-    );
-    let kinds: Vec<ProcessKind> = bench.node.snapshot().unwrap().gpus[0]
-        .processes
-        .iter()
-        .map(|process| process.kind)
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            ProcessKind::MpsServer,
-            ProcessKind::MpsClient,
-            ProcessKind::MpsClient
-        ]
-    );
+    assert_eq!(bench.said(&format!("get_client_list {server}\n")), "9000001\n9000002");
+    let kinds: Vec<ProcessKind> =
+        bench.node.snapshot().unwrap().gpus[0].processes.iter().map(|process| process.kind).collect();
+    assert_eq!(kinds, [ProcessKind::MpsServer, ProcessKind::MpsClient, ProcessKind::MpsClient]);
     bench.node.allocate(9_000_001, 0, 1 << 30).unwrap();
     assert!(bench.node.allocate(9_000_001, 0, 1).is_err());
     bench.node.allocate(9_000_002, 0, 1 << 30).unwrap();
@@ -248,11 +171,7 @@ fn clients_share_an_exclusive_gpu_through_a_real_server_process() {
     bench.nothing_is_left();
     bench.until("the server's end", || !lives(server));
     let log = |name: &str| std::fs::read_to_string(bench.directory.path().join("log").join(name)).unwrap();
-    assert!(
-        log("control.log").contains(&format!("NEW SERVER {server}: Ready")),
-        "{}",
-        log("control.log")
-    );
+    assert!(log("control.log").contains(&format!("NEW SERVER {server}: Ready")), "{}", log("control.log"));
     assert!(log("control.log").contains("] Starting control daemon using socket "));
     assert!(log("server.log").contains("client 9000001"));
 }
@@ -263,20 +182,12 @@ fn quit_waits_for_clients_to_finish() {
     assert!(bench.start().status.success());
     bench.client(9_000_001).unwrap();
     let mut command = bench.program(None);
-    let mut quit: Child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut quit: Child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     quit.stdin.take().unwrap().write_all(b"quit\n").unwrap();
     // Asked as a client that is there already, so that the question itself lets nobody in.
     let closed = |refused: ClientError| refused.to_string().contains("quitting");
     bench.until("the closed door", || bench.client(9_000_001).is_err_and(closed));
-    assert_eq!(
-        quit.try_wait().unwrap(),
-        None,
-        "quit came back with a client running"
-    );
+    assert_eq!(quit.try_wait().unwrap(), None, "quit came back with a client running");
     bench.node.stop_process(9_000_001).unwrap();
     assert!(quit.wait().unwrap().success());
     bench.nothing_is_left();
@@ -343,12 +254,7 @@ fn visible_devices_choose_the_gpus_and_count_the_ordinals() {
 #[test]
 fn a_pipe_directory_longer_than_a_socket_address_works() {
     let mut bench = Bench::new();
-    bench.pipe = bench
-        .directory
-        .path()
-        .join("d".repeat(120))
-        .join("nvidia.com")
-        .join("gpu.shared");
+    bench.pipe = bench.directory.path().join("d".repeat(120)).join("nvidia.com").join("gpu.shared");
     let started = bench.start();
     assert!(started.status.success(), "{started:?}");
     bench.client(9_000_001).unwrap();
@@ -372,21 +278,10 @@ fn a_daemon_that_cannot_start_says_why_and_leaves_nothing() {
     bench.visible = Some("7".to_owned());
     let output = bench.start();
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("CUDA_VISIBLE_DEVICES is `7`")
-    );
+    assert!(String::from_utf8(output.stderr).unwrap().contains("CUDA_VISIBLE_DEVICES is `7`"));
     let mut command = bench.program(Some("-d"));
-    let output = command
-        .env(STATE_VARIABLE, "/nonexistent/state")
-        .output()
-        .unwrap();
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("/nonexistent/state")
-    );
+    let output = command.env(STATE_VARIABLE, "/nonexistent/state").output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("/nonexistent/state"));
     assert!(!bench.pipe.exists());
 }
 
@@ -398,17 +293,10 @@ fn wrong_commands_and_arguments_are_refused() {
         .say("frobnicate\nset_default_active_thread_percentage 200\nget_default_active_thread_percentage\n");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        said.starts_with("unknown command `frobnicate`\nwrong arguments"),
-        "{said}"
-    );
+    assert!(said.starts_with("unknown command `frobnicate`\nwrong arguments"), "{said}");
     assert!(said.ends_with("100.0\n"), "{said}");
     let output = bench.program(Some("--help")).output().unwrap();
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("usage: nvidia-cuda-mps-control")
-    );
+    assert!(String::from_utf8(output.stderr).unwrap().contains("usage: nvidia-cuda-mps-control"));
     bench.said("quit\n");
 }
 

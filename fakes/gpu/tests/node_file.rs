@@ -1,8 +1,5 @@
 //! One truth for all processes: what one changes, the others see, and nobody who dies stands in the way.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failed assumption fails the test, in its helpers too"
-)]
+#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test, in its helpers too")]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -72,10 +69,7 @@ fn a_refused_change_changes_nothing() {
         node.start_process(&plain(7))?;
         node.allocate(7, 0, u64::MAX)
     });
-    assert!(matches!(
-        refused,
-        Err(NodeFileError::Refused(GpuError::OutOfMemory { .. }))
-    ));
+    assert!(matches!(refused, Err(NodeFileError::Refused(GpuError::OutOfMemory { .. }))));
     assert_eq!(file.snapshot().unwrap(), before);
 }
 
@@ -92,11 +86,8 @@ fn another_process_sees_and_changes_the_same_node() {
     file.start_process(&ProcessSpec { gpu: 2, ..plain(7) }).unwrap();
     let mut child = other_process("another_process_sees_and_changes_the_same_node", &path);
     assert!(child.wait().unwrap().success());
-    let events = file.read(|node| {
-        node.events_from(0)
-            .map(|event| (event.gpu, event.data))
-            .collect::<Vec<_>>()
-    });
+    let events =
+        file.read(|node| node.events_from(0).map(|event| (event.gpu, event.data)).collect::<Vec<_>>());
     assert_eq!(events.unwrap(), [(2, 79)]);
 }
 
@@ -117,10 +108,7 @@ fn a_process_that_dies_in_the_middle_of_a_change_leaves_no_trace() {
     }
     let directory = tempfile::tempdir().unwrap();
     let (path, file) = state(&directory);
-    let mut child = other_process(
-        "a_process_that_dies_in_the_middle_of_a_change_leaves_no_trace",
-        &path,
-    );
+    let mut child = other_process("a_process_that_dies_in_the_middle_of_a_change_leaves_no_trace", &path);
     wait_for(&mut child, "in the middle");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -169,10 +157,7 @@ fn threads_of_one_process_take_turns() {
             });
         }
     });
-    assert_eq!(
-        file.snapshot().unwrap().gpus[0].event_count,
-        u64::from(THREADS * CHANGES)
-    );
+    assert_eq!(file.snapshot().unwrap().gpus[0].event_count, u64::from(THREADS * CHANGES));
     assert_eq!(file.generation(), THREADS * CHANGES);
 }
 
@@ -182,11 +167,7 @@ fn a_real_process_that_dies_gives_its_memory_back() {
     let (_, file) = state(&directory);
     let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     let started_ticks = started_ticks(child.id()).unwrap();
-    file.start_process(&ProcessSpec {
-        started_ticks,
-        ..plain(child.id())
-    })
-    .unwrap();
+    file.start_process(&ProcessSpec { started_ticks, ..plain(child.id()) }).unwrap();
     file.allocate(child.id(), 0, 1 << 30).unwrap();
     assert_eq!(file.snapshot().unwrap().gpus[0].processes.len(), 1);
     child.kill().unwrap();
@@ -227,9 +208,7 @@ fn a_file_that_is_no_state_is_refused_by_name() {
 fn a_state_file_is_not_made_over_another() {
     let directory = tempfile::tempdir().unwrap();
     let (path, _file) = state(&directory);
-    let again = NodeFile::create(&path, &NodeSpec::uniform("gpu-1", "tesla-t4", 1))
-        .err()
-        .unwrap();
+    let again = NodeFile::create(&path, &NodeSpec::uniform("gpu-1", "tesla-t4", 1)).err().unwrap();
     assert!(matches!(again, NodeFileError::Io { .. }), "{again}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }

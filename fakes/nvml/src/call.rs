@@ -77,9 +77,7 @@ pub(crate) fn get_text<'a>(text: *const c_char) -> Answer<&'a str> {
         return Err(INVALID_ARGUMENT);
     }
     // SAFETY: not null, and NVML's contract says it ends with a zero.
-    unsafe { CStr::from_ptr(text) }
-        .to_str()
-        .map_err(|_| INVALID_ARGUMENT)
+    unsafe { CStr::from_ptr(text) }.to_str().map_err(|_| INVALID_ARGUMENT)
 }
 
 /// Answers a caller's list with NVML's counting protocol: `count` comes in as room and goes out as what
@@ -133,17 +131,11 @@ mod tests {
     fn a_list_says_how_much_room_it_needs() {
         let mut count = 1;
         let mut places = [0, 0];
-        assert_eq!(
-            put_list(&raw mut count, std::ptr::null_mut(), vec![7, 8]),
-            Err(INSUFFICIENT_SIZE)
-        );
+        assert_eq!(put_list(&raw mut count, std::ptr::null_mut(), vec![7, 8]), Err(INSUFFICIENT_SIZE));
         assert_eq!(count, 2);
         assert_eq!(put_list(&raw mut count, places.as_mut_ptr(), vec![7, 8]), Ok(()));
         assert_eq!(places, [7, 8]);
-        assert_eq!(
-            put_list::<u32>(&raw mut count, std::ptr::null_mut(), Vec::new()),
-            Ok(())
-        );
+        assert_eq!(put_list::<u32>(&raw mut count, std::ptr::null_mut(), Vec::new()), Ok(()));
         assert_eq!(count, 0);
     }
 }

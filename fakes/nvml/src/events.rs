@@ -44,20 +44,13 @@ impl EventSet {
 
     /// The next event for this set; then GPU_IS_LOST while one of its GPUs is lost; else nothing.
     fn take(&mut self, node: &Node) -> Answer<Option<Event>> {
-        let found = node
-            .events_from(self.next)
-            .find(|event| self.wants(event))
-            .copied();
+        let found = node.events_from(self.next).find(|event| self.wants(event)).copied();
         self.next = found.map_or(node.event_next(), |event| event.sequence + 1);
         if found.is_some() {
             return Ok(found);
         }
         let lost = |r: &Registration| node.gpu(r.gpu).is_ok_and(|gpu| gpu.lost != 0);
-        if self.registrations.iter().any(lost) {
-            Err(GPU_IS_LOST)
-        } else {
-            Ok(None)
-        }
+        if self.registrations.iter().any(lost) { Err(GPU_IS_LOST) } else { Ok(None) }
     }
 }
 

@@ -63,9 +63,7 @@ fn find(place: *mut nvmlDevice_t, missing: u32, wanted: impl Fn(&Gpu) -> bool) -
 /// `[domain:]bus:device[.function]`, hexadecimal.
 fn parse_address(address: &str) -> Option<(u32, u32, u32)> {
     let number = |digits: &str| u32::from_str_radix(digits, 16).ok();
-    let address = address
-        .split_once('.')
-        .map_or(address, |(address, _function)| address);
+    let address = address.split_once('.').map_or(address, |(address, _function)| address);
     let mut parts = address.rsplit(':');
     let (device, bus) = (number(parts.next()?)?, number(parts.next()?)?);
     let domain = parts.next().map_or(Some(0), number)?;

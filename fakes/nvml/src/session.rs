@@ -55,12 +55,8 @@ pub(crate) fn open() -> Answer {
     if file.read(|node| node.driver_loaded).map_err(refusal)? == 0 {
         return Err(DRIVER_NOT_LOADED);
     }
-    *session = Some(Session {
-        references: 1,
-        file: Arc::new(file),
-        event_sets: BTreeMap::new(),
-        next_event_set: 1,
-    });
+    *session =
+        Some(Session { references: 1, file: Arc::new(file), event_sets: BTreeMap::new(), next_event_set: 1 });
     Ok(())
 }
 
@@ -94,11 +90,7 @@ pub(crate) fn with_node<T>(look: impl FnOnce(&Node) -> Answer<T>) -> Answer<T> {
 pub(crate) fn with_gpu<T>(device: nvmlDevice_t, look: impl FnOnce(&Node, &Gpu) -> Answer<T>) -> Answer<T> {
     with_node(|node| {
         let gpu = node.gpu(gpu_of(device)?).map_err(code)?;
-        if gpu.lost != 0 {
-            Err(GPU_IS_LOST)
-        } else {
-            look(node, gpu)
-        }
+        if gpu.lost != 0 { Err(GPU_IS_LOST) } else { look(node, gpu) }
     })
 }
 
@@ -133,10 +125,7 @@ pub(crate) fn handle_of(gpu: u32) -> nvmlDevice_t {
 /// The GPU of a handle.
 pub(crate) fn gpu_of(device: nvmlDevice_t) -> Answer<u32> {
     let index = device.addr().checked_sub(DEVICE_MARK).ok_or(INVALID_ARGUMENT)?;
-    u32::try_from(index)
-        .ok()
-        .filter(|gpu| (*gpu as usize) < fake_gpu::GPUS_MAX)
-        .ok_or(INVALID_ARGUMENT)
+    u32::try_from(index).ok().filter(|gpu| (*gpu as usize) < fake_gpu::GPUS_MAX).ok_or(INVALID_ARGUMENT)
 }
 
 impl Session {

@@ -68,9 +68,7 @@ fn put_mask(words: c_uint, mask: *mut c_ulong, bits: std::ops::Range<usize>) -> 
     }
     for word in 0..words {
         let here = bits.clone().filter(|bit| bit / c_ulong::BITS as usize == word);
-        let value = here.fold(0, |value: c_ulong, bit| {
-            value | 1 << (bit % c_ulong::BITS as usize)
-        });
+        let value = here.fold(0, |value: c_ulong, bit| value | 1 << (bit % c_ulong::BITS as usize));
         // SAFETY: not null, and NVML's contract gives room for `words` words.
         put(unsafe { mask.add(word) }, value)?;
     }

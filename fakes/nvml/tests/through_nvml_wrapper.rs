@@ -1,8 +1,5 @@
 //! The built library, loaded by path as a production program loads NVML.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failed assumption fails the test, in its helpers too"
-)]
+#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test, in its helpers too")]
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -34,11 +31,7 @@ struct Bench {
 fn built_library() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     let path = program.parent().unwrap().join("libfake_nvml.so");
-    assert!(
-        path.exists(),
-        "no `{}`; build it with: cargo build -p fake-nvml",
-        path.display()
-    );
+    assert!(path.exists(), "no `{}`; build it with: cargo build -p fake-nvml", path.display());
     path
 }
 
@@ -54,11 +47,7 @@ impl Bench {
         let library = lay_out(directory.path());
         let spec = NodeSpec::uniform("gpu-1", profile, 4);
         let node = NodeFile::create(&directory.path().join("fake-gpu.state"), &spec).unwrap();
-        Self {
-            _directory: directory,
-            library,
-            node,
-        }
+        Self { _directory: directory, library, node }
     }
 
     fn nvml(&self) -> Nvml {
@@ -91,23 +80,9 @@ fn a_t4_is_found_and_described_every_way() {
     assert_eq!(device.architecture().unwrap().to_string(), "Turing");
     assert!(device.is_ecc_enabled().unwrap().currently_enabled);
     let pci = device.pci_info().unwrap();
-    assert_eq!(
-        (pci.bus_id.as_str(), pci.pci_device_id),
-        ("00000000:24:00.0", 0x1EB8_10DE)
-    );
-    assert_eq!(
-        device
-            .temperature(nvml_wrapper::enum_wrappers::device::TemperatureSensor::Gpu)
-            .unwrap(),
-        33
-    );
-    assert_eq!(
-        (
-            device.power_usage().unwrap(),
-            device.enforced_power_limit().unwrap()
-        ),
-        (33_510, 70_000)
-    );
+    assert_eq!((pci.bus_id.as_str(), pci.pci_device_id), ("00000000:24:00.0", 0x1EB8_10DE));
+    assert_eq!(device.temperature(nvml_wrapper::enum_wrappers::device::TemperatureSensor::Gpu).unwrap(), 33);
+    assert_eq!((device.power_usage().unwrap(), device.enforced_power_limit().unwrap()), (33_510, 70_000));
     assert_eq!(device.utilization_rates().unwrap().gpu, 0);
     for other in [
         nvml.device_by_uuid(bench.uuid(2)).unwrap(),
@@ -117,14 +92,8 @@ fn a_t4_is_found_and_described_every_way() {
     ] {
         assert_eq!(other.index().unwrap(), 2);
     }
-    assert!(matches!(
-        nvml.device_by_uuid("GPU-none").err(),
-        Some(NvmlError::NotFound)
-    ));
-    assert!(matches!(
-        nvml.device_by_index(4).err(),
-        Some(NvmlError::InvalidArg)
-    ));
+    assert!(matches!(nvml.device_by_uuid("GPU-none").err(), Some(NvmlError::NotFound)));
+    assert!(matches!(nvml.device_by_index(4).err(), Some(NvmlError::InvalidArg)));
 }
 
 #[test]
@@ -133,24 +102,15 @@ fn what_a_t4_cannot_do_is_not_supported() {
     let nvml = bench.nvml();
     let device = nvml.device_by_index(0).unwrap();
     assert!(matches!(device.mig_mode().err(), Some(NvmlError::NotSupported)));
-    assert!(matches!(
-        device.numa_node_id().err(),
-        Some(NvmlError::NotSupported)
-    ));
-    assert!(matches!(
-        device.link_wrapper_for(0).is_active().err(),
-        Some(NvmlError::NotSupported)
-    ));
+    assert!(matches!(device.numa_node_id().err(), Some(NvmlError::NotSupported)));
+    assert!(matches!(device.link_wrapper_for(0).is_active().err(), Some(NvmlError::NotSupported)));
     assert!(!device.mig_is_mig_device_handle().unwrap());
     let a100 = Bench::new("a100-sxm4-40gb");
     let nvml = a100.nvml();
     let device = nvml.device_by_index(0).unwrap();
     let mig = device.mig_mode().unwrap();
     assert_eq!((mig.current, mig.pending), (0, 0));
-    assert!(matches!(
-        device.mig_device_by_index(0).err(),
-        Some(NvmlError::NotFound)
-    ));
+    assert!(matches!(device.mig_device_by_index(0).err(), Some(NvmlError::NotFound)));
 }
 
 #[test]
@@ -158,10 +118,7 @@ fn a_function_the_library_lacks_is_an_error_not_a_crash() {
     let bench = Bench::new("tesla-t4");
     let nvml = bench.nvml();
     let device = nvml.device_by_index(0).unwrap();
-    assert!(matches!(
-        device.fan_speed(0).err(),
-        Some(NvmlError::FailedToLoadSymbol(_))
-    ));
+    assert!(matches!(device.fan_speed(0).err(), Some(NvmlError::FailedToLoadSymbol(_))));
 }
 
 #[test]
@@ -169,20 +126,14 @@ fn memory_is_what_the_processes_have() {
     let bench = Bench::new("tesla-t4");
     let nvml = bench.nvml();
     let device = nvml.device_by_index(0).unwrap();
-    bench
-        .node
-        .start_process(&ProcessSpec::new(42, 0, ProcessKind::Plain, "train"))
-        .unwrap();
+    bench.node.start_process(&ProcessSpec::new(42, 0, ProcessKind::Plain, "train")).unwrap();
     bench.node.allocate(42, 0, 1 << 30).unwrap();
     let memory = device.memory_info().unwrap();
     assert_eq!((memory.total >> 20, memory.used >> 20), (15360, 1024));
     assert_eq!(memory.total, memory.reserved + memory.used + memory.free);
     let processes = device.running_compute_processes().unwrap();
     assert_eq!(processes.len(), 1);
-    assert_eq!(
-        (processes[0].pid, &processes[0].used_gpu_memory),
-        (42, &UsedGpuMemory::Used(1 << 30))
-    );
+    assert_eq!((processes[0].pid, &processes[0].used_gpu_memory), (42, &UsedGpuMemory::Used(1 << 30)));
     assert_eq!(nvml.sys_process_name(42, 64).unwrap(), "train");
     assert_eq!(device.running_compute_processes_count().unwrap(), 1);
     assert_eq!(device.running_graphics_processes().unwrap().len(), 0);
@@ -196,13 +147,7 @@ fn mps_clients_and_their_server_are_listed_apart() {
     let server = ProcessSpec::new(50, 0, ProcessKind::MpsServer, "nvidia-cuda-mps-server");
     bench.node.start_process(&server).unwrap();
     let client = ProcessSpec::new(51, 0, ProcessKind::MpsClient, "train");
-    bench
-        .node
-        .start_process(&ProcessSpec {
-            server_pid: 50,
-            ..client
-        })
-        .unwrap();
+    bench.node.start_process(&ProcessSpec { server_pid: 50, ..client }).unwrap();
     let pids = |list: Vec<nvml_wrapper::struct_wrappers::device::ProcessInfo>| {
         list.iter().map(|process| process.pid).collect::<Vec<_>>()
     };
@@ -230,21 +175,11 @@ fn a_struct_of_another_version_is_refused() {
     let nvml = bench.nvml();
     let device = nvml.device_by_index(0).unwrap();
     let ask = nvml.lib().nvmlDeviceGetMemoryInfo_v2.as_ref().unwrap();
-    let mut memory = nvmlMemory_v2_t {
-        version: 3 << 24,
-        total: 0,
-        reserved: 0,
-        free: 0,
-        used: 0,
-    };
+    let mut memory = nvmlMemory_v2_t { version: 3 << 24, total: 0, reserved: 0, free: 0, used: 0 };
     // SAFETY: a live handle and a place of the right type.
     #[allow(unsafe_code)]
-    let (refused, null) = unsafe {
-        (
-            ask(device.handle(), &raw mut memory),
-            ask(device.handle(), std::ptr::null_mut()),
-        )
-    };
+    let (refused, null) =
+        unsafe { (ask(device.handle(), &raw mut memory), ask(device.handle(), std::ptr::null_mut())) };
     assert_eq!((refused, null), (ARGUMENT_VERSION_MISMATCH, 2));
 }
 
@@ -287,19 +222,10 @@ fn ecc_errors_are_counted() {
     let bench = Bench::new("tesla-t4");
     let nvml = bench.nvml();
     let device = nvml.device_by_index(0).unwrap();
-    bench
-        .node
-        .change(|node| node.raise_event(0, fake_gpu::EventKind::DoubleBitEcc, 0))
-        .unwrap();
+    bench.node.change(|node| node.raise_event(0, fake_gpu::EventKind::DoubleBitEcc, 0)).unwrap();
     let errors = |kind| device.total_ecc_errors(kind, EccCounter::Volatile).unwrap();
-    assert_eq!(
-        (errors(MemoryError::Corrected), errors(MemoryError::Uncorrected)),
-        (0, 1)
-    );
-    let fields = [
-        nvml_wrapper::structs::device::FieldId(4),
-        nvml_wrapper::structs::device::FieldId(91),
-    ];
+    assert_eq!((errors(MemoryError::Corrected), errors(MemoryError::Uncorrected)), (0, 1));
+    let fields = [nvml_wrapper::structs::device::FieldId(4), nvml_wrapper::structs::device::FieldId(91)];
     let samples = device.field_values_for(&fields).unwrap();
     assert!(samples[0].as_ref().unwrap().value.is_ok());
     assert!(samples[1].as_ref().unwrap().value.is_err());
@@ -323,10 +249,7 @@ fn a_file_that_is_no_state_is_a_version_mismatch() {
     let directory = tempfile::tempdir().unwrap();
     let library = lay_out(directory.path());
     std::fs::write(directory.path().join("fake-gpu.state"), "other").unwrap();
-    assert!(matches!(
-        load(&library).err(),
-        Some(NvmlError::LibRmVersionMismatch)
-    ));
+    assert!(matches!(load(&library).err(), Some(NvmlError::LibRmVersionMismatch)));
 }
 
 #[test]
@@ -334,11 +257,7 @@ fn init_is_counted_and_calls_outside_it_are_refused() {
     const UNINITIALIZED: u32 = 1;
     let bench = Bench::new("tesla-t4");
     let one = bench.nvml();
-    let two = Nvml::builder()
-        .lib_path(OsStr::new(&bench.library))
-        .flags(InitFlags::NO_GPUS)
-        .init()
-        .unwrap();
+    let two = Nvml::builder().lib_path(OsStr::new(&bench.library)).flags(InitFlags::NO_GPUS).init().unwrap();
     two.shutdown().unwrap();
     assert_eq!(one.device_count().unwrap(), 4);
     // SAFETY: the function takes one place for a number; the library is loaded until the end of the test.
@@ -369,22 +288,11 @@ fn a_waiter_gets_every_xid_of_its_gpus_in_order_and_no_other() {
     bench.node.raise_xid(0, 1).unwrap();
     let set = nvml.create_event_set().unwrap();
     let device = nvml.device_by_index(0).unwrap();
-    assert!(
-        device
-            .supported_event_types()
-            .unwrap()
-            .contains(EventTypes::CRITICAL_XID_ERROR)
-    );
-    let set = device
-        .register_events(EventTypes::CRITICAL_XID_ERROR, set)
-        .map_err(|e| e.error)
-        .unwrap();
+    assert!(device.supported_event_types().unwrap().contains(EventTypes::CRITICAL_XID_ERROR));
+    let set = device.register_events(EventTypes::CRITICAL_XID_ERROR, set).map_err(|e| e.error).unwrap();
     assert!(matches!(set.wait(0).err(), Some(NvmlError::Timeout)));
     bench.node.raise_xid(1, 2).unwrap();
-    bench
-        .node
-        .change(|node| node.raise_event(0, fake_gpu::EventKind::SingleBitEcc, 0))
-        .unwrap();
+    bench.node.change(|node| node.raise_event(0, fake_gpu::EventKind::SingleBitEcc, 0)).unwrap();
     bench.node.raise_xid(0, 31).unwrap();
     bench.node.raise_xid(0, 79).unwrap();
     let ask = nvml.lib().nvmlEventSetWait_v2.as_ref().unwrap();
@@ -414,10 +322,7 @@ fn a_blocked_wait_wakes_when_another_handle_raises_an_xid() {
     let nvml = bench.nvml();
     let set = nvml.create_event_set().unwrap();
     let device = nvml.device_by_index(0).unwrap();
-    let set = device
-        .register_events(EventTypes::CRITICAL_XID_ERROR, set)
-        .map_err(|e| e.error)
-        .unwrap();
+    let set = device.register_events(EventTypes::CRITICAL_XID_ERROR, set).map_err(|e| e.error).unwrap();
     let started = Instant::now();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(move || {
@@ -426,10 +331,7 @@ fn a_blocked_wait_wakes_when_another_handle_raises_an_xid() {
         });
         // Other calls go on while one waits.
         assert_eq!(nvml.device_count().unwrap(), 4);
-        NodeFile::open(bench.node.path())
-            .unwrap()
-            .raise_xid(0, 79)
-            .unwrap();
+        NodeFile::open(bench.node.path()).unwrap().raise_xid(0, 79).unwrap();
         waiter.join().unwrap().unwrap();
     });
     assert!(started.elapsed() < BOUND / 2);
@@ -465,10 +367,7 @@ fn the_environment_names_the_state_before_the_library_s_place() {
     }
     let bench = Bench::new("tesla-t4");
     let other = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "the_environment_names_the_state_before_the_library_s_place",
-            "--exact",
-        ])
+        .args(["the_environment_names_the_state_before_the_library_s_place", "--exact"])
         .env(CHILD_NODE, "any")
         .env("FAKE_GPU_STATE", bench.node.path())
         .stdout(Stdio::null())

@@ -11,11 +11,7 @@ fn the_checked_in_code_is_what_the_protos_generate() {
     let protos = ["deviceplugin_v1beta1.proto", "podresources_v1.proto"];
     let set = protox::compile(protos.map(|p| root.join("proto").join(p)), [root.join("proto")])
         .expect("the protos compile");
-    tonic_prost_build::configure()
-        .btree_map(".")
-        .out_dir(&out)
-        .compile_fds(set)
-        .expect("code is generated");
+    tonic_prost_build::configure().btree_map(".").out_dir(&out).compile_fds(set).expect("code is generated");
     for name in ["v1beta1.rs", "v1.rs"] {
         let made = fs::read_to_string(out.join(name)).expect("generated file");
         let kept_at = root.join("src/generated").join(name);

@@ -16,10 +16,7 @@ impl Plugin {
             Event::Timeout | Event::StreamOpened { .. } | Event::Allocated { .. } | Event::HoldersRead { .. }
         );
         match event {
-            Event::Started {
-                settings,
-                mps_desired,
-            } => self.start(*settings, mps_desired),
+            Event::Started { settings, mps_desired } => self.start(*settings, mps_desired),
             Event::Timeout => {}
             Event::ReloadRequested => {
                 self.act(Action::ReadConfig);
@@ -54,12 +51,7 @@ impl Plugin {
             }
             Event::StreamOpened { .. } => {}
             Event::StreamClosed { resource } => self.registration(&resource, Input::StreamClosed),
-            Event::Allocated {
-                resource,
-                ids,
-                refused,
-                ..
-            } => {
+            Event::Allocated { resource, ids, refused, .. } => {
                 if refused.is_none() {
                     let patience = self.settings.timing.hint_absence;
                     let touched = self.ownership.allocated(resource.as_str(), &ids, patience);
@@ -73,10 +65,7 @@ impl Plugin {
                 self.change.holders.extend(touched);
             }
             Event::HoldersUnreadable { why } => self.holders_unreadable(why),
-            Event::MpsReported {
-                supervisor_alive,
-                actual,
-            } => {
+            Event::MpsReported { supervisor_alive, actual } => {
                 self.supervisor_alive = supervisor_alive;
                 self.actual = actual;
             }
@@ -115,24 +104,15 @@ impl Plugin {
     fn driver_missing(&mut self, why: String, failed: bool) {
         let retry_at = self.now + self.settings.timing.driver_retry;
         let reason = if failed { "DriverFailed" } else { "NoDriver" };
-        let next = if failed {
-            "NVML cannot be used"
-        } else {
-            "no NVIDIA driver library on this node"
-        };
+        let next = if failed { "NVML cannot be used" } else { "no NVIDIA driver library on this node" };
         let message = format!("{next}: {why}; nothing is served until it can be loaded");
         self.say_once("driver", Severity::Warning, reason, message);
-        self.driver = Driver::Missing {
-            why,
-            failed,
-            retry_at,
-        };
+        self.driver = Driver::Missing { why, failed, retry_at };
     }
 
     fn kubelet_appeared(&mut self) {
         if self.kubelet_up || !self.registrations.is_empty() {
-            self.ownership
-                .kubelet_restarted(self.settings.timing.hint_absence);
+            self.ownership.kubelet_restarted(self.settings.timing.hint_absence);
         }
         self.kubelet_up = true;
         let resources: Vec<ResourceName> = self.registrations.keys().cloned().collect();

@@ -58,8 +58,7 @@ impl Plugin {
         }
         self.change.all = true;
         let present: Vec<GpuFacts> = facts.gpus.clone();
-        self.gpus
-            .retain(|uuid, _| present.iter().any(|g| g.uuid == *uuid));
+        self.gpus.retain(|uuid, _| present.iter().any(|g| g.uuid == *uuid));
         for gpu in &present {
             let mut state = self.gpus.remove(&gpu.uuid).unwrap_or(GpuState::Found);
             for _ in 0..MOVES_MAX {
@@ -79,10 +78,7 @@ impl Plugin {
     fn situation(&self, gpu: &GpuFacts) -> Situation {
         Situation {
             now: self.now,
-            target: self
-                .applied
-                .as_ref()
-                .and_then(|a| a.roles.get(&gpu.uuid).cloned()),
+            target: self.applied.as_ref().and_then(|a| a.roles.get(&gpu.uuid).cloned()),
             held_as: self.held_as(&gpu.uuid),
             evidence: self.ownership.evidence(),
             unreadable: self.kubelet_up && self.ownership.unreadable().is_some(),
@@ -106,32 +102,19 @@ impl Plugin {
         let resource = ResourceName::try_from(resource.to_owned()).unwrap_or_else(|_| ResourceName::gpu());
         let highest = holdings.iter().filter_map(|(_, id)| replica_of(id)).max();
         Some(match (replica_of(id), daemon) {
-            (None, _) => Role {
-                resource,
-                strategy: Strategy::Exclusive,
-                replicas: 1,
-            },
-            (Some(_), Some(daemon)) => Role {
-                resource: daemon.resource.clone(),
-                strategy: Strategy::Mps,
-                replicas: daemon.replicas,
-            },
+            (None, _) => Role { resource, strategy: Strategy::Exclusive, replicas: 1 },
+            (Some(_), Some(daemon)) => {
+                Role { resource: daemon.resource.clone(), strategy: Strategy::Mps, replicas: daemon.replicas }
+            }
             (Some(_), None) => {
                 let replicas = highest.unwrap_or(0).saturating_add(1);
-                Role {
-                    resource,
-                    strategy: Strategy::TimeSlicing,
-                    replicas,
-                }
+                Role { resource, strategy: Strategy::TimeSlicing, replicas }
             }
         })
     }
 
     fn mps_condition(&self, gpu: &GpuUuid) -> MpsCondition {
-        let answered = self
-            .actual
-            .as_ref()
-            .is_some_and(|a| a.generation >= self.desired.generation);
+        let answered = self.actual.as_ref().is_some_and(|a| a.generation >= self.desired.generation);
         let listed = self.actual.as_ref().is_some_and(|a| a.daemons.contains_key(gpu));
         let ready = self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
         let wished = self.desired.daemons.contains_key(gpu);
@@ -150,20 +133,14 @@ impl Plugin {
         {
             let until = self.now + self.settings.timing.retire_after;
             self.retiring.retain(|r| r.gpu != *uuid || r.role != *role);
-            self.retiring.push(Retiring {
-                gpu: uuid.clone(),
-                role: role.clone(),
-                until,
-            });
+            self.retiring.push(Retiring { gpu: uuid.clone(), role: role.clone(), until });
         }
         if let GpuState::Settled { role } = to {
             self.retiring.retain(|r| r.gpu != *uuid || r.role != *role);
         }
         if let (GpuState::Settled { role }, false) = (to, matches!(from, GpuState::Found)) {
-            let message = format!(
-                "GPU `{uuid}` (index {}) serves `{}` ×{}",
-                gpu.index, role.resource, role.replicas
-            );
+            let message =
+                format!("GPU `{uuid}` (index {}) serves `{}` ×{}", gpu.index, role.resource, role.replicas);
             self.say_once(uuid.as_str(), Severity::Info, "GpuSwitched", message);
         }
     }
@@ -193,9 +170,7 @@ impl Plugin {
             return;
         }
         let serves = |(uuid, role): (&GpuUuid, &Role)| {
-            self.gpus
-                .get(uuid)
-                .is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
+            self.gpus.get(uuid).is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
         };
         if self.labelled.is_none() || applied.roles.iter().any(serves) {
             self.labelled = Some(Arc::clone(applied));
@@ -218,13 +193,8 @@ impl Plugin {
             .collect();
         if daemons != self.desired.daemons {
             self.change.all = true;
-            self.desired = Desired {
-                generation: self.desired.generation + 1,
-                daemons,
-            };
-            self.act(Action::WriteMpsDesired {
-                desired: self.desired.clone(),
-            });
+            self.desired = Desired { generation: self.desired.generation + 1, daemons };
+            self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
             // the wish can make a GPU whose daemon already serves settle at once
             self.advance_gpus();
         }
@@ -241,10 +211,7 @@ impl Plugin {
 
     /// Reads PodResources while a GPU is draining or somebody's hold is unsettled.
     pub(crate) fn poll_holders(&mut self) {
-        let draining = self
-            .gpus
-            .values()
-            .any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
+        let draining = self.gpus.values().any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
         let unproven = self.gpus.values().any(|s| match s {
             GpuState::Draining { since, .. } => self.ownership.evidence().is_none_or(|e| e < *since),
             GpuState::Found | GpuState::Settled { .. } | GpuState::Converting => false,
@@ -277,19 +244,14 @@ impl Plugin {
         let served: Vec<ResourceName> = self.view().resources.keys().cloned().collect();
         for resource in &served {
             if !self.registrations.contains_key(resource) {
-                self.registrations
-                    .insert(resource.clone(), Registration::new(resource.clone()));
+                self.registrations.insert(resource.clone(), Registration::new(resource.clone()));
                 self.change.all = true;
             }
             self.registration(resource, Input::Wanted);
             self.registration(resource, Input::Timeout);
         }
-        let gone: Vec<ResourceName> = self
-            .registrations
-            .keys()
-            .filter(|name| !served.contains(name))
-            .cloned()
-            .collect();
+        let gone: Vec<ResourceName> =
+            self.registrations.keys().filter(|name| !served.contains(name)).cloned().collect();
         for resource in gone {
             self.registration(&resource, Input::Unwanted);
             self.registrations.remove(&resource);

@@ -15,12 +15,8 @@ const MPS_CONTAINER_ROOT: &str = "/mps";
 /// Where the volume-mounts strategy mounts one file per device.
 const VOLUME_MOUNTS_ROOT: &str = "/var/run/nvidia-container-devices";
 /// The control nodes, in the order in which they are passed.
-const CONTROL_NODES: [&str; 4] = [
-    "/dev/nvidiactl",
-    "/dev/nvidia-uvm",
-    "/dev/nvidia-uvm-tools",
-    "/dev/nvidia-modeset",
-];
+const CONTROL_NODES: [&str; 4] =
+    ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"];
 
 /// How containers are told about their devices: the settings that Allocate needs, resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +129,7 @@ pub(crate) fn allocate(
         out.envs.insert("NVIDIA_VISIBLE_DEVICES".into(), names.join(","));
     }
     if edits.volume_mounts {
-        out.envs
-            .insert("NVIDIA_VISIBLE_DEVICES".into(), VOLUME_MOUNTS_ROOT.into());
+        out.envs.insert("NVIDIA_VISIBLE_DEVICES".into(), VOLUME_MOUNTS_ROOT.into());
         out.mounts.extend(names.iter().map(|n| Mount {
             container_path: format!("{VOLUME_MOUNTS_ROOT}/{n}"),
             host_path: "/dev/null".into(),
@@ -153,44 +148,29 @@ fn requested<'a>(
     ids: &[String],
 ) -> Result<Vec<&'a Device>, AllocateError> {
     let name = || resource.to_string();
-    let served = view
-        .resources
-        .get(resource)
-        .ok_or_else(|| AllocateError::NotServed { resource: name() })?;
+    let served = view.resources.get(resource).ok_or_else(|| AllocateError::NotServed { resource: name() })?;
     let devices: Vec<&Device> = ids
         .iter()
         .map(|id| {
             served
                 .devices
                 .get(id)
-                .ok_or_else(|| AllocateError::UnknownDevice {
-                    resource: name(),
-                    id: id.clone(),
-                })
+                .ok_or_else(|| AllocateError::UnknownDevice { resource: name(), id: id.clone() })
         })
         .collect::<Result<_, _>>()?;
     let shared = devices.iter().any(|d| d.strategy != Strategy::Exclusive);
     if shared && ids.len() > 1 && served.one_shared_device_at_most {
-        return Err(AllocateError::MoreThanOneShared {
-            resource: name(),
-            found: ids.len(),
-        });
+        return Err(AllocateError::MoreThanOneShared { resource: name(), found: ids.len() });
     }
     match devices.iter().find(|d| !d.granted) {
-        Some(ill) => Err(AllocateError::Unhealthy {
-            resource: name(),
-            id: ill.id.clone(),
-        }),
+        Some(ill) => Err(AllocateError::Unhealthy { resource: name(), id: ill.id.clone() }),
         None => Ok(devices),
     }
 }
 
 fn add_features(edits: &ContainerEdits, out: &mut Allocation) {
-    let features = [
-        (edits.gdrcopy, "NVIDIA_GDRCOPY"),
-        (edits.gds, "NVIDIA_GDS"),
-        (edits.mofed, "NVIDIA_MOFED"),
-    ];
+    let features =
+        [(edits.gdrcopy, "NVIDIA_GDRCOPY"), (edits.gds, "NVIDIA_GDS"), (edits.mofed, "NVIDIA_MOFED")];
     for (_, name) in features.into_iter().filter(|(on, _)| *on) {
         out.envs.insert(name.into(), "enabled".into());
     }
@@ -207,10 +187,8 @@ fn add_mps(edits: &ContainerEdits, resource: &ResourceName, devices: &[&Device],
         container_path: pipe.clone(),
         host_path: pipe_dir(&edits.mps_root, resource, device.gpu.as_str()),
     });
-    out.mounts.push(Mount {
-        container_path: "/dev/shm".into(),
-        host_path: format!("{}/shm", edits.mps_root),
-    });
+    out.mounts
+        .push(Mount { container_path: "/dev/shm".into(), host_path: format!("{}/shm", edits.mps_root) });
     out.envs.insert("CUDA_MPS_PIPE_DIRECTORY".into(), pipe);
 }
 
@@ -220,25 +198,17 @@ pub fn pipe_dir(mps_root: &str, resource: &ResourceName, gpu: &str) -> String {
 }
 
 fn add_device_nodes(edits: &ContainerEdits, devices: &[&Device], out: &mut Allocation) {
-    let control = CONTROL_NODES
-        .iter()
-        .filter(|n| edits.control_nodes.contains(**n))
-        .map(|n| (*n).to_owned());
+    let control = CONTROL_NODES.iter().filter(|n| edits.control_nodes.contains(**n)).map(|n| (*n).to_owned());
     let gpus = distinct(devices.iter().map(|d| format!("/dev/nvidia{}", d.gpu_minor)));
-    out.device_nodes
-        .extend(control.chain(gpus).map(|path| DeviceNode {
-            host_path: format!("{}{path}", edits.dev_root),
-            container_path: path,
-            permissions: "rw".into(),
-        }));
+    out.device_nodes.extend(control.chain(gpus).map(|path| DeviceNode {
+        host_path: format!("{}{path}", edits.dev_root),
+        container_path: path,
+        permissions: "rw".into(),
+    }));
 }
 
 fn device_name(edits: &ContainerEdits, device: &Device) -> String {
-    if edits.by_index {
-        device.gpu_index.to_string()
-    } else {
-        device.gpu.to_string()
-    }
+    if edits.by_index { device.gpu_index.to_string() } else { device.gpu.to_string() }
 }
 
 /// Without repetitions, in order of first appearance.
@@ -271,19 +241,9 @@ mod tests {
     }
 
     fn view(ids: &[&str], strategy: Strategy, edits: ContainerEdits) -> View {
-        let devices = ids
-            .iter()
-            .map(|id| ((*id).to_owned(), device(id, strategy)))
-            .collect();
-        let served = ResourceView {
-            devices: Arc::new(devices),
-            one_shared_device_at_most: false,
-        };
-        View {
-            resources: [(ResourceName::gpu(), served)].into(),
-            edits,
-            ..View::default()
-        }
+        let devices = ids.iter().map(|id| ((*id).to_owned(), device(id, strategy))).collect();
+        let served = ResourceView { devices: Arc::new(devices), one_shared_device_at_most: false };
+        View { resources: [(ResourceName::gpu(), served)].into(), edits, ..View::default() }
     }
 
     fn ids(ids: &[&str]) -> Vec<String> {
@@ -291,45 +251,25 @@ mod tests {
     }
 
     fn envvar() -> ContainerEdits {
-        ContainerEdits {
-            envvar: true,
-            mps_root: "/run/nvidia/mps".into(),
-            ..ContainerEdits::default()
-        }
+        ContainerEdits { envvar: true, mps_root: "/run/nvidia/mps".into(), ..ContainerEdits::default() }
     }
 
     fn visible(got: &Allocation) -> &str {
-        got.envs
-            .get("NVIDIA_VISIBLE_DEVICES")
-            .map_or("(absent)", String::as_str)
+        got.envs.get("NVIDIA_VISIBLE_DEVICES").map_or("(absent)", String::as_str)
     }
 
     #[test]
     fn the_worked_examples_of_nvidias_plugin_come_out_byte_for_byte() {
         let exclusive = view(&["GPU-a", "GPU-b"], Strategy::Exclusive, envvar());
-        let got = exclusive
-            .allocate(&ResourceName::gpu(), &ids(&["GPU-a"]))
-            .unwrap();
+        let got = exclusive.allocate(&ResourceName::gpu(), &ids(&["GPU-a"])).unwrap();
         assert_eq!(visible(&got), "GPU-a");
-        assert_eq!(
-            (got.envs.len(), got.mounts.len(), got.device_nodes.len()),
-            (1, 0, 0)
-        );
+        assert_eq!((got.envs.len(), got.mounts.len(), got.device_nodes.len()), (1, 0, 0));
 
-        let sliced = view(
-            &["GPU-a::0", "GPU-a::1", "GPU-a::2"],
-            Strategy::TimeSlicing,
-            envvar(),
-        );
-        let got = sliced
-            .allocate(&ResourceName::gpu(), &ids(&["GPU-a::2", "GPU-a::0"]))
-            .unwrap();
+        let sliced = view(&["GPU-a::0", "GPU-a::1", "GPU-a::2"], Strategy::TimeSlicing, envvar());
+        let got = sliced.allocate(&ResourceName::gpu(), &ids(&["GPU-a::2", "GPU-a::0"])).unwrap();
         assert_eq!(visible(&got), "GPU-a");
 
-        let mounts = ContainerEdits {
-            volume_mounts: true,
-            ..ContainerEdits::default()
-        };
+        let mounts = ContainerEdits { volume_mounts: true, ..ContainerEdits::default() };
         let mounted = view(&["GPU-a"], Strategy::Exclusive, mounts);
         let got = mounted.allocate(&ResourceName::gpu(), &ids(&["GPU-a"])).unwrap();
         assert_eq!(visible(&got), "/var/run/nvidia-container-devices");
@@ -349,29 +289,11 @@ mod tests {
             by_index: true,
             ..envvar()
         };
-        let sliced = view(
-            &["GPU-a::0", "GPU-a::1", "GPU-b::0"],
-            Strategy::TimeSlicing,
-            edits,
-        );
-        let got = sliced
-            .allocate(&ResourceName::gpu(), &ids(&["GPU-b::0", "GPU-a::1", "GPU-a::0"]))
-            .unwrap();
+        let sliced = view(&["GPU-a::0", "GPU-a::1", "GPU-b::0"], Strategy::TimeSlicing, edits);
+        let got = sliced.allocate(&ResourceName::gpu(), &ids(&["GPU-b::0", "GPU-a::1", "GPU-a::0"])).unwrap();
         assert_eq!(visible(&got), "1,0");
-        let paths: Vec<&str> = got
-            .device_nodes
-            .iter()
-            .map(|n| n.container_path.as_str())
-            .collect();
-        assert_eq!(
-            paths,
-            [
-                "/dev/nvidiactl",
-                "/dev/nvidia-uvm",
-                "/dev/nvidia5",
-                "/dev/nvidia4"
-            ]
-        );
+        let paths: Vec<&str> = got.device_nodes.iter().map(|n| n.container_path.as_str()).collect();
+        assert_eq!(paths, ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia5", "/dev/nvidia4"]);
         let hosts: Vec<&str> = got.device_nodes.iter().map(|n| n.host_path.as_str()).collect();
         assert_eq!(hosts[0], "/run/nvidia/driver/dev/nvidiactl");
         assert!(got.device_nodes.iter().all(|n| n.permissions == "rw"));
@@ -379,21 +301,12 @@ mod tests {
 
     #[test]
     fn features_become_environment() {
-        let edits = ContainerEdits {
-            gdrcopy: true,
-            gds: true,
-            mofed: true,
-            ..envvar()
-        };
+        let edits = ContainerEdits { gdrcopy: true, gds: true, mofed: true, ..envvar() };
         let got = view(&["GPU-a"], Strategy::Exclusive, edits)
             .allocate(&ResourceName::gpu(), &ids(&["GPU-a"]))
             .unwrap();
-        let features: Vec<&str> = got
-            .envs
-            .iter()
-            .filter(|(_, v)| *v == "enabled")
-            .map(|(k, _)| k.as_str())
-            .collect();
+        let features: Vec<&str> =
+            got.envs.iter().filter(|(_, v)| *v == "enabled").map(|(k, _)| k.as_str()).collect();
         assert_eq!(features, ["NVIDIA_GDRCOPY", "NVIDIA_GDS", "NVIDIA_MOFED"]);
     }
 
@@ -407,44 +320,23 @@ mod tests {
             "invalid allocation request for \"nvidia.com/gpu\": invalid request: unknown device: GPU-x"
         );
         let absent = sliced.allocate(&gpu.shared(), &ids(&["GPU-a::0"])).unwrap_err();
-        assert_eq!(
-            absent,
-            AllocateError::NotServed {
-                resource: "nvidia.com/gpu.shared".into()
-            }
-        );
+        assert_eq!(absent, AllocateError::NotServed { resource: "nvidia.com/gpu.shared".into() });
 
         let served = sliced.resources.get_mut(&gpu).unwrap();
         served.one_shared_device_at_most = true;
-        let many = sliced
-            .allocate(&gpu, &ids(&["GPU-a::0", "GPU-a::1"]))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            many.ends_with("maximum request size for shared resources is 1; found 2"),
-            "{many}"
-        );
+        let many = sliced.allocate(&gpu, &ids(&["GPU-a::0", "GPU-a::1"])).unwrap_err().to_string();
+        assert!(many.ends_with("maximum request size for shared resources is 1; found 2"), "{many}");
 
         let served = sliced.resources.get_mut(&gpu).unwrap();
-        Arc::make_mut(&mut served.devices)
-            .get_mut("GPU-a::0")
-            .unwrap()
-            .granted = false;
+        Arc::make_mut(&mut served.devices).get_mut("GPU-a::0").unwrap().granted = false;
         let ill = sliced.allocate(&gpu, &ids(&["GPU-a::0"])).unwrap_err();
-        assert_eq!(
-            ill,
-            AllocateError::Unhealthy {
-                resource: gpu.to_string(),
-                id: "GPU-a::0".into()
-            }
-        );
+        assert_eq!(ill, AllocateError::Unhealthy { resource: gpu.to_string(), id: "GPU-a::0".into() });
     }
 
     #[test]
     fn a_container_with_no_devices_sees_none() {
-        let got = view(&["GPU-a"], Strategy::Exclusive, envvar())
-            .allocate(&ResourceName::gpu(), &[])
-            .unwrap();
+        let got =
+            view(&["GPU-a"], Strategy::Exclusive, envvar()).allocate(&ResourceName::gpu(), &[]).unwrap();
         assert_eq!(visible(&got), "");
     }
 }

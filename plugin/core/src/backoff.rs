@@ -28,11 +28,7 @@ impl Backoff {
 
     /// Doubles from `first` up to `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Backoff {
-            first,
-            longest,
-            next: first,
-        }
+        Backoff { first, longest, next: first }
     }
 
     /// The delay to wait now; the next one is twice as long.

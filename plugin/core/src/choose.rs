@@ -65,10 +65,7 @@ pub(crate) enum Parsed {
     /// Something is not known yet.
     NotYet(&'static str),
     /// It cannot hold.
-    Refused {
-        requested: String,
-        problems: Vec<String>,
-    },
+    Refused { requested: String, problems: Vec<String> },
     /// It is well-formed.
     Good {
         requested: String,
@@ -89,18 +86,11 @@ pub(crate) fn parse(settings: &Settings, sources: &Sources) -> Parsed {
         Some((name, text)) => (name.clone(), text.as_str()),
         None => (BUILT_IN.to_owned(), ""),
     };
-    let strictness = if settings.strict {
-        Strictness::Strict
-    } else {
-        Strictness::Warn
-    };
+    let strictness = if settings.strict { Strictness::Strict } else { Strictness::Warn };
     let read = match config::read(&name, text, strictness) {
         Ok(read) => read,
         Err(problems) => {
-            return Parsed::Refused {
-                requested,
-                problems: lines(&problems),
-            };
+            return Parsed::Refused { requested, problems: lines(&problems) };
         }
     };
     let mut effective = Effective::resolve(&settings.overrides, &read.config);
@@ -126,13 +116,9 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
     let (requested, name, config, effective, warnings) = match parse(settings, sources) {
         Parsed::NotYet(what) => return Choice::NotYet(what),
         Parsed::Refused { requested, problems } => return Choice::Refused { requested, problems },
-        Parsed::Good {
-            requested,
-            name,
-            config,
-            effective,
-            warnings,
-        } => (requested, name, config, *effective, warnings),
+        Parsed::Good { requested, name, config, effective, warnings } => {
+            (requested, name, config, *effective, warnings)
+        }
     };
     let Some(facts) = facts else {
         return Choice::NotYet("the node's GPUs are not known yet");
@@ -140,13 +126,7 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
     match resources::assign(&config, facts) {
         Ok(roles) => {
             let one_at_most = resources::one_at_most(&config, &roles);
-            let applied = Box::new(Applied {
-                name,
-                effective,
-                roles,
-                one_at_most,
-                warnings,
-            });
+            let applied = Box::new(Applied { name, effective, roles, one_at_most, warnings });
             Choice::Candidate { requested, applied }
         }
         Err(problems) => {
@@ -165,28 +145,15 @@ fn pick(settings: &Settings, sources: &Sources) -> Result<Picked, Parsed> {
         (_, None) => return Err(Parsed::NotYet("the configuration has not been read yet")),
         (_, Some(Err(why))) => {
             let requested = "(unreadable)".to_owned();
-            return Err(Parsed::Refused {
-                requested,
-                problems: vec![why.clone()],
-            });
+            return Err(Parsed::Refused { requested, problems: vec![why.clone()] });
         }
         (_, Some(Ok(files))) => files,
     };
     let (default_config, fallback) = match &settings.config_source {
-        ConfigSource::Directory {
-            default_config,
-            fallback,
-        } => (default_config, fallback),
+        ConfigSource::Directory { default_config, fallback } => (default_config, fallback),
         ConfigSource::None | ConfigSource::File => {
-            let only = files
-                .iter()
-                .next()
-                .map(|(name, text)| (name.clone(), text.clone()));
-            return Ok((
-                only.as_ref()
-                    .map_or(BUILT_IN.to_owned(), |(name, _)| name.clone()),
-                only,
-            ));
+            let only = files.iter().next().map(|(name, text)| (name.clone(), text.clone()));
+            return Ok((only.as_ref().map_or(BUILT_IN.to_owned(), |(name, _)| name.clone()), only));
         }
     };
     if settings.node_name.is_some() && sources.labels.is_none() && !sources.labels_given_up {
@@ -202,10 +169,7 @@ fn pick(settings: &Settings, sources: &Sources) -> Result<Picked, Parsed> {
             let text = files.get(&name).cloned().unwrap_or_default();
             Ok((shown, Some((name, text))))
         }
-        Err(problem) => Err(Parsed::Refused {
-            requested: shown,
-            problems: vec![problem.to_string()],
-        }),
+        Err(problem) => Err(Parsed::Refused { requested: shown, problems: vec![problem.to_string()] }),
     }
 }
 

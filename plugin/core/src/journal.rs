@@ -36,20 +36,12 @@ pub struct Entry {
 impl Entry {
     /// A line for an event.
     pub fn event(at: Time, event: Event) -> Self {
-        Entry {
-            v: VERSION,
-            at,
-            record: Record::Event(event),
-        }
+        Entry { v: VERSION, at, record: Record::Event(event) }
     }
 
     /// A line for an action.
     pub fn action(at: Time, action: Action) -> Self {
-        Entry {
-            v: VERSION,
-            at,
-            record: Record::Action(action),
-        }
+        Entry { v: VERSION, at, record: Record::Action(action) }
     }
 
     /// The line, without its end.
@@ -57,10 +49,7 @@ impl Entry {
     /// # Errors
     /// When a value has no JSON form; none of ours does.
     pub fn to_line(&self) -> Result<String, JournalError> {
-        serde_json::to_string(self).map_err(|e| JournalError::NotJson {
-            line: 0,
-            why: e.to_string(),
-        })
+        serde_json::to_string(self).map_err(|e| JournalError::NotJson { line: 0, why: e.to_string() })
     }
 }
 
@@ -93,17 +82,12 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, JournalError> {
     let lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
     lines
         .map(|(i, l)| {
-            let entry: Entry = serde_json::from_str(l).map_err(|e| JournalError::NotJson {
-                line: i + 1,
-                why: e.to_string(),
-            })?;
+            let entry: Entry = serde_json::from_str(l)
+                .map_err(|e| JournalError::NotJson { line: i + 1, why: e.to_string() })?;
             if entry.v == VERSION {
                 Ok(entry)
             } else {
-                Err(JournalError::Version {
-                    line: i + 1,
-                    found: entry.v,
-                })
+                Err(JournalError::Version { line: i + 1, found: entry.v })
             }
         })
         .collect()
@@ -129,11 +113,7 @@ pub fn replay(entries: &[Entry]) -> Result<usize, Box<Difference>> {
         match &entry.record {
             Record::Event(event) => {
                 if let Some(extra) = pending.pop_front() {
-                    return Err(Box::new(Difference {
-                        entry: index,
-                        recorded: None,
-                        replayed: Some(extra),
-                    }));
+                    return Err(Box::new(Difference { entry: index, recorded: None, replayed: Some(extra) }));
                 }
                 plugin.handle(entry.at, event.clone());
                 while let Some(action) = plugin.poll_action() {
@@ -144,11 +124,7 @@ pub fn replay(entries: &[Entry]) -> Result<usize, Box<Difference>> {
                 let replayed = pending.pop_front();
                 if replayed.as_ref() != Some(action) {
                     let recorded = Some(action.clone());
-                    return Err(Box::new(Difference {
-                        entry: index,
-                        recorded,
-                        replayed,
-                    }));
+                    return Err(Box::new(Difference { entry: index, recorded, replayed }));
                 }
                 count += 1;
             }

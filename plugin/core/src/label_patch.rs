@@ -21,11 +21,7 @@ pub(crate) struct LabelPatch {
 
 impl Default for LabelPatch {
     fn default() -> Self {
-        LabelPatch {
-            sent: None,
-            retry_at: None,
-            backoff: Backoff::for_api_server(),
-        }
+        LabelPatch { sent: None, retry_at: None, backoff: Backoff::for_api_server() }
     }
 }
 
@@ -76,16 +72,9 @@ impl Plugin {
         };
         let needs_mps = |a: &Applied| a.roles.values().any(|role| role.strategy == Strategy::Mps);
         let mps_wanted = !self.desired.daemons.is_empty()
-            || self
-                .actual
-                .as_ref()
-                .is_some_and(|a| self.supervisor_alive && !a.daemons.is_empty())
-            || [&self.next, &self.applied]
-                .into_iter()
-                .flatten()
-                .any(|a| needs_mps(a));
+            || self.actual.as_ref().is_some_and(|a| self.supervisor_alive && !a.daemons.is_empty())
+            || [&self.next, &self.applied].into_iter().flatten().any(|a| needs_mps(a));
         let role = described.roles.get(&gpu.uuid);
-        role.map(|role| labels::labels(facts, role, mps_wanted))
-            .unwrap_or_default()
+        role.map(|role| labels::labels(facts, role, mps_wanted)).unwrap_or_default()
     }
 }

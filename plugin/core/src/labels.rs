@@ -59,16 +59,10 @@ pub fn labels(facts: &Facts, role: &Role, mps_wanted: bool) -> BTreeMap<String, 
         ("gpu.product", product(gpu, role)),
         ("gpu.replicas", role.replicas.to_string()),
         ("gpu.sharing-strategy", sharing_strategy(role.strategy).to_owned()),
-        (
-            "mig.capable",
-            facts.gpus.iter().any(|g| g.mig_capable).to_string(),
-        ),
+        ("mig.capable", facts.gpus.iter().any(|g| g.mig_capable).to_string()),
         ("mps.capable", mps_wanted.to_string()),
     ];
-    pairs
-        .into_iter()
-        .map(|(key, value)| (format!("nvidia.com/{key}"), value))
-        .collect()
+    pairs.into_iter().map(|(key, value)| (format!("nvidia.com/{key}"), value)).collect()
 }
 
 fn sharing_strategy(strategy: Strategy) -> &'static str {
@@ -88,11 +82,7 @@ fn product(gpu: &GpuFacts, role: &Role) -> String {
         .collect();
     let name = kept.split_whitespace().collect::<Vec<_>>().join("-");
     let renamed = role.resource != crate::config::ResourceName::gpu();
-    if role.strategy != Strategy::Exclusive && !renamed {
-        format!("{name}-SHARED")
-    } else {
-        name
-    }
+    if role.strategy != Strategy::Exclusive && !renamed { format!("{name}-SHARED") } else { name }
 }
 
 /// The architecture's name by compute capability (gpu-feature-discovery v0.20).
@@ -170,32 +160,18 @@ mod tests {
         for (key, value) in expected {
             assert_eq!(exclusive.get(key).map(String::as_str), Some(value), "{key}");
         }
-        let role = Role {
-            resource: ResourceName::gpu().shared(),
-            strategy: Strategy::Mps,
-            replicas: 4,
-        };
+        let role = Role { resource: ResourceName::gpu().shared(), strategy: Strategy::Mps, replicas: 4 };
         let mps = labels(&t4(), &role, true);
         assert_eq!(mps["nvidia.com/gpu.replicas"], "4");
         assert_eq!(mps["nvidia.com/gpu.sharing-strategy"], "mps");
         assert_eq!(mps["nvidia.com/mps.capable"], "true");
-        assert_eq!(
-            mps["nvidia.com/gpu.product"], "Tesla-T4",
-            "a renamed resource is not marked as shared"
-        );
+        assert_eq!(mps["nvidia.com/gpu.product"], "Tesla-T4", "a renamed resource is not marked as shared");
     }
 
     #[test]
     fn sharing_without_a_new_name_marks_the_product() {
-        let role = Role {
-            resource: ResourceName::gpu(),
-            strategy: Strategy::TimeSlicing,
-            replicas: 4,
-        };
-        assert_eq!(
-            labels(&t4(), &role, false)["nvidia.com/gpu.product"],
-            "Tesla-T4-SHARED"
-        );
+        let role = Role { resource: ResourceName::gpu(), strategy: Strategy::TimeSlicing, replicas: 4 };
+        assert_eq!(labels(&t4(), &role, false)["nvidia.com/gpu.product"], "Tesla-T4-SHARED");
     }
 
     #[test]

@@ -103,10 +103,7 @@ impl Ownership {
                 hold.absent_since = None;
                 hold.patience = Self::RELEASE;
                 if !hold.who.as_deref().is_some_and(|who| names(who, holding)) {
-                    hold.who = Some(format!(
-                        "{}/{}/{}",
-                        holding.namespace, holding.pod, holding.container
-                    ));
+                    hold.who = Some(format!("{}/{}/{}", holding.namespace, holding.pod, holding.container));
                     touched.insert(hold.gpu.clone());
                 }
             }
@@ -130,10 +127,7 @@ impl Ownership {
     }
 
     fn find(&mut self, resource: &str, id: &str) -> Option<&mut Hold> {
-        self.holds
-            .get_mut(id)?
-            .iter_mut()
-            .find(|h| h.resource == resource)
+        self.holds.get_mut(id)?.iter_mut().find(|h| h.resource == resource)
     }
 
     fn add(&mut self, resource: &str, id: &str) -> &mut Hold {
@@ -171,34 +165,22 @@ impl Ownership {
 
     /// Whether a read should follow soon: somebody was handed a device that is not listed yet, or missing from one read.
     pub fn is_unsettled(&self) -> bool {
-        self.holds
-            .values()
-            .flatten()
-            .any(|h| h.who.is_none() || h.absent_since.is_some())
+        self.holds.values().flatten().any(|h| h.who.is_none() || h.absent_since.is_some())
     }
 
     /// The ids of a GPU that are held under a resource.
     pub fn held_ids<'a>(&'a self, gpu: &'a GpuUuid, resource: &str) -> BTreeSet<&'a str> {
-        self.of(gpu)
-            .filter(|(_, hold)| hold.resource == resource)
-            .map(|(id, _)| id)
-            .collect()
+        self.of(gpu).filter(|(_, hold)| hold.resource == resource).map(|(id, _)| id).collect()
     }
 
     /// Every held (resource, id) of a GPU.
     pub fn holdings<'a>(&'a self, gpu: &'a GpuUuid) -> Vec<(&'a str, &'a str)> {
-        self.of(gpu)
-            .map(|(id, hold)| (hold.resource.as_str(), id))
-            .collect()
+        self.of(gpu).map(|(id, hold)| (hold.resource.as_str(), id)).collect()
     }
 
     /// Who holds a GPU, for people.
     pub fn holders(&self, gpu: &GpuUuid) -> Vec<String> {
-        let name = |h: &Hold| {
-            h.who
-                .clone()
-                .unwrap_or_else(|| "(allocation not yet listed)".to_owned())
-        };
+        let name = |h: &Hold| h.who.clone().unwrap_or_else(|| "(allocation not yet listed)".to_owned());
         let names: BTreeSet<String> = self.of(gpu).map(|(_, h)| name(h)).collect();
         names.into_iter().collect()
     }
@@ -215,9 +197,7 @@ impl Ownership {
 
 /// Whether `namespace/pod/container` is this holder.
 fn names(who: &str, holding: &Holding) -> bool {
-    let rest = who
-        .strip_prefix(holding.namespace.as_str())
-        .and_then(|r| r.strip_prefix('/'));
+    let rest = who.strip_prefix(holding.namespace.as_str()).and_then(|r| r.strip_prefix('/'));
     let rest = rest.and_then(|r| r.strip_prefix(holding.pod.as_str()));
     rest.and_then(|r| r.strip_prefix('/')) == Some(holding.container.as_str())
 }

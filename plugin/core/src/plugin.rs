@@ -30,11 +30,7 @@ pub(crate) enum Driver {
     #[default]
     Unknown,
     /// No library on this node, or NVML cannot start; the next look comes at this time.
-    Missing {
-        why: String,
-        failed: bool,
-        retry_at: Time,
-    },
+    Missing { why: String, failed: bool, retry_at: Time },
     /// It reported this.
     Present(Facts),
 }
@@ -145,11 +141,7 @@ impl Plugin {
             Driver::Missing { retry_at, .. } => Some(*retry_at),
             Driver::Unknown | Driver::Present(_) => None,
         };
-        let retries = self
-            .registrations
-            .values()
-            .filter_map(Registration::retry_at)
-            .min();
+        let retries = self.registrations.values().filter_map(Registration::retry_at).min();
         let retiring = self.retiring.iter().map(|r| r.until).min();
         let drained_ids = self.withdrawn_ids_leave().filter(|at| *at > self.now).min();
         let labels = self.label_patch.retry_at;
@@ -230,11 +222,7 @@ impl Plugin {
             self.said.clear();
         }
         self.said.insert(topic.to_owned(), message.clone());
-        self.act(Action::Announce {
-            severity,
-            reason: reason.to_owned(),
-            message,
-        });
+        self.act(Action::Announce { severity, reason: reason.to_owned(), message });
     }
 
     /// How many topics are remembered, so that nothing is said twice in a row.

@@ -45,9 +45,7 @@ pub(crate) fn prefer(
     let served = view
         .resources
         .get(resource)
-        .ok_or_else(|| PreferError::NotServed {
-            resource: resource.to_string(),
-        })?;
+        .ok_or_else(|| PreferError::NotServed { resource: resource.to_string() })?;
     let must: BTreeSet<&String> = must_include.iter().collect();
     if must.len() >= size {
         return Ok(must.into_iter().cloned().collect());
@@ -62,11 +60,8 @@ pub(crate) fn prefer(
         });
     }
     let known = |id: &&String| served.devices.get(*id);
-    let mut choice = Choice::new(
-        &served.devices,
-        free.iter().filter_map(known),
-        must.iter().filter_map(known),
-    );
+    let mut choice =
+        Choice::new(&served.devices, free.iter().filter_map(known), must.iter().filter_map(known));
     let mut chosen: Vec<String> = must.iter().map(|id| (*id).clone()).collect();
     chosen.extend(choice.take(missing));
     // ids that the plugin does not know (the kubelet's list is older) fill up what is still missing
@@ -104,12 +99,7 @@ impl<'a> Choice<'a> {
             *count = count.saturating_sub(by_gpu.get(*gpu).map_or(0, Vec::len));
         }
         let numa_used = must.filter_map(|d| d.numa_node).collect();
-        Choice {
-            free: by_gpu,
-            allocated,
-            picked: BTreeMap::new(),
-            numa_used,
-        }
+        Choice { free: by_gpu, allocated, picked: BTreeMap::new(), numa_used }
     }
 
     fn take(&mut self, count: usize) -> Vec<String> {
@@ -120,26 +110,14 @@ impl<'a> Choice<'a> {
     /// The NUMA node on which all of an exclusive request fits most tightly, if there is one.
     fn numa_goal(&self, count: usize) -> Option<u32> {
         let mut room: BTreeMap<u32, usize> = BTreeMap::new();
-        for device in self
-            .free
-            .values()
-            .flatten()
-            .filter(|d| d.strategy == Strategy::Exclusive)
-        {
+        for device in self.free.values().flatten().filter(|d| d.strategy == Strategy::Exclusive) {
             if let Some(node) = device.numa_node {
                 *room.entry(node).or_default() += 1;
             }
         }
-        let already = self
-            .numa_used
-            .iter()
-            .copied()
-            .find(|n| room.get(n).is_some_and(|r| *r >= count));
+        let already = self.numa_used.iter().copied().find(|n| room.get(n).is_some_and(|r| *r >= count));
         already.or_else(|| {
-            room.into_iter()
-                .filter(|(_, r)| *r >= count)
-                .min_by_key(|(node, r)| (*r, *node))
-                .map(|(n, _)| n)
+            room.into_iter().filter(|(_, r)| *r >= count).min_by_key(|(node, r)| (*r, *node)).map(|(n, _)| n)
         })
     }
 
@@ -189,20 +167,13 @@ mod tests {
             ((*id).to_owned(), device)
         };
         let devices = Arc::new(devices.iter().enumerate().map(device).collect());
-        let served = ResourceView {
-            devices,
-            one_shared_device_at_most: false,
-        };
-        View {
-            resources: [(ResourceName::gpu(), served)].into(),
-            ..View::default()
-        }
+        let served = ResourceView { devices, one_shared_device_at_most: false };
+        View { resources: [(ResourceName::gpu(), served)].into(), ..View::default() }
     }
 
     fn ask(view: &View, available: &[&str], must: &[&str], size: usize) -> Vec<String> {
         let own = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-        view.prefer(&ResourceName::gpu(), &own(available), &own(must), size)
-            .unwrap()
+        view.prefer(&ResourceName::gpu(), &own(available), &own(must), size).unwrap()
     }
 
     #[test]
@@ -218,13 +189,7 @@ mod tests {
     #[test]
     fn exclusive_gpus_come_from_the_tightest_numa_node_that_fits() {
         let view = view(
-            &[
-                ("GPU-a", 0),
-                ("GPU-b", 0),
-                ("GPU-c", 0),
-                ("GPU-d", 1),
-                ("GPU-e", 1),
-            ],
+            &[("GPU-a", 0), ("GPU-b", 0), ("GPU-c", 0), ("GPU-d", 1), ("GPU-e", 1)],
             Strategy::Exclusive,
         );
         let all = ["GPU-a", "GPU-b", "GPU-c", "GPU-d", "GPU-e"];
@@ -237,19 +202,7 @@ mod tests {
     fn unknown_ids_fill_up_what_known_ones_cannot() {
         let view = view(&[("GPU-a", 0)], Strategy::Exclusive);
         assert_eq!(ask(&view, &["GPU-x", "GPU-a"], &[], 2), ["GPU-a", "GPU-x"]);
-        let error = view
-            .prefer(&ResourceName::gpu(), &["GPU-a".into()], &[], 2)
-            .unwrap_err();
-        assert!(
-            matches!(
-                error,
-                PreferError::TooFew {
-                    available: 1,
-                    size: 2,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        let error = view.prefer(&ResourceName::gpu(), &["GPU-a".into()], &[], 2).unwrap_err();
+        assert!(matches!(error, PreferError::TooFew { available: 1, size: 2, .. }), "{error}");
     }
 }

@@ -92,22 +92,14 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
                     .resources
                     .get(&name)
                     .is_some_and(|old| old.one_shared_device_at_most && is_old(source, &name));
-            (
-                name,
-                ResourceView {
-                    devices,
-                    one_shared_device_at_most: one,
-                },
-            )
+            (name, ResourceView { devices, one_shared_device_at_most: one })
         })
         .collect()
 }
 
 /// Whether the configuration in force no longer offers the resource: its refusals stay as they were.
 fn is_old(source: &Source<'_>, name: &ResourceName) -> bool {
-    source
-        .applied
-        .is_none_or(|a| a.roles.values().all(|role| role.resource != *name))
+    source.applied.is_none_or(|a| a.roles.values().all(|role| role.resource != *name))
 }
 
 fn current_devices<'a>(

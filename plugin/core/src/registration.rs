@@ -150,9 +150,7 @@ impl Registration {
             }
             (S::Opening, I::Listening) => self.register(),
             (S::Opening, I::ListenFailed) => {
-                self.state = S::Unopened {
-                    retry_at: now + self.backoff.next_delay(),
-                };
+                self.state = S::Unopened { retry_at: now + self.backoff.next_delay() };
                 None
             }
             (S::Registering, I::Registered) => {
@@ -162,16 +160,12 @@ impl Registration {
                 None
             }
             (S::Registering, I::RegisterFailed) => {
-                self.state = S::Refused {
-                    retry_at: now + self.backoff.next_delay(),
-                };
+                self.state = S::Refused { retry_at: now + self.backoff.next_delay() };
                 None
             }
             // the stream can end between the kubelet's dial-back and its answer
             (S::Registering | S::Serving, I::StreamClosed) => {
-                self.state = S::Dropped {
-                    retry_at: now + self.backoff.next_delay(),
-                };
+                self.state = S::Dropped { retry_at: now + self.backoff.next_delay() };
                 None
             }
             (S::Unopened { retry_at }, I::Timeout) if *retry_at <= now => self.listen(),
@@ -241,12 +235,7 @@ mod tests {
             "registering" => &[Input::Wanted, Input::Listening],
             "refused" => &[Input::Wanted, Input::Listening, Input::RegisterFailed],
             "serving" => &[Input::Wanted, Input::Listening, Input::Registered],
-            "dropped" => &[
-                Input::Wanted,
-                Input::Listening,
-                Input::Registered,
-                Input::StreamClosed,
-            ],
+            "dropped" => &[Input::Wanted, Input::Listening, Input::Registered, Input::StreamClosed],
             other => panic!("no such state: {other}"),
         };
         let mut registration = Registration::new(ResourceName::gpu());
@@ -273,12 +262,7 @@ mod tests {
         ];
         // in the order of `inputs`
         let table: [(&str, [&str; 9]); 7] = [
-            (
-                "down",
-                [
-                    "opening", "down", "down", "down", "down", "down", "down", "down", "down",
-                ],
-            ),
+            ("down", ["opening", "down", "down", "down", "down", "down", "down", "down", "down"]),
             (
                 "opening",
                 [
@@ -357,10 +341,7 @@ mod tests {
         for state in ["unopened", "refused", "dropped"] {
             let mut registration = brought_to(state);
             assert_eq!(registration.on(Time::START, Input::Timeout), None, "{state}");
-            assert!(
-                registration.retry_at().is_some_and(|t| t > Time::START),
-                "{state}"
-            );
+            assert!(registration.retry_at().is_some_and(|t| t > Time::START), "{state}");
         }
     }
 
@@ -371,10 +352,6 @@ mod tests {
         assert_eq!(registration.on(LATER, Input::Timeout), Some(Demand::Listen));
         assert_eq!(registration.endpoint(), "nvidia-gpu-2.sock");
         registration.on(LATER, Input::KubeletAppeared);
-        assert_eq!(
-            registration.endpoint(),
-            "nvidia-gpu.sock",
-            "a new kubelet knows no old name"
-        );
+        assert_eq!(registration.endpoint(), "nvidia-gpu.sock", "a new kubelet knows no old name");
     }
 }

@@ -11,12 +11,7 @@ use crate::view::Strategy;
 
 impl Plugin {
     pub(crate) fn retry_driver(&mut self) {
-        let Driver::Missing {
-            why,
-            failed,
-            retry_at,
-        } = &mut self.driver
-        else {
+        let Driver::Missing { why, failed, retry_at } = &mut self.driver else {
             return;
         };
         if *failed
@@ -53,10 +48,8 @@ impl Plugin {
                     || "nothing is served".to_owned(),
                     |a| format!("`{}` stays in force", a.name),
                 );
-                let message = format!(
-                    "configuration `{requested}` is refused, {kept}: {}",
-                    problems.join("; ")
-                );
+                let message =
+                    format!("configuration `{requested}` is refused, {kept}: {}", problems.join("; "));
                 self.say_once("config", Severity::Warning, "ConfigRefused", message);
                 self.requested = Some(requested);
                 self.problems = problems;
@@ -92,16 +85,12 @@ impl Plugin {
             && matches!(self.settings.config_source, ConfigSource::Directory { .. })
             && self.sources.labels.is_none()
             && !self.sources.labels_given_up;
-        self.started_at
-            .filter(|_| waits)
-            .map(|at| at + self.settings.timing.node_wait)
+        self.started_at.filter(|_| waits).map(|at| at + self.settings.timing.node_wait)
     }
 
     pub(crate) fn staged_deadline(&self) -> Option<Time> {
         self.next.as_ref()?;
-        self.staged_at
-            .map(|at| at + self.settings.timing.supervisor_wait)
-            .filter(|at| *at > self.now)
+        self.staged_at.map(|at| at + self.settings.timing.supervisor_wait).filter(|at| *at > self.now)
     }
 
     /// Staged → in force, as soon as everything that it needs is there.
@@ -117,9 +106,7 @@ impl Plugin {
             let message = format!("configuration `{name}` is in force");
             return self.say_once("config", Severity::Info, "ConfigApplied", message);
         }
-        let waited = self
-            .staged_at
-            .is_some_and(|at| at + self.settings.timing.supervisor_wait <= self.now);
+        let waited = self.staged_at.is_some_and(|at| at + self.settings.timing.supervisor_wait <= self.now);
         if waited {
             let name = next.name.clone();
             let message = format!(

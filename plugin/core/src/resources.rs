@@ -27,20 +27,16 @@ pub struct Role {
 impl Role {
     /// The whole GPU for one holder.
     pub fn exclusive() -> Self {
-        Role {
-            resource: ResourceName::gpu(),
-            strategy: Strategy::Exclusive,
-            replicas: 1,
-        }
+        Role { resource: ResourceName::gpu(), strategy: Strategy::Exclusive, replicas: 1 }
     }
 
     /// The device ids under which a GPU in this role is known: its UUID, or `UUID::0`, `UUID::1`, ….
     pub fn device_ids(&self, gpu: &GpuUuid) -> Vec<String> {
         match self.strategy {
             Strategy::Exclusive => vec![gpu.to_string()],
-            Strategy::TimeSlicing | Strategy::Mps => (0..self.replicas)
-                .map(|n| format!("{gpu}{REPLICA_SEPARATOR}{n}"))
-                .collect(),
+            Strategy::TimeSlicing | Strategy::Mps => {
+                (0..self.replicas).map(|n| format!("{gpu}{REPLICA_SEPARATOR}{n}")).collect()
+            }
         }
     }
 
@@ -58,18 +54,12 @@ impl Role {
 
 /// The physical GPU behind a device id: the id without its replica number.
 pub fn gpu_of(device_id: &str) -> GpuUuid {
-    GpuUuid::new(
-        device_id
-            .split_once(REPLICA_SEPARATOR)
-            .map_or(device_id, |(gpu, _)| gpu),
-    )
+    GpuUuid::new(device_id.split_once(REPLICA_SEPARATOR).map_or(device_id, |(gpu, _)| gpu))
 }
 
 /// The number of a replica, when the id names one.
 pub fn replica_of(device_id: &str) -> Option<u32> {
-    device_id
-        .split_once(REPLICA_SEPARATOR)
-        .and_then(|(_, n)| n.parse().ok())
+    device_id.split_once(REPLICA_SEPARATOR).and_then(|(_, n)| n.parse().ok())
 }
 
 /// Why a configuration cannot be applied to this node's hardware.
@@ -99,17 +89,10 @@ pub enum AssignError {
 /// All problems at once.
 pub fn assign(config: &Config, facts: &Facts) -> Result<BTreeMap<GpuUuid, Role>, Vec<AssignError>> {
     let role = role_of_gpus(config);
-    let problems: Vec<AssignError> = facts
-        .gpus
-        .iter()
-        .filter_map(|gpu| too_many_clients(&role, gpu))
-        .collect();
+    let problems: Vec<AssignError> =
+        facts.gpus.iter().filter_map(|gpu| too_many_clients(&role, gpu)).collect();
     if problems.is_empty() {
-        Ok(facts
-            .gpus
-            .iter()
-            .map(|g| (g.uuid.clone(), role.clone()))
-            .collect())
+        Ok(facts.gpus.iter().map(|g| (g.uuid.clone(), role.clone())).collect())
     } else {
         Err(problems)
     }
@@ -121,11 +104,7 @@ fn role_of_gpus(config: &Config) -> Role {
     let shared = |block: Option<&ReplicatedResources>, strategy| {
         let block = block?;
         let entry = block.resources.iter().find(|r| r.name == ResourceName::gpu())?;
-        Some(Role {
-            resource: block.advertised(entry),
-            strategy,
-            replicas: entry.replicas,
-        })
+        Some(Role { resource: block.advertised(entry), strategy, replicas: entry.replicas })
     };
     shared(config.sharing.mps.as_ref(), Strategy::Mps)
         .or_else(|| shared(config.sharing.time_slicing.as_ref(), Strategy::TimeSlicing))
@@ -152,15 +131,9 @@ pub fn one_at_most(config: &Config, roles: &BTreeMap<GpuUuid, Role>) -> BTreeSet
             .time_slicing
             .as_ref()
             .is_some_and(|b| b.fail_requests_greater_than_one.unwrap_or(false)),
-        Strategy::Mps => config
-            .sharing
-            .mps
-            .as_ref()
-            .is_some_and(|b| b.fail_requests_greater_than_one.unwrap_or(true)),
+        Strategy::Mps => {
+            config.sharing.mps.as_ref().is_some_and(|b| b.fail_requests_greater_than_one.unwrap_or(true))
+        }
     };
-    roles
-        .values()
-        .filter(refuses)
-        .map(|r| r.resource.clone())
-        .collect()
+    roles.values().filter(refuses).map(|r| r.resource.clone()).collect()
 }

@@ -77,10 +77,6 @@ pub struct Settings {
 impl Settings {
     /// The label that names the configuration.
     pub fn label_key(&self) -> &str {
-        if self.config_label.is_empty() {
-            CONFIG_LABEL
-        } else {
-            &self.config_label
-        }
+        if self.config_label.is_empty() { CONFIG_LABEL } else { &self.config_label }
     }
 }

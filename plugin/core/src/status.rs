@@ -59,23 +59,11 @@ impl Plugin {
             applied: self.applied.as_deref(),
         };
         let resources = publish::resources(&source, &previous);
-        let edits = self
-            .applied
-            .as_ref()
-            .map(|a| publish::edits(a, facts))
-            .unwrap_or_default();
+        let edits = self.applied.as_ref().map(|a| publish::edits(a, facts)).unwrap_or_default();
         let status = self.status(facts, &resources);
-        let view = View {
-            generation: previous.generation,
-            resources,
-            edits,
-            status,
-        };
+        let view = View { generation: previous.generation, resources, edits, status };
         if view != *previous {
-            self.set_view(View {
-                generation: previous.generation + 1,
-                ..view
-            });
+            self.set_view(View { generation: previous.generation + 1, ..view });
         }
     }
 
@@ -126,14 +114,9 @@ impl Plugin {
             state: state.tag().to_owned(),
             resource: role.map(|r| r.resource.to_string()),
             strategy: role.map(|r| r.strategy),
-            next_resource: target
-                .filter(|t| Some(*t) != role)
-                .map(|t| t.resource.to_string()),
+            next_resource: target.filter(|t| Some(*t) != role).map(|t| t.resource.to_string()),
             holders: self.ownership.holders(&gpu.uuid),
-            mps: self
-                .actual
-                .as_ref()
-                .and_then(|a| a.daemons.get(&gpu.uuid).cloned()),
+            mps: self.actual.as_ref().and_then(|a| a.daemons.get(&gpu.uuid).cloned()),
         }
     }
 
@@ -141,27 +124,17 @@ impl Plugin {
     fn obstacles(&self) -> Vec<String> {
         let mut why = Vec::new();
         match &self.driver {
-            Driver::Missing {
-                why: reason,
-                failed: false,
-                ..
-            } => {
+            Driver::Missing { why: reason, failed: false, .. } => {
                 why.push(format!("no NVIDIA driver library on this node: {reason}"));
             }
-            Driver::Missing {
-                why: reason,
-                failed: true,
-                ..
-            } => why.push(format!("NVML cannot be used: {reason}")),
+            Driver::Missing { why: reason, failed: true, .. } => {
+                why.push(format!("NVML cannot be used: {reason}"))
+            }
             Driver::Unknown => why.push("the GPUs have not been found yet".to_owned()),
             Driver::Present(_) => {}
         }
         if self.applied.is_none() {
-            why.push(
-                self.waiting_for
-                    .unwrap_or("no configuration is in force yet")
-                    .to_owned(),
-            );
+            why.push(self.waiting_for.unwrap_or("no configuration is in force yet").to_owned());
         }
         if self.registrations.is_empty() && why.is_empty() {
             why.push("no resource is served yet".to_owned());

@@ -76,10 +76,7 @@ impl GpuState {
         match self {
             GpuState::Found => found(s, target),
             GpuState::Settled { role } if role == target => GpuState::Settled { role },
-            GpuState::Settled { role } => GpuState::Draining {
-                from: role,
-                since: s.now,
-            },
+            GpuState::Settled { role } => GpuState::Draining { from: role, since: s.now },
             GpuState::Draining { from, .. } if from == target => GpuState::Settled { role: from },
             GpuState::Draining { from, since } => {
                 let proven = s.evidence.is_some_and(|e| e >= since);
@@ -124,10 +121,7 @@ impl GpuState {
 fn found(s: &Situation, target: Role) -> GpuState {
     match (&s.held_as, s.evidence) {
         (Some(role), _) if *role == target => GpuState::Settled { role: target },
-        (Some(role), _) => GpuState::Draining {
-            from: role.clone(),
-            since: s.now,
-        },
+        (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },
         (None, Some(_)) => GpuState::Converting,
         // a node whose kubelet never tells (no podresources socket mounted) serves as it would without this ledger, except
         // that MPS daemons and compute modes are only touched where somebody vouches that the GPU is free
@@ -144,11 +138,7 @@ mod tests {
     use crate::config::ResourceName;
 
     fn shared(strategy: Strategy) -> Role {
-        Role {
-            resource: ResourceName::gpu().shared(),
-            strategy,
-            replicas: 4,
-        }
+        Role { resource: ResourceName::gpu().shared(), strategy, replicas: 4 }
     }
 
     fn situation(target: Role) -> Situation {
@@ -166,19 +156,10 @@ mod tests {
     #[test]
     fn the_diagram_is_the_table() {
         let exclusive = Role::exclusive();
-        let draining = GpuState::Draining {
-            from: exclusive.clone(),
-            since: Time::from_millis(50),
-        };
-        let settled = GpuState::Settled {
-            role: exclusive.clone(),
-        };
+        let draining = GpuState::Draining { from: exclusive.clone(), since: Time::from_millis(50) };
+        let settled = GpuState::Settled { role: exclusive.clone() };
         let (early, late) = (Some(Time::from_millis(49)), Some(Time::from_millis(50)));
-        for target in [
-            exclusive.clone(),
-            shared(Strategy::TimeSlicing),
-            shared(Strategy::Mps),
-        ] {
+        for target in [exclusive.clone(), shared(Strategy::TimeSlicing), shared(Strategy::Mps)] {
             for held_as in [None, Some(exclusive.clone())] {
                 for evidence in [None, early, late] {
                     for mps in [MpsCondition::Absent, MpsCondition::Busy, MpsCondition::Ready] {
@@ -213,10 +194,7 @@ mod tests {
                         assert_eq!(GpuState::Converting.next(&s), expected, "converting {s:?}");
                         let expected = match (&held_as, evidence) {
                             (Some(role), _) if *role == target => GpuState::Settled { role: role.clone() },
-                            (Some(role), _) => GpuState::Draining {
-                                from: role.clone(),
-                                since: s.now,
-                            },
+                            (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },
                             (None, Some(_)) => GpuState::Converting,
                             (None, None) => GpuState::Found,
                         };
@@ -229,27 +207,15 @@ mod tests {
 
     #[test]
     fn without_a_configuration_nothing_moves() {
-        let s = Situation {
-            target: None,
-            ..situation(Role::exclusive())
-        };
-        for state in [
-            GpuState::Found,
-            GpuState::Settled {
-                role: Role::exclusive(),
-            },
-            GpuState::Converting,
-        ] {
+        let s = Situation { target: None, ..situation(Role::exclusive()) };
+        for state in [GpuState::Found, GpuState::Settled { role: Role::exclusive() }, GpuState::Converting] {
             assert_eq!(state.clone().next(&s), state);
         }
     }
 
     #[test]
     fn where_the_kubelet_never_tells_exclusive_gpus_are_served_and_mps_waits() {
-        let mut s = Situation {
-            unreadable: true,
-            ..situation(Role::exclusive())
-        };
+        let mut s = Situation { unreadable: true, ..situation(Role::exclusive()) };
         assert_eq!(GpuState::Found.next(&s).tag(), "settled");
         s.target = Some(shared(Strategy::Mps));
         assert_eq!(GpuState::Found.next(&s), GpuState::Found);

@@ -40,10 +40,7 @@ impl Add<Duration> for Time {
     type Output = Time;
 
     fn add(self, by: Duration) -> Time {
-        Time(
-            self.0
-                .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Time(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -28,12 +28,7 @@ fn a_node_without_a_driver_stays_up_unready_says_why_once_and_serves_when_one_ap
     node.wait(Duration::from_secs(35));
     assert!(node.exit.is_none());
     assert!(!node.plugin.view().status.ready);
-    assert_eq!(
-        node.said.iter().filter(|s| s.starts_with("NoDriver")).count(),
-        1,
-        "{:?}",
-        node.said
-    );
+    assert_eq!(node.said.iter().filter(|s| s.starts_with("NoDriver")).count(), 1, "{:?}", node.said);
     let looks = node.actions.iter().filter(|a| **a == Action::FindGpus).count();
     assert_eq!(looks, 4, "one at start, one every ten seconds");
     node.facts = Some(facts(2));
@@ -48,20 +43,13 @@ fn a_flip_to_mps_on_an_idle_node_renames_every_gpu_and_zeroes_the_old_name_at_on
     let mut node = Node::started(4);
     node.set_config_label(Some("mps-config"));
     assert_eq!(node.counts(&shared()), (16, 16));
-    assert_eq!(
-        node.counts(&gpu()),
-        (4, 0),
-        "old ids turn unhealthy before they leave"
-    );
+    assert_eq!(node.counts(&gpu()), (4, 0), "old ids turn unhealthy before they leave");
     assert_eq!(node.label("gpu.replicas"), Some("4"));
     assert_eq!(node.label("gpu.sharing-strategy"), Some("mps"));
     assert_eq!(node.label("mps.capable"), Some("true"));
     node.wait(Duration::from_secs(31));
     assert_eq!(node.counts(&gpu()), (0, 0));
-    assert!(
-        node.actions.contains(&Action::Close { resource: gpu() }),
-        "an empty resource closes its socket"
-    );
+    assert!(node.actions.contains(&Action::Close { resource: gpu() }), "an empty resource closes its socket");
     assert_replays(&node);
 }
 
@@ -70,23 +58,12 @@ fn a_staged_flip_keeps_serving_until_an_mps_supervisor_is_alive() {
     let mut node = Node::started(4);
     node.supervisor_alive = true; // the label changes nothing now, so no report comes
     node.set_config_label(Some("mps-config"));
-    assert_eq!(
-        node.label("mps.capable"),
-        Some("true"),
-        "written when the switch is staged"
-    );
+    assert_eq!(node.label("mps.capable"), Some("true"), "written when the switch is staged");
     assert_eq!(node.counts(&gpu()), (4, 4));
     assert_eq!(node.plugin.view().status.switch, "staged");
     node.wait(Duration::from_secs(61));
-    assert!(
-        node.said.iter().any(|s| s.starts_with("MpsSupervisorMissing")),
-        "{:?}",
-        node.said
-    );
-    node.tell(Event::MpsReported {
-        supervisor_alive: true,
-        actual: None,
-    });
+    assert!(node.said.iter().any(|s| s.starts_with("MpsSupervisorMissing")), "{:?}", node.said);
+    node.tell(Event::MpsReported { supervisor_alive: true, actual: None });
     assert_eq!(node.counts(&shared()), (16, 16));
     assert_replays(&node);
 }
@@ -100,11 +77,7 @@ fn a_held_gpu_keeps_its_role_until_its_holder_is_gone_and_the_others_switch_at_o
     assert_eq!(node.counts(&shared()), (12, 12), "ids of the held GPU are absent");
     assert_eq!(node.counts(&gpu()), (4, 1), "the held id stays healthy");
     node.wait(Duration::from_secs(120));
-    assert_eq!(
-        node.counts(&gpu()),
-        (1, 1),
-        "unheld old ids are gone, the held one stays"
-    );
+    assert_eq!(node.counts(&gpu()), (1, 1), "unheld old ids are gone, the held one stays");
     node.delete("training");
     node.wait(Duration::from_secs(2));
     assert_eq!(node.states(), ["settled"; 4]);
@@ -121,11 +94,7 @@ fn a_flip_back_waits_for_every_sharer_and_then_restores_labels_and_stops_the_dae
     node.wait(Duration::from_secs(1));
     node.set_config_label(None);
     assert_eq!(node.states(), ["draining", "draining"]);
-    assert_eq!(
-        node.counts(&shared()),
-        (8, 2),
-        "no free device under the old name"
-    );
+    assert_eq!(node.counts(&shared()), (8, 2), "no free device under the old name");
     assert_eq!(node.counts(&gpu()).1, 0, "none under the new one");
     assert_eq!(node.label("gpu.sharing-strategy"), Some("mps"));
     node.wait(Duration::from_secs(31));
@@ -134,11 +103,7 @@ fn a_flip_back_waits_for_every_sharer_and_then_restores_labels_and_stops_the_dae
     node.wait(Duration::from_secs(2));
     assert_eq!(node.states(), ["settled", "draining"]);
     assert_eq!(node.counts(&gpu()).1, 1);
-    assert_eq!(
-        node.label("mps.capable"),
-        Some("true"),
-        "one daemon is still needed"
-    );
+    assert_eq!(node.label("mps.capable"), Some("true"), "one daemon is still needed");
     node.delete("b");
     node.wait(Duration::from_secs(2));
     assert_eq!(node.counts(&gpu()).1, 2);
@@ -185,20 +150,10 @@ fn a_wrong_label_value_is_said_once_and_changes_nothing() {
     node.set_config_label(Some("mps-confg"));
     node.wait(Duration::from_secs(60));
     assert_eq!(node.counts(&gpu()), (2, 2));
-    let refused: Vec<_> = node
-        .said
-        .iter()
-        .filter(|s| s.starts_with("ConfigRefused"))
-        .collect();
+    let refused: Vec<_> = node.said.iter().filter(|s| s.starts_with("ConfigRefused")).collect();
     assert_eq!(refused.len(), 1, "{refused:?}");
-    assert!(
-        refused[0].contains("mps-confg") && refused[0].contains("mps-config"),
-        "{refused:?}"
-    );
-    assert_eq!(
-        node.plugin.view().status.config_applied.as_deref(),
-        Some("default")
-    );
+    assert!(refused[0].contains("mps-confg") && refused[0].contains("mps-config"), "{refused:?}");
+    assert_eq!(node.plugin.view().status.config_applied.as_deref(), Some("default"));
 }
 
 #[test]
@@ -211,24 +166,9 @@ fn a_kubelet_restart_registers_everything_again_and_keeps_the_holders() {
     node.tell(Event::KubeletAppeared);
     let endpoint = "nvidia-gpu.sock".to_owned();
     let after = &node.actions[before..];
-    assert!(
-        after.contains(&Action::Listen {
-            resource: gpu(),
-            endpoint: endpoint.clone()
-        }),
-        "{after:?}"
-    );
-    assert!(
-        after.contains(&Action::Register {
-            resource: gpu(),
-            endpoint
-        }),
-        "{after:?}"
-    );
-    assert_eq!(
-        node.plugin.view().status.gpus[0].holders,
-        ["default/training/main"]
-    );
+    assert!(after.contains(&Action::Listen { resource: gpu(), endpoint: endpoint.clone() }), "{after:?}");
+    assert!(after.contains(&Action::Register { resource: gpu(), endpoint }), "{after:?}");
+    assert_eq!(node.plugin.view().status.gpus[0].holders, ["default/training/main"]);
     assert_eq!(node.counts(&gpu()), (2, 2));
 }
 
@@ -236,13 +176,8 @@ fn a_kubelet_restart_registers_everything_again_and_keeps_the_holders() {
 fn two_shared_devices_for_one_container_are_refused_with_nvidias_words() {
     let mut node = Node::started(1);
     node.set_config_label(Some("mps-config"));
-    let refused = node
-        .admit("greedy", &shared(), &["GPU-0::0", "GPU-0::1"])
-        .unwrap_err();
-    assert!(
-        refused.contains("maximum request size for shared resources is 1; found 2"),
-        "{refused}"
-    );
+    let refused = node.admit("greedy", &shared(), &["GPU-0::0", "GPU-0::1"]).unwrap_err();
+    assert!(refused.contains("maximum request size for shared resources is 1; found 2"), "{refused}");
     assert!(node.plugin.view().status.gpus[0].holders.is_empty());
 }
 
@@ -250,30 +185,17 @@ fn two_shared_devices_for_one_container_are_refused_with_nvidias_words() {
 fn an_mps_container_gets_the_pipe_of_its_own_gpu_at_nvidias_path() {
     let mut node = Node::started(2);
     node.set_config_label(Some("mps-config"));
-    let got = node
-        .plugin
-        .view()
-        .allocate(&shared(), &["GPU-1::3".into()])
-        .unwrap();
+    let got = node.plugin.view().allocate(&shared(), &["GPU-1::3".into()]).unwrap();
     let envs: BTreeMap<String, String> = [
-        (
-            "CUDA_MPS_PIPE_DIRECTORY".to_owned(),
-            "/mps/nvidia.com/gpu.shared/pipe".to_owned(),
-        ),
+        ("CUDA_MPS_PIPE_DIRECTORY".to_owned(), "/mps/nvidia.com/gpu.shared/pipe".to_owned()),
         ("NVIDIA_VISIBLE_DEVICES".to_owned(), "GPU-1".to_owned()),
     ]
     .into();
     assert_eq!(got.envs, envs);
-    let mounts: Vec<_> = got
-        .mounts
-        .iter()
-        .map(|m| (m.host_path.as_str(), m.container_path.as_str()))
-        .collect();
+    let mounts: Vec<_> =
+        got.mounts.iter().map(|m| (m.host_path.as_str(), m.container_path.as_str())).collect();
     let expected = [
-        (
-            "/run/nvidia/mps/nvidia.com/gpu.shared/GPU-1/pipe",
-            "/mps/nvidia.com/gpu.shared/pipe",
-        ),
+        ("/run/nvidia/mps/nvidia.com/gpu.shared/GPU-1/pipe", "/mps/nvidia.com/gpu.shared/pipe"),
         ("/run/nvidia/mps/shm", "/dev/shm"),
     ];
     assert_eq!(mounts, expected);
@@ -283,9 +205,7 @@ fn an_mps_container_gets_the_pipe_of_its_own_gpu_at_nvidias_path() {
 fn an_unusable_nvml_ends_the_process_unless_told_to_wait() {
     let mut node = Node::new(0);
     node.start();
-    node.tell(Event::DriverFailed {
-        why: "driver/library version mismatch".into(),
-    });
+    node.tell(Event::DriverFailed { why: "driver/library version mismatch".into() });
     let (code, why) = node.exit.clone().unwrap();
     assert_eq!(code, 1);
     assert!(why.contains("driver/library version mismatch"), "{why}");
@@ -295,9 +215,7 @@ fn an_unusable_nvml_ends_the_process_unless_told_to_wait() {
     let patient = "version: v1\nflags:\n  failOnInitError: false\n";
     let files = [("default".to_owned(), patient.to_owned())].into();
     node.tell(Event::ConfigRead { files });
-    node.tell(Event::DriverFailed {
-        why: "driver/library version mismatch".into(),
-    });
+    node.tell(Event::DriverFailed { why: "driver/library version mismatch".into() });
     assert_eq!(node.exit, None);
 }
 

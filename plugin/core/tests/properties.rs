@@ -42,18 +42,10 @@ fn step() -> impl Strategy<Value = Step> {
 /// The kubelet's choice: any healthy id that no pod holds.
 fn free_ids(node: &Node, shared_one: bool) -> Vec<String> {
     let resource = if shared_one { shared() } else { gpu() };
-    let held: BTreeSet<&String> = node
-        .holdings
-        .iter()
-        .filter(|h| h.resource == resource.to_string())
-        .flat_map(|h| &h.ids)
-        .collect();
+    let held: BTreeSet<&String> =
+        node.holdings.iter().filter(|h| h.resource == resource.to_string()).flat_map(|h| &h.ids).collect();
     let devices = node.plugin.view().devices(&resource);
-    let healthy = devices
-        .iter()
-        .flat_map(|d| d.values())
-        .filter(|d| d.healthy)
-        .map(|d| d.id.clone());
+    let healthy = devices.iter().flat_map(|d| d.values()).filter(|d| d.healthy).map(|d| d.id.clone());
     healthy.filter(|id| !held.contains(id)).collect()
 }
 
@@ -68,29 +60,15 @@ fn check(node: &Node) {
     }
     for (gpu_uuid, users) in &holders {
         let resources: BTreeSet<&String> = users.iter().map(|(resource, _)| resource).collect();
-        assert!(
-            resources.len() == 1,
-            "{gpu_uuid} has holders under two resources: {users:?}"
-        );
+        assert!(resources.len() == 1, "{gpu_uuid} has holders under two resources: {users:?}");
         let exclusive = *resources.first().unwrap() == &gpu().to_string();
-        assert!(
-            !exclusive || users.len() == 1,
-            "{gpu_uuid} has two exclusive holders: {users:?}"
-        );
-        assert!(
-            users.len() <= 4,
-            "{gpu_uuid} has more holders than replicas: {users:?}"
-        );
+        assert!(!exclusive || users.len() == 1, "{gpu_uuid} has two exclusive holders: {users:?}");
+        assert!(users.len() <= 4, "{gpu_uuid} has more holders than replicas: {users:?}");
         let other = if exclusive { shared() } else { gpu() };
         let free_elsewhere = node.plugin.view().devices(&other).is_some_and(|devices| {
-            devices
-                .values()
-                .any(|d| d.gpu.as_str() == gpu_uuid && (d.healthy || d.granted))
+            devices.values().any(|d| d.gpu.as_str() == gpu_uuid && (d.healthy || d.granted))
         });
-        assert!(
-            !free_elsewhere,
-            "{gpu_uuid} is held as {resources:?} and offered as {other}"
-        );
+        assert!(!free_elsewhere, "{gpu_uuid} is held as {resources:?} and offered as {other}");
     }
     let status = &node.plugin.view().status;
     assert_eq!(status.gpus.len(), GPUS as usize);

@@ -67,17 +67,11 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub(crate) async fn start(self, address: &str, address_file: Option<&Path>) -> Result<(), AdminError> {
-        let failed = |why| AdminError::Listen {
-            address: address.to_owned(),
-            why,
-        };
+        let failed = |why| AdminError::Listen { address: address.to_owned(), why };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         if let Some(path) = address_file {
-            let failed = |why| AdminError::AddressFile {
-                path: path.display().to_string(),
-                why,
-            };
+            let failed = |why| AdminError::AddressFile { path: path.display().to_string(), why };
             files::publish(path, bound.to_string().as_bytes()).map_err(failed)?;
         }
         tracing::info!(address = %bound, "serving /live, /ready, /metrics and /state");
@@ -129,11 +123,7 @@ impl Admin {
             "/state" => self.state(),
             other => {
                 let hint = "try /live, /ready, /metrics or /state";
-                page(
-                    StatusCode::NOT_FOUND,
-                    TEXT,
-                    format!("there is no page `{other}`, {hint}\n"),
-                )
+                page(StatusCode::NOT_FOUND, TEXT, format!("there is no page `{other}`, {hint}\n"))
             }
         }
     }
@@ -144,22 +134,16 @@ impl Admin {
             return page(StatusCode::OK, TEXT, "ready\n".to_owned());
         }
         let reasons = view.status.not_ready_because.join("\n");
-        page(
-            StatusCode::SERVICE_UNAVAILABLE,
-            TEXT,
-            format!("not ready\n{reasons}\n"),
-        )
+        page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready\n{reasons}\n"))
     }
 
     fn state(&self) -> Response<Full<Bytes>> {
         let view = Arc::clone(&self.views.borrow());
         match serde_json::to_string_pretty(&view.status) {
             Ok(text) => page(StatusCode::OK, JSON, text),
-            Err(e) => page(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                TEXT,
-                format!("the state has no JSON form: {e}\n"),
-            ),
+            Err(e) => {
+                page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("the state has no JSON form: {e}\n"))
+            }
         }
     }
 }
@@ -167,10 +151,7 @@ impl Admin {
 fn page(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static(content_type),
-    );
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
     response
 }
 
@@ -183,10 +164,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("address");
         let (publish, views) = watch::channel(Arc::new(view));
-        let admin = Admin {
-            views,
-            metrics: Metrics::new(),
-        };
+        let admin = Admin { views, metrics: Metrics::new() };
         admin.start("127.0.0.1:0", Some(&file)).await.unwrap();
         (std::fs::read_to_string(&file).unwrap(), publish, directory)
     }
@@ -217,13 +195,7 @@ mod tests {
     async fn live_and_metrics_answer_and_other_pages_do_not_exist() {
         let (address, _publish, _directory) = start(View::default()).await;
         assert_eq!(get(&address, "/live").await.unwrap(), (200, "live\n".to_owned()));
-        assert!(
-            get(&address, "/metrics")
-                .await
-                .unwrap()
-                .1
-                .contains("tandem_ready 0")
-        );
+        assert!(get(&address, "/metrics").await.unwrap().1.contains("tandem_ready 0"));
         assert_eq!(get(&address, "/nothing").await.unwrap().0, 404);
     }
 
@@ -232,13 +204,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let (_publish, views) = watch::channel(Arc::new(View::default()));
-        let error = Admin {
-            views,
-            metrics: Metrics::new(),
-        }
-        .start(&address, None)
-        .await
-        .unwrap_err();
+        let error = Admin { views, metrics: Metrics::new() }.start(&address, None).await.unwrap_err();
         assert!(error.to_string().contains(&address), "{error}");
     }
 }

@@ -32,11 +32,7 @@ pub(crate) struct Announcement {
 
 /// The line in the log.
 pub(crate) fn log(announcement: &Announcement) {
-    let Announcement {
-        severity,
-        reason,
-        message,
-    } = announcement;
+    let Announcement { severity, reason, message } = announcement;
     match severity {
         Severity::Info => tracing::info!(reason, "{message}"),
         Severity::Warning => tracing::warn!(reason, "{message}"),
@@ -90,10 +86,7 @@ fn kube_event(node: &str, announcement: Announcement, now: Timestamp) -> KubeEve
         count: Some(1),
         first_timestamp: Some(Time(now)),
         last_timestamp: Some(Time(now)),
-        source: Some(EventSource {
-            component: Some(COMPONENT.to_owned()),
-            host: Some(node.to_owned()),
-        }),
+        source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(node.to_owned()) }),
         ..Default::default()
     }
 }

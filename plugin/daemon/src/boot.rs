@@ -61,18 +61,9 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
     let (events, queue) = mpsc::channel(EVENTS_MAX);
     let (publish, views) = watch::channel(Arc::new(View::default()));
     let metrics = Metrics::new();
-    let admin = Admin {
-        views: views.clone(),
-        metrics: metrics.clone(),
-    };
-    admin
-        .start(&settings.admin_address, settings.admin_address_file.as_deref())
-        .await?;
-    let journal = settings
-        .journal_dir
-        .as_ref()
-        .map(|d| JournalFile::begin(d, "journal"))
-        .transpose();
+    let admin = Admin { views: views.clone(), metrics: metrics.clone() };
+    admin.start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
+    let journal = settings.journal_dir.as_ref().map(|d| JournalFile::begin(d, "journal")).transpose();
     let journal =
         journal.map_err(|e| anyhow::anyhow!("the journal cannot be begun: {e} (hint: --journal-dir)"))?;
     let mps_desired: Option<Desired> =
@@ -80,20 +71,10 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
             tracing::warn!(why, "the MPS daemons that an earlier run asked for are not known");
             None
         });
-    let started = Event::Started {
-        settings: Box::new(settings.core.clone()),
-        mps_desired,
-    };
+    let started = Event::Started { settings: Box::new(settings.core.clone()), mps_desired };
     listen_for_signals(&events)?;
     let performer = start(settings, backend, events, views, metrics.clone())?;
-    let node = Loop {
-        plugin: Plugin::new(),
-        begin,
-        journal,
-        metrics,
-        publish,
-        performer,
-    };
+    let node = Loop { plugin: Plugin::new(), begin, journal, metrics, publish, performer };
     Ok(node.run(started, queue).await)
 }
 
@@ -106,11 +87,7 @@ fn start(
     metrics: Metrics,
 ) -> anyhow::Result<Performer> {
     let (directory_changes, directory) = watch::channel(0);
-    tokio::spawn(kubelet_watch::watch(
-        settings.kubelet_socket.clone(),
-        directory_changes,
-        events.clone(),
-    ));
+    tokio::spawn(kubelet_watch::watch(settings.kubelet_socket.clone(), directory_changes, events.clone()));
     let config_asked = settings.config.map(|path| {
         let asked = Arc::new(Notify::new());
         tokio::spawn(config_dir::watch(path, Arc::clone(&asked), events.clone()));
@@ -119,25 +96,14 @@ fn start(
     let written = Arc::new(Notify::new());
     let (mps_desired, newest) = watch::channel(None);
     let root = settings.mps_root;
-    tokio::spawn(mps_files::watch_report(
-        root.clone(),
-        Arc::clone(&written),
-        events.clone(),
-    ));
+    tokio::spawn(mps_files::watch_report(root.clone(), Arc::clone(&written), events.clone()));
     let mps_writer = tokio::spawn(mps_files::write_desired(root, newest, written, events.clone()));
-    let node = settings
-        .node
-        .map(|node| NodeLink::start(node, events.clone(), metrics.clone()));
+    let node = settings.node.map(|node| NodeLink::start(node, events.clone(), metrics.clone()));
     Ok(Performer {
         gpus: GpuThread::start(backend)?,
         kubelet_socket: settings.kubelet_socket,
         pod_resources_socket: settings.pod_resources_socket,
-        serve: ServeContext {
-            views,
-            events: events.clone(),
-            metrics,
-            directory,
-        },
+        serve: ServeContext { views, events: events.clone(), metrics, directory },
         events,
         config_asked,
         node,

@@ -60,14 +60,8 @@ impl ConfigPath {
     pub(crate) fn read(&self) -> Result<BTreeMap<String, String>, ConfigReadError> {
         match self {
             ConfigPath::File(path) => {
-                let name = path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                let absent = || ConfigReadError::Absent {
-                    path: path.display().to_string(),
-                };
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let absent = || ConfigReadError::Absent { path: path.display().to_string() };
                 Ok(BTreeMap::from([(name, read_text(path)?.ok_or_else(absent)?)]))
             }
             ConfigPath::Directory(path) => read_directory(path),
@@ -90,10 +84,7 @@ impl ConfigPath {
 }
 
 fn unreadable(path: &Path, why: std::io::Error) -> ConfigReadError {
-    ConfigReadError::Unreadable {
-        path: path.display().to_string(),
-        why,
-    }
+    ConfigReadError::Unreadable { path: path.display().to_string(), why }
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, ConfigReadError> {
@@ -110,9 +101,7 @@ fn read_directory(path: &Path) -> Result<BTreeMap<String, String>, ConfigReadErr
             continue;
         }
         if texts.len() == FILES_MAX {
-            return Err(ConfigReadError::TooMany {
-                path: path.display().to_string(),
-            });
+            return Err(ConfigReadError::TooMany { path: path.display().to_string() });
         }
         // a file that vanished meanwhile is no file
         if let Some(text) = read_text(&entry.path())? {
@@ -167,11 +156,7 @@ mod tests {
     #[test]
     fn directories_and_names_with_two_dots_are_left_out() {
         let volume = tempfile::tempdir().unwrap();
-        publish(
-            volume.path(),
-            "2026_1",
-            &[("default", "version: v1"), ("mps-config", "")],
-        );
+        publish(volume.path(), "2026_1", &[("default", "version: v1"), ("mps-config", "")]);
         fs::create_dir(volume.path().join("directory")).unwrap();
         let files = ConfigPath::Directory(volume.path().to_owned()).read().unwrap();
         assert_eq!(files.keys().collect::<Vec<_>>(), ["default", "mps-config"]);
@@ -185,20 +170,10 @@ mod tests {
         let path = ConfigPath::Directory(volume.path().to_owned());
         let task = tokio::spawn(watch(path, Arc::new(Notify::new()), events));
         let first = seen.recv().await.unwrap();
-        assert_eq!(
-            first,
-            Event::ConfigRead {
-                files: BTreeMap::from([("default".into(), "one".into())])
-            }
-        );
+        assert_eq!(first, Event::ConfigRead { files: BTreeMap::from([("default".into(), "one".into())]) });
         publish(volume.path(), "2026_2", &[("default", "two")]);
         let second = seen.recv().await.unwrap();
-        assert_eq!(
-            second,
-            Event::ConfigRead {
-                files: BTreeMap::from([("default".into(), "two".into())])
-            }
-        );
+        assert_eq!(second, Event::ConfigRead { files: BTreeMap::from([("default".into(), "two".into())]) });
         task.abort();
     }
 
@@ -223,9 +198,7 @@ mod tests {
     fn a_file_that_is_not_text_is_named() {
         let volume = tempfile::tempdir().unwrap();
         fs::write(volume.path().join("default"), [0xff, 0xfe]).unwrap();
-        let error = ConfigPath::Directory(volume.path().to_owned())
-            .read()
-            .unwrap_err();
+        let error = ConfigPath::Directory(volume.path().to_owned()).read().unwrap_err();
         assert!(error.to_string().contains("default"), "{error}");
     }
 }

@@ -52,10 +52,7 @@ pub(crate) async fn unix(socket: &Path) -> Result<Channel, CallError> {
     Endpoint::from_static("http://localhost")
         .connect_with_connector(connect)
         .await
-        .map_err(|e| CallError::Unreachable {
-            socket: socket.display().to_string(),
-            why: cause::line(&e),
-        })
+        .map_err(|e| CallError::Unreachable { socket: socket.display().to_string(), why: cause::line(&e) })
 }
 
 /// The kubelet's error as ours.

@@ -26,11 +26,8 @@ pub(crate) struct DirWatch {
 impl DirWatch {
     /// Starts to watch; a directory that does not exist yet is waited for.
     pub(crate) fn new(directory: &Path) -> Self {
-        let mut watch = DirWatch {
-            directory: directory.to_owned(),
-            installed: None,
-            changed: Arc::new(Notify::new()),
-        };
+        let mut watch =
+            DirWatch { directory: directory.to_owned(), installed: None, changed: Arc::new(Notify::new()) };
         watch.install();
         watch
     }

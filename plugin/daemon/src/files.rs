@@ -19,27 +19,16 @@ impl Identity {
     /// The identity of what `path` names now; `None` when there is nothing.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::symlink_metadata(path).ok()?;
-        let born = metadata
-            .created()
-            .ok()
-            .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        let born = metadata.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
         let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
-        let born_nanos = born
-            .and_then(|d| i128::try_from(d.as_nanos()).ok())
-            .unwrap_or(changed);
-        Some(Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            born_nanos,
-        })
+        let born_nanos = born.and_then(|d| i128::try_from(d.as_nanos()).ok()).unwrap_or(changed);
+        Some(Identity { device: metadata.dev(), inode: metadata.ino(), born_nanos })
     }
 }
 
 /// The directory that holds `path`; a bare file name is in the working directory.
 pub(crate) fn directory_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|p| *p != Path::new(""))
-        .unwrap_or(Path::new("."))
+    path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// Replaces `path` by `content`: written beside it, flushed to disk, renamed, and the rename flushed too.
@@ -88,14 +77,9 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Option<Str
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("larger than {bytes_max} bytes"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes")));
     }
-    String::from_utf8(bytes)
-        .map(Some)
-        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
+    String::from_utf8(bytes).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
 }
 
 #[cfg(test)]
@@ -117,10 +101,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("large");
         fs::write(&path, "12345").unwrap();
-        assert_eq!(
-            read_bounded(&path, 4).unwrap_err().kind(),
-            io::ErrorKind::FileTooLarge
-        );
+        assert_eq!(read_bounded(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(read_bounded(&path, 5).unwrap().as_deref(), Some("12345"));
         assert_eq!(read_bounded(&directory.path().join("absent"), 5).unwrap(), None);
     }

@@ -68,34 +68,24 @@ impl GpuThread {
     /// When the system has no thread left.
     pub(crate) fn start(backend: Box<dyn GpuBackend>) -> std::io::Result<Self> {
         let (calls, queue) = sync_channel(CALLS_MAX);
-        std::thread::Builder::new()
-            .name("gpu".into())
-            .spawn(move || serve(backend, &queue))?;
+        std::thread::Builder::new().name("gpu".into()).spawn(move || serve(backend, &queue))?;
         Ok(GpuThread { calls })
     }
 
     /// See [`GpuBackend::find`].
     pub(crate) async fn find(&self) -> Result<Facts, FindError> {
-        let stuck = || {
-            Err(FindError::DriverFailed {
-                why: GpuError::Stuck.to_string(),
-            })
-        };
+        let stuck = || Err(FindError::DriverFailed { why: GpuError::Stuck.to_string() });
         self.call(|b| b.find()).await.unwrap_or_else(stuck)
     }
 
     /// See [`GpuBackend::compute_mode`].
     pub(crate) async fn compute_mode(&self, gpu: GpuUuid) -> Result<ComputeMode, GpuError> {
-        self.call(move |b| b.compute_mode(&gpu))
-            .await
-            .unwrap_or(Err(GpuError::Stuck))
+        self.call(move |b| b.compute_mode(&gpu)).await.unwrap_or(Err(GpuError::Stuck))
     }
 
     /// See [`GpuBackend::set_compute_mode`].
     pub(crate) async fn set_compute_mode(&self, gpu: GpuUuid, mode: ComputeMode) -> Result<(), GpuError> {
-        self.call(move |b| b.set_compute_mode(&gpu, mode))
-            .await
-            .unwrap_or(Err(GpuError::Stuck))
+        self.call(move |b| b.set_compute_mode(&gpu, mode)).await.unwrap_or(Err(GpuError::Stuck))
     }
 
     /// `None` when too many calls wait, or the thread is gone.
@@ -128,19 +118,10 @@ mod tests {
     #[tokio::test]
     async fn a_failing_backend_fails_the_call_and_not_the_thread() {
         let mut backend = MockGpuBackend::new();
-        backend.expect_find().times(2).returning(|| {
-            Err(FindError::NoDriver {
-                why: "no such file".into(),
-            })
-        });
+        backend.expect_find().times(2).returning(|| Err(FindError::NoDriver { why: "no such file".into() }));
         let gpus = GpuThread::start(Box::new(backend)).unwrap();
         for _ in 0..2 {
-            assert_eq!(
-                gpus.find().await,
-                Err(FindError::NoDriver {
-                    why: "no such file".into()
-                })
-            );
+            assert_eq!(gpus.find().await, Err(FindError::NoDriver { why: "no such file".into() }));
         }
     }
 

@@ -47,9 +47,7 @@ impl Handlers {
         ids: Vec<String>,
     ) -> (Event, Result<pb::ContainerAllocateResponse, String>) {
         let answer = view.allocate(&self.resource, &ids).map_err(|e| e.to_string());
-        self.context
-            .metrics
-            .count_allocation(self.resource.as_str(), answer.is_ok());
+        self.context.metrics.count_allocation(self.resource.as_str(), answer.is_ok());
         let event = Event::Allocated {
             resource: self.resource.clone(),
             ids,
@@ -92,9 +90,7 @@ impl DevicePlugin for Handlers {
             closed: self.closed.clone(),
             streams: Arc::clone(&self.streams),
         };
-        Ok(Response::new(Box::pin(ReceiverStream::new(list_stream::start(
-            stream,
-        )))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(list_stream::start(stream)))))
     }
 
     async fn get_preferred_allocation(
@@ -106,19 +102,12 @@ impl DevicePlugin for Handlers {
         let view = self.view();
         let prefer = |r: pb::ContainerPreferredAllocationRequest| {
             let size = usize::try_from(r.allocation_size).unwrap_or(0);
-            view.prefer(
-                &self.resource,
-                &r.available_device_i_ds,
-                &r.must_include_device_i_ds,
-                size,
-            )
-            .map(|ids| pb::ContainerPreferredAllocationResponse { device_i_ds: ids })
+            view.prefer(&self.resource, &r.available_device_i_ds, &r.must_include_device_i_ds, size)
+                .map(|ids| pb::ContainerPreferredAllocationResponse { device_i_ds: ids })
         };
         let answers: Result<Vec<_>, _> = requests.into_iter().map(prefer).collect();
         let container_responses = answers.map_err(|e| Status::unknown(e.to_string()))?;
-        Ok(Response::new(pb::PreferredAllocationResponse {
-            container_responses,
-        }))
+        Ok(Response::new(pb::PreferredAllocationResponse { container_responses }))
     }
 
     async fn allocate(
@@ -129,16 +118,9 @@ impl DevicePlugin for Handlers {
         check_count(requests.len())?;
         let stopping = |_| Status::unavailable("the plugin is stopping");
         // the room first: between the answer and its event there must be no await
-        let room = self
-            .context
-            .events
-            .reserve_many(requests.len())
-            .await
-            .map_err(stopping)?;
+        let room = self.context.events.reserve_many(requests.len()).await.map_err(stopping)?;
         let view = self.view();
-        let answered = requests
-            .into_iter()
-            .map(|r| self.allocate_one(&view, r.devices_ids));
+        let answered = requests.into_iter().map(|r| self.allocate_one(&view, r.devices_ids));
         let mut container_responses = Ok(Vec::new());
         for ((event, answer), permit) in answered.zip(room) {
             permit.send(event);

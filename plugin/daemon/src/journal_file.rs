@@ -31,13 +31,7 @@ impl JournalFile {
         fs::create_dir_all(directory)?;
         let current = directory.join(format!("{name}.jsonl"));
         let before = directory.join(format!("{name}.1.jsonl"));
-        let mut journal = JournalFile {
-            current,
-            before,
-            bytes_max,
-            open: None,
-            broken: false,
-        };
+        let mut journal = JournalFile { current, before, bytes_max, open: None, broken: false };
         journal.turn()?;
         Ok(journal)
     }
@@ -63,11 +57,7 @@ impl JournalFile {
     }
 
     fn try_write(&mut self, lines: &[String]) -> io::Result<()> {
-        if self
-            .open
-            .as_ref()
-            .is_none_or(|(_, written)| *written >= self.bytes_max)
-        {
+        if self.open.as_ref().is_none_or(|(_, written)| *written >= self.bytes_max) {
             self.turn()?;
         }
         let Some((file, written)) = self.open.as_mut() else {
@@ -86,11 +76,7 @@ impl JournalFile {
         if self.current.exists() {
             fs::rename(&self.current, &self.before)?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .open(&self.current)?;
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&self.current)?;
         self.open = Some((BufWriter::new(file), 0));
         Ok(())
     }
@@ -119,12 +105,8 @@ mod tests {
     #[test]
     fn a_new_run_keeps_the_journal_of_the_last_one() {
         let directory = tempfile::tempdir().unwrap();
-        JournalFile::begin(directory.path(), "journal")
-            .unwrap()
-            .write(&["old".to_owned()]);
-        JournalFile::begin(directory.path(), "journal")
-            .unwrap()
-            .write(&["new".to_owned()]);
+        JournalFile::begin(directory.path(), "journal").unwrap().write(&["old".to_owned()]);
+        JournalFile::begin(directory.path(), "journal").unwrap().write(&["new".to_owned()]);
         assert_eq!(text(&directory.path().join("journal.1.jsonl")), "old\n");
         assert_eq!(text(&directory.path().join("journal.jsonl")), "new\n");
     }
@@ -135,10 +117,7 @@ mod tests {
             current: "/dev/full".into(),
             before: "/nonexistent/before".into(),
             bytes_max: u64::MAX,
-            open: Some((
-                BufWriter::new(OpenOptions::new().write(true).open("/dev/full").unwrap()),
-                0,
-            )),
+            open: Some((BufWriter::new(OpenOptions::new().write(true).open("/dev/full").unwrap()), 0)),
             broken: false,
         };
         assert!(journal.write(&["x".to_owned()]).is_some());

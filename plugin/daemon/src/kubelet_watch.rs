@@ -17,10 +17,7 @@ pub(crate) async fn watch(socket: PathBuf, directory: watch::Sender<u64>, events
         let now = Identity::of(&socket);
         if now != seen {
             // a socket that was replaced between two looks went away first
-            let told = [
-                seen.map(|_| Event::KubeletGone),
-                now.map(|_| Event::KubeletAppeared),
-            ];
+            let told = [seen.map(|_| Event::KubeletGone), now.map(|_| Event::KubeletAppeared)];
             for event in told.into_iter().flatten() {
                 if events.send(event).await.is_err() {
                     return;

@@ -44,12 +44,7 @@ pub(crate) fn start(stream: ListStream) -> mpsc::Receiver<Result<ListAndWatchRes
 impl ListStream {
     async fn run(mut self, lists: Sender) {
         // an error means that the process is ending
-        let _ = self
-            .events
-            .send(Event::StreamOpened {
-                resource: self.resource.clone(),
-            })
-            .await;
+        let _ = self.events.send(Event::StreamOpened { resource: self.resource.clone() }).await;
         let closed = self.closed.clone();
         let left_by_kubelet = tokio::select! {
             biased;
@@ -58,12 +53,7 @@ impl ListStream {
         };
         let last = self.streams.fetch_sub(1, Ordering::Relaxed) == 1;
         if left_by_kubelet && last {
-            let _ = self
-                .events
-                .send(Event::StreamClosed {
-                    resource: self.resource,
-                })
-                .await;
+            let _ = self.events.send(Event::StreamClosed { resource: self.resource }).await;
         }
     }
 

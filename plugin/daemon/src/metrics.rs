@@ -58,17 +58,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("tandem");
         registry.register("events", "Events handled, by kind", f.events.clone());
         registry.register("actions", "Actions performed, by kind", f.actions.clone());
-        registry.register(
-            "allocations",
-            "Containers answered by Allocate",
-            f.allocations.clone(),
-        );
+        registry.register("allocations", "Containers answered by Allocate", f.allocations.clone());
         registry.register("devices", "Devices in the list of a resource", f.devices.clone());
-        registry.register(
-            "devices_healthy",
-            "Healthy devices of a resource",
-            f.devices_healthy.clone(),
-        );
+        registry.register("devices_healthy", "Healthy devices of a resource", f.devices_healthy.clone());
         registry.register(
             "registrations",
             "Registrations that the kubelet took, since start",
@@ -83,10 +75,7 @@ impl Metrics {
         registry.register("announcements_dropped", dropped, f.announcements_dropped.clone());
         let failures = "Journal lines that could not be written";
         registry.register("journal_failures", failures, f.journal_failures.clone());
-        Metrics {
-            registry: Arc::new(registry),
-            families: Arc::new(f),
-        }
+        Metrics { registry: Arc::new(registry), families: Arc::new(f) }
     }
 
     /// An event was handled.
@@ -96,19 +85,13 @@ impl Metrics {
 
     /// An action was performed.
     pub(crate) fn count_action(&self, action: &'static str) {
-        self.families
-            .actions
-            .get_or_create(&ActionLabels { action })
-            .inc();
+        self.families.actions.get_or_create(&ActionLabels { action }).inc();
     }
 
     /// A container's Allocate was answered.
     pub(crate) fn count_allocation(&self, resource: &str, granted: bool) {
         let result = if granted { "granted" } else { "refused" };
-        let labels = AllocationLabels {
-            resource: resource.to_owned(),
-            result,
-        };
+        let labels = AllocationLabels { resource: resource.to_owned(), result };
         self.families.allocations.get_or_create(&labels).inc();
     }
 
@@ -129,14 +112,10 @@ impl Metrics {
         f.devices_healthy.clear();
         f.registrations.clear();
         for (name, resource) in &view.status.resources {
-            let labels = ResourceLabels {
-                resource: name.clone(),
-            };
+            let labels = ResourceLabels { resource: name.clone() };
             let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
             f.devices.get_or_create(&labels).set(number(resource.devices));
-            f.devices_healthy
-                .get_or_create(&labels)
-                .set(number(resource.healthy));
+            f.devices_healthy.get_or_create(&labels).set(number(resource.healthy));
             let registrations = i64::try_from(resource.registrations).unwrap_or(i64::MAX);
             f.registrations.get_or_create(&labels).set(registrations);
         }
@@ -164,14 +143,8 @@ mod tests {
         metrics.count_action("listen");
         metrics.count_allocation("nvidia.com/gpu", false);
         let text = metrics.text();
-        assert!(
-            text.contains("tandem_events_total{event=\"gpus_found\"} 1"),
-            "{text}"
-        );
-        assert!(
-            text.contains("tandem_actions_total{action=\"listen\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("tandem_events_total{event=\"gpus_found\"} 1"), "{text}");
+        assert!(text.contains("tandem_actions_total{action=\"listen\"} 1"), "{text}");
         let refused = "tandem_allocations_total{resource=\"nvidia.com/gpu\",result=\"refused\"} 1";
         assert!(text.contains(refused), "{text}");
     }

@@ -51,24 +51,17 @@ impl MpsControl {
             daemon.wait_until_it_answers().await?;
         }
         if let Some(mib) = wanted.pinned_memory_limit_mib {
-            daemon
-                .ask(&format!("set_default_device_pinned_mem_limit 0 {mib}M"))
-                .await?;
+            daemon.ask(&format!("set_default_device_pinned_mem_limit 0 {mib}M")).await?;
         }
         let percentage = wanted.active_thread_percentage;
-        daemon
-            .ask(&format!("set_default_active_thread_percentage {percentage}"))
-            .await?;
+        daemon.ask(&format!("set_default_active_thread_percentage {percentage}")).await?;
         let found = daemon.ask("get_default_active_thread_percentage").await?;
         let taken = found
             .trim()
             .parse::<f64>()
             .is_ok_and(|f| (f - f64::from(percentage)).abs() < PERCENTAGE_TOLERANCE);
         if !taken {
-            return Err(ControlError::NotTaken {
-                wanted: percentage,
-                found: cause::one_line(&found),
-            });
+            return Err(ControlError::NotTaken { wanted: percentage, found: cause::one_line(&found) });
         }
         daemon.process()?.ok_or_else(|| ControlError::NoProcess {
             path: daemon.pid_file().display().to_string(),
@@ -92,48 +85,29 @@ impl MpsControl {
             return Ok(());
         }
         tracing::warn!(%gpu, "the MPS control daemon did not quit within {QUIT_TIME_MAX:?} and is killed");
-        let too_late = || ControlError::TooLate {
-            command: "SIGKILL".to_owned(),
-            within: KILL_TIME_MAX,
-        };
-        process.kill().map_err(|why| ControlError::Refused {
-            command: "SIGKILL".into(),
-            answer: why.to_string(),
-        })?;
-        tokio::time::timeout(KILL_TIME_MAX, process.ended())
-            .await
-            .map_err(|_| too_late())
+        let too_late = || ControlError::TooLate { command: "SIGKILL".to_owned(), within: KILL_TIME_MAX };
+        process
+            .kill()
+            .map_err(|why| ControlError::Refused { command: "SIGKILL".into(), answer: why.to_string() })?;
+        tokio::time::timeout(KILL_TIME_MAX, process.ended()).await.map_err(|_| too_late())
     }
 
     fn daemon<'a>(&'a self, gpu: &'a GpuUuid, wanted: &DesiredDaemon) -> Daemon<'a> {
-        let pipe = PathBuf::from(pipe_dir(
-            &self.root.0.display().to_string(),
-            &wanted.resource,
-            gpu.as_str(),
-        ));
+        let pipe =
+            PathBuf::from(pipe_dir(&self.root.0.display().to_string(), &wanted.resource, gpu.as_str()));
         let log = pipe.with_file_name("log");
-        Daemon {
-            program: &self.program,
-            gpu,
-            pipe,
-            log,
-        }
+        Daemon { program: &self.program, gpu, pipe, log }
     }
 
     fn make_directories(&self, daemon: &Daemon<'_>) -> Result<(), ControlError> {
-        let failed = |path: &Path, why| ControlError::Directory {
-            path: path.display().to_string(),
-            why,
-        };
+        let failed = |path: &Path, why| ControlError::Directory { path: path.display().to_string(), why };
         let shm = self.root.0.join("shm");
         for path in [&daemon.pipe, &daemon.log, &shm] {
             fs::create_dir_all(path).map_err(|why| failed(path, why))?;
         }
         // the root itself is the operator's
         let below_root = daemon.pipe.ancestors().take_while(|p| *p != self.root.0);
-        let with_modes = below_root
-            .chain([daemon.log.as_path()])
-            .map(|p| (p, DIRECTORY_MODE));
+        let with_modes = below_root.chain([daemon.log.as_path()]).map(|p| (p, DIRECTORY_MODE));
         for (path, mode) in with_modes.chain([(shm.as_path(), SHM_MODE)]) {
             fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|why| failed(path, why))?;
         }

@@ -106,10 +106,7 @@ impl Daemon<'_> {
     }
 
     fn cannot_run(&self, why: io::Error) -> ControlError {
-        ControlError::Program {
-            program: self.program.display().to_string(),
-            why,
-        }
+        ControlError::Program { program: self.program.display().to_string(), why }
     }
 
     /// Starts it. The daemon keeps its output open after the program returned, so that goes to a file and not to a pipe.
@@ -117,28 +114,20 @@ impl Daemon<'_> {
         let command = "-d";
         let said = self.log.join("start.log");
         let open = || File::create(&said).and_then(|out| Ok((out.try_clone()?, out)));
-        let (out, err) = open().map_err(|why| ControlError::Directory {
-            path: said.display().to_string(),
-            why,
-        })?;
+        let (out, err) =
+            open().map_err(|why| ControlError::Directory { path: said.display().to_string(), why })?;
         let mut program = self.command();
         program.arg(command).stdin(Stdio::null()).stdout(out).stderr(err);
         let mut child = program.spawn().map_err(|e| self.cannot_run(e))?;
         let ended = tokio::time::timeout(START_TIME_MAX, child.wait()).await;
-        let too_late = |_| ControlError::TooLate {
-            command: command.to_owned(),
-            within: START_TIME_MAX,
-        };
+        let too_late = |_| ControlError::TooLate { command: command.to_owned(), within: START_TIME_MAX };
         let status = ended.map_err(too_late)?.map_err(|e| self.cannot_run(e))?;
         if status.success() {
             return Ok(());
         }
         let said = fs::read_to_string(&said).unwrap_or_default();
         let answer = format!("{} ({status})", cause::one_line(&said));
-        Err(ControlError::Refused {
-            command: command.to_owned(),
-            answer,
-        })
+        Err(ControlError::Refused { command: command.to_owned(), answer })
     }
 
     /// Waits until it takes commands, for at most [`START_TIME_MAX`].
@@ -165,21 +154,13 @@ impl Daemon<'_> {
 
     /// One command, one answer.
     pub(crate) async fn ask(&self, command: &str) -> Result<String, ControlError> {
-        let too_late = |_| ControlError::TooLate {
-            command: command.to_owned(),
-            within: COMMAND_TIME_MAX,
-        };
-        tokio::time::timeout(COMMAND_TIME_MAX, self.converse(command))
-            .await
-            .map_err(too_late)?
+        let too_late = |_| ControlError::TooLate { command: command.to_owned(), within: COMMAND_TIME_MAX };
+        tokio::time::timeout(COMMAND_TIME_MAX, self.converse(command)).await.map_err(too_late)?
     }
 
     async fn converse(&self, command: &str) -> Result<String, ControlError> {
         let mut program = self.command();
-        program
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = program.spawn().map_err(|e| self.cannot_run(e))?;
         if let Some(mut stdin) = child.stdin.take() {
             // a program that ends before it reads says why on its output
@@ -192,10 +173,7 @@ impl Daemon<'_> {
             return Ok(out);
         }
         let answer = format!("{} ({status})", cause::one_line(&format!("{err} {out}")));
-        Err(ControlError::Refused {
-            command: command.to_owned(),
-            answer,
-        })
+        Err(ControlError::Refused { command: command.to_owned(), answer })
     }
 
     /// Where it tells its process.
@@ -206,10 +184,7 @@ impl Daemon<'_> {
     /// The daemon's process, if the pid file tells one that is alive.
     pub(crate) fn process(&self) -> Result<Option<Process>, ControlError> {
         let path = self.pid_file();
-        let unknown = |why: String| ControlError::NoProcess {
-            path: path.display().to_string(),
-            why,
-        };
+        let unknown = |why: String| ControlError::NoProcess { path: path.display().to_string(), why };
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -13,12 +13,8 @@ use crate::mps_files::{self, MpsRoot};
 pub(crate) async fn lock(root: &MpsRoot, stop: &mut mpsc::Receiver<()>) -> anyhow::Result<Option<File>> {
     let path = root.lock();
     let failed = || format!("`{}` cannot be locked", path.display());
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(failed)?;
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(failed)?;
     match file.try_lock() {
         Ok(()) => return Ok(Some(file)),
         Err(TryLockError::Error(e)) => return Err(e).with_context(failed),

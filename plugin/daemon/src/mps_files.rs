@@ -63,8 +63,7 @@ impl MpsRoot {
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
     let named = |why: String| format!("`{}` cannot be read: {why}", path.display());
     let text = files::read_bounded(path, STATE_BYTES_MAX).map_err(|e| named(e.to_string()))?;
-    text.map(|text| serde_json::from_str(&text).map_err(|e| named(e.to_string())))
-        .transpose()
+    text.map(|text| serde_json::from_str(&text).map_err(|e| named(e.to_string()))).transpose()
 }
 
 /// Replaces a JSON file durably.
@@ -92,10 +91,7 @@ pub(crate) async fn watch_report(root: MpsRoot, written: Arc<Notify>, events: mp
                 None
             }
         };
-        let event = Event::MpsReported {
-            supervisor_alive: root.supervisor_alive(),
-            actual,
-        };
+        let event = Event::MpsReported { supervisor_alive: root.supervisor_alive(), actual };
         if told.as_ref() != Some(&event) {
             told = Some(event.clone());
             if events.send(event).await.is_err() {
@@ -124,13 +120,9 @@ pub(crate) async fn write_desired(
         };
         let root = root.clone();
         let work = move || {
-            root.create()
-                .map_err(|e| e.to_string())
-                .and_then(|()| write_json(&root.desired(), &newest))
+            root.create().map_err(|e| e.to_string()).and_then(|()| write_json(&root.desired(), &newest))
         };
-        let result = tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or_else(|e| Err(e.to_string()));
+        let result = tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(e.to_string()));
         written.notify_one();
         if let Err(why) = result
             && events.send(Event::MpsDesiredFailed { why }).await.is_err()
@@ -155,10 +147,7 @@ mod tests {
         root.create().unwrap();
         let (events, mut seen) = mpsc::channel(8);
         let task = tokio::spawn(watch_report(root.clone(), Arc::new(Notify::new()), events));
-        let reported = |supervisor_alive| Event::MpsReported {
-            supervisor_alive,
-            actual: None,
-        };
+        let reported = |supervisor_alive| Event::MpsReported { supervisor_alive, actual: None };
         assert_eq!(seen.recv().await, Some(reported(false)));
         let lock = File::create(root.lock()).unwrap();
         lock.lock().unwrap();
@@ -174,16 +163,8 @@ mod tests {
         let root = root(&directory);
         let (desired, changes) = watch::channel(None);
         let (events, _seen) = mpsc::channel(8);
-        let task = tokio::spawn(write_desired(
-            root.clone(),
-            changes,
-            Arc::new(Notify::new()),
-            events,
-        ));
-        let wanted = Desired {
-            generation: 7,
-            ..Default::default()
-        };
+        let task = tokio::spawn(write_desired(root.clone(), changes, Arc::new(Notify::new()), events));
+        let wanted = Desired { generation: 7, ..Default::default() };
         desired.send_replace(Some(wanted.clone()));
         drop(desired);
         task.await.unwrap();
@@ -196,12 +177,7 @@ mod tests {
         fs::write(directory.path().join("mps"), "a file").unwrap();
         let (desired, changes) = watch::channel(None);
         let (events, mut seen) = mpsc::channel(8);
-        tokio::spawn(write_desired(
-            root(&directory),
-            changes,
-            Arc::new(Notify::new()),
-            events,
-        ));
+        tokio::spawn(write_desired(root(&directory), changes, Arc::new(Notify::new()), events));
         desired.send_replace(Some(Desired::default()));
         assert!(matches!(seen.recv().await, Some(Event::MpsDesiredFailed { .. })));
     }

@@ -43,30 +43,18 @@ pub(crate) struct MpsSettings {
 pub(crate) async fn run(settings: MpsSettings, backend: Box<dyn GpuBackend>) -> anyhow::Result<String> {
     let (events, queue) = mpsc::channel(EVENTS_MAX);
     let root = settings.root.clone();
-    root.create().with_context(|| {
-        format!(
-            "MPS root `{}` cannot be made (hint: --mps-root)",
-            root.0.display()
-        )
-    })?;
+    root.create()
+        .with_context(|| format!("MPS root `{}` cannot be made (hint: --mps-root)", root.0.display()))?;
     let mut stop = listen_for_signals()?;
     let Some(lock) = lock(&root, &mut stop).await? else {
         return Ok("asked to stop while another supervisor was running".to_owned());
     };
-    let journal = settings
-        .journal_dir
-        .as_ref()
-        .map(|d| JournalFile::begin(d, "mps"))
-        .transpose();
+    let journal = settings.journal_dir.as_ref().map(|d| JournalFile::begin(d, "mps")).transpose();
     let journal = journal.context("the journal cannot be begun (hint: --journal-dir)")?;
     // without them a changed mode would be taken for the original
-    let originals = mps_files::read_json(&root.compute_modes())
-        .map_err(anyhow::Error::msg)?
-        .unwrap_or_default();
-    let started = SupervisorEvent::Started {
-        originals,
-        change_modes: !settings.keep_compute_mode,
-    };
+    let originals =
+        mps_files::read_json(&root.compute_modes()).map_err(anyhow::Error::msg)?.unwrap_or_default();
+    let started = SupervisorEvent::Started { originals, change_modes: !settings.keep_compute_mode };
     tokio::spawn(watch_desired(root.clone(), events.clone()));
     let mut supervisor = SupervisorLoop {
         core: Supervisor::new(),
@@ -74,10 +62,7 @@ pub(crate) async fn run(settings: MpsSettings, backend: Box<dyn GpuBackend>) -> 
         journal,
         root: root.clone(),
         originals_unsaved: None,
-        control: MpsControl {
-            program: settings.control,
-            root,
-        },
+        control: MpsControl { program: settings.control, root },
         gpus: GpuThread::start(backend)?,
         workers: BTreeMap::new(),
         events,
@@ -89,11 +74,7 @@ pub(crate) async fn run(settings: MpsSettings, backend: Box<dyn GpuBackend>) -> 
 
 fn listen_for_signals() -> std::io::Result<mpsc::Receiver<()>> {
     let (stop, stopped) = mpsc::channel(1);
-    for kind in [
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::quit(),
-    ] {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()] {
         let (mut signals, stop) = (signal(kind)?, stop.clone());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
@@ -192,16 +173,9 @@ impl SupervisorLoop {
     }
 
     fn note(&self, lines: &mut Vec<String>, at: Time, record: &impl Serialize) {
-        tracing::debug!(
-            record = serde_json::to_string(record).unwrap_or_default(),
-            "noted"
-        );
+        tracing::debug!(record = serde_json::to_string(record).unwrap_or_default(), "noted");
         if self.journal.is_some() {
-            let line = Line {
-                v: plugin_core::journal::VERSION,
-                at,
-                record,
-            };
+            let line = Line { v: plugin_core::journal::VERSION, at, record };
             lines.extend(serde_json::to_string(&line).ok());
         }
     }
@@ -233,10 +207,7 @@ impl SupervisorLoop {
     fn save_originals(&mut self) -> Option<String> {
         let originals = self.originals_unsaved.take()?;
         let why = mps_files::write_json(&self.root.compute_modes(), &originals).err()?;
-        tracing::error!(
-            why,
-            "compute modes stay as they are until the original ones can be written down"
-        );
+        tracing::error!(why, "compute modes stay as they are until the original ones can be written down");
         self.originals_unsaved = Some(originals);
         Some(why)
     }

@@ -40,15 +40,7 @@ impl Worker {
         events: mpsc::Sender<SupervisorEvent>,
     ) -> Self {
         let (effects, queue) = mpsc::channel(EFFECTS_MAX);
-        tokio::spawn(
-            Work {
-                gpu,
-                control,
-                gpus,
-                daemon: None,
-            }
-            .run(queue, events),
-        );
+        tokio::spawn(Work { gpu, control, gpus, daemon: None }.run(queue, events));
         Worker { effects }
     }
 
@@ -93,17 +85,11 @@ impl Work {
         match effect {
             Effect::ReadMode => match self.gpus.compute_mode(gpu.clone()).await {
                 Ok(mode) => SupervisorEvent::ModeRead { gpu, mode },
-                Err(e) => SupervisorEvent::ModeFailed {
-                    gpu,
-                    why: e.to_string(),
-                },
+                Err(e) => SupervisorEvent::ModeFailed { gpu, why: e.to_string() },
             },
             Effect::SetMode(mode) => match self.gpus.set_compute_mode(gpu.clone(), mode).await {
                 Ok(()) => SupervisorEvent::ModeSet { gpu },
-                Err(e) => SupervisorEvent::ModeFailed {
-                    gpu,
-                    why: e.to_string(),
-                },
+                Err(e) => SupervisorEvent::ModeFailed { gpu, why: e.to_string() },
             },
             Effect::Refuse(why) => SupervisorEvent::ModeFailed { gpu, why },
             Effect::Start(daemon) => match self.control.start(&gpu, &daemon).await {
@@ -114,10 +100,7 @@ impl Work {
                 }
                 Err(e) => {
                     tracing::warn!(%gpu, why = %e, "the MPS control daemon did not start");
-                    SupervisorEvent::DaemonFailed {
-                        gpu,
-                        why: e.to_string(),
-                    }
+                    SupervisorEvent::DaemonFailed { gpu, why: e.to_string() }
                 }
             },
             Effect::Stop(daemon) => {

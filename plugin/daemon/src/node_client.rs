@@ -74,10 +74,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_kubeconfig_that_is_not_there_is_named() {
-        let settings = NodeSettings {
-            name: "n1".into(),
-            kubeconfig: Some("/nonexistent/kubeconfig".into()),
-        };
+        let settings = NodeSettings { name: "n1".into(), kubeconfig: Some("/nonexistent/kubeconfig".into()) };
         let why = connect(&settings).await.map(|_| ()).unwrap_err();
         assert!(why.contains("/nonexistent/kubeconfig"), "{why}");
     }

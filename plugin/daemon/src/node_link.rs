@@ -25,18 +25,8 @@ impl NodeLink {
     pub(crate) fn start(settings: NodeSettings, events: mpsc::Sender<Event>, metrics: Metrics) -> Self {
         let (patches, patch_queue) = mpsc::channel(PATCHES_MAX);
         let (announcements, announcement_queue) = mpsc::channel(ANNOUNCEMENTS_MAX);
-        tokio::spawn(run(
-            settings,
-            events,
-            metrics.clone(),
-            patch_queue,
-            announcement_queue,
-        ));
-        NodeLink {
-            patches,
-            announcements,
-            metrics,
-        }
+        tokio::spawn(run(settings, events, metrics.clone(), patch_queue, announcement_queue));
+        NodeLink { patches, announcements, metrics }
     }
 
     /// Writes labels later; `false` when too many wait already.
@@ -82,10 +72,7 @@ async fn connect(
             Err(why) => why,
         };
         if !std::mem::replace(&mut told, true) {
-            events
-                .send(Event::NodeUnreadable { why: why.clone() })
-                .await
-                .ok()?;
+            events.send(Event::NodeUnreadable { why: why.clone() }).await.ok()?;
         }
         let next_try = tokio::time::sleep(delay);
         tokio::pin!(next_try);
@@ -110,10 +97,7 @@ mod tests {
     #[tokio::test]
     async fn without_an_api_server_the_node_is_unreadable_and_label_changes_fail() {
         let (events, mut seen) = mpsc::channel(8);
-        let settings = NodeSettings {
-            name: "n1".into(),
-            kubeconfig: Some("/nonexistent/config".into()),
-        };
+        let settings = NodeSettings { name: "n1".into(), kubeconfig: Some("/nonexistent/config".into()) };
         let link = NodeLink::start(settings, events, Metrics::new());
         assert!(matches!(seen.recv().await, Some(Event::NodeUnreadable { .. })));
         assert!(link.patch(LabelPatch::new()));

@@ -32,9 +32,7 @@ async fn tell(
     let mut stream = std::pin::pin!(stream);
     let mut told: Option<Event> = None;
     let mut listed = false;
-    let absent = || Event::NodeUnreadable {
-        why: format!("node `{name}` does not exist"),
-    };
+    let absent = || Event::NodeUnreadable { why: format!("node `{name}` does not exist") };
     while let Some(change) = stream.next().await {
         let event = match change {
             Ok(watcher::Event::Init) => {
@@ -43,15 +41,11 @@ async fn tell(
             }
             Ok(watcher::Event::InitApply(node) | watcher::Event::Apply(node)) => {
                 listed = true;
-                Some(Event::NodeRead {
-                    labels: node.metadata.labels.unwrap_or_default(),
-                })
+                Some(Event::NodeRead { labels: node.metadata.labels.unwrap_or_default() })
             }
             Ok(watcher::Event::InitDone) => (!listed).then(absent),
             Ok(watcher::Event::Delete(_)) => Some(absent()),
-            Err(e) => Some(Event::NodeUnreadable {
-                why: format!("node `{name}`: {}", cause::line(&e)),
-            }),
+            Err(e) => Some(Event::NodeUnreadable { why: format!("node `{name}`: {}", cause::line(&e)) }),
         };
         let Some(event) = event.filter(|e| is_news(told.as_ref(), e)) else {
             continue;
@@ -85,9 +79,9 @@ pub(crate) async fn write_labels(
         let write = nodes.patch(&settings.name, &parameters, &patch);
         let event = match tokio::time::timeout(WRITE_TIME_MAX, write).await {
             Ok(Ok(_)) => Event::LabelsPatched,
-            Ok(Err(e)) => Event::LabelsFailed {
-                why: format!("node `{}`: {}", settings.name, cause::line(&e)),
-            },
+            Ok(Err(e)) => {
+                Event::LabelsFailed { why: format!("node `{}`: {}", settings.name, cause::line(&e)) }
+            }
             Err(_) => Event::LabelsFailed {
                 why: format!("node `{}`: no answer within {WRITE_TIME_MAX:?}", settings.name),
             },
@@ -109,9 +103,7 @@ mod tests {
     }
 
     fn read(value: &str) -> Event {
-        Event::NodeRead {
-            labels: BTreeMap::from([("k".to_owned(), value.to_owned())]),
-        }
+        Event::NodeRead { labels: BTreeMap::from([("k".to_owned(), value.to_owned())]) }
     }
 
     async fn told(changes: Vec<Result<watcher::Event<Node>, watcher::Error>>) -> Vec<Event> {
@@ -141,14 +133,7 @@ mod tests {
     async fn a_node_that_does_not_exist_is_told_once_and_again_read_when_it_appears() {
         use watcher::Event::{Apply, Init, InitDone};
         let failed = || Err(watcher::Error::NoResourceVersion);
-        let all = told(vec![
-            Ok(Init),
-            Ok(InitDone),
-            failed(),
-            failed(),
-            Ok(Apply(node("a"))),
-        ])
-        .await;
+        let all = told(vec![Ok(Init), Ok(InitDone), failed(), failed(), Ok(Apply(node("a")))]).await;
         assert_eq!(all.len(), 2);
         assert!(matches!(&all[0], Event::NodeUnreadable { why } if why.contains("`n1` does not exist")));
         assert_eq!(all[1], read("a"));
@@ -184,19 +169,10 @@ mod tests {
 
     async fn patched(code: u16) -> (Event, [String; 4]) {
         let (client, mut requests) = api_server(code);
-        let settings = NodeSettings {
-            name: "n1".into(),
-            kubeconfig: None,
-        };
+        let settings = NodeSettings { name: "n1".into(), kubeconfig: None };
         let (patches, mut queue) = mpsc::channel(1);
         let (events, mut seen) = mpsc::channel(1);
-        patches
-            .send(LabelPatch::from([
-                ("a".into(), Some("1".into())),
-                ("b".into(), None),
-            ]))
-            .await
-            .unwrap();
+        patches.send(LabelPatch::from([("a".into(), Some("1".into())), ("b".into(), None)])).await.unwrap();
         drop(patches);
         write_labels(client, settings, &mut queue, events).await;
         (seen.recv().await.unwrap(), requests.recv().await.unwrap())
@@ -214,9 +190,6 @@ mod tests {
     #[tokio::test]
     async fn a_refused_label_change_is_answered_with_the_reason() {
         let (event, _) = patched(404).await;
-        assert!(
-            matches!(&event, Event::LabelsFailed { why } if why.contains("node is gone")),
-            "{event:?}"
-        );
+        assert!(matches!(&event, Event::LabelsFailed { why } if why.contains("node is gone")), "{event:?}");
     }
 }

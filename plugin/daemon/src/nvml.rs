@@ -26,12 +26,8 @@ const LIBRARY_DIRECTORIES: [&str; 6] = [
 /// Boards that only drive a display (NVIDIA k8s-device-plugin v0.20).
 const DISPLAY_BOARDS: [&str; 2] = ["DGX Display", "NVIDIA DGX Display"];
 /// Device nodes that all GPUs share, in the order in which containers get them.
-const CONTROL_NODES: [&str; 4] = [
-    "/dev/nvidiactl",
-    "/dev/nvidia-uvm",
-    "/dev/nvidia-uvm-tools",
-    "/dev/nvidia-modeset",
-];
+const CONTROL_NODES: [&str; 4] =
+    ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"];
 /// `NVML_AFFINITY_SCOPE_NODE`.
 const AFFINITY_SCOPE_NODE: u32 = 0;
 /// Words of a NUMA node mask: 64 × 64 nodes.
@@ -64,9 +60,7 @@ impl NvmlBackend {
         if self.nvml.is_none() {
             self.nvml = Some(open(&self.paths)?);
         }
-        self.nvml.as_ref().ok_or_else(|| FindError::DriverFailed {
-            why: "NVML is not loaded".into(),
-        })
+        self.nvml.as_ref().ok_or_else(|| FindError::DriverFailed { why: "NVML is not loaded".into() })
     }
 
     fn with_device<T>(
@@ -74,14 +68,9 @@ impl NvmlBackend {
         gpu: &GpuUuid,
         work: impl FnOnce(&mut Device<'_>) -> Result<T, NvmlError>,
     ) -> Result<T, GpuError> {
-        let refused = |why: String| GpuError::Refused {
-            gpu: gpu.clone(),
-            why,
-        };
+        let refused = |why: String| GpuError::Refused { gpu: gpu.clone(), why };
         let nvml = self.load().map_err(|e| refused(e.to_string()))?;
-        let mut device = nvml
-            .device_by_uuid(gpu.as_str())
-            .map_err(|e| refused(cause::line(&e)))?;
+        let mut device = nvml.device_by_uuid(gpu.as_str()).map_err(|e| refused(cause::line(&e)))?;
         work(&mut device).map_err(|e| refused(cause::line(&e)))
     }
 }
@@ -116,17 +105,10 @@ fn open(paths: &NvmlPaths) -> Result<Nvml, FindError> {
             // a library that is there may lack one of its own libraries: that is a broken driver, not a missing one
             let absent = text.contains(&format!("{shown}: cannot open shared object file: No such file"));
             let why = format!("NVML cannot be loaded: {text}");
-            Err(if absent {
-                FindError::NoDriver { why }
-            } else {
-                FindError::DriverFailed { why }
-            })
+            Err(if absent { FindError::NoDriver { why } } else { FindError::DriverFailed { why } })
         }
         e => {
-            let why = format!(
-                "NVML library `{shown}` cannot be initialized: {}",
-                cause::line(&e)
-            );
+            let why = format!("NVML library `{shown}` cannot be initialized: {}", cause::line(&e));
             Err(FindError::DriverFailed { why })
         }
     }
@@ -135,9 +117,7 @@ fn open(paths: &NvmlPaths) -> Result<Nvml, FindError> {
 /// The setting, else the first library below the driver root, else the bare name for the loader.
 fn library_path(paths: &NvmlPaths) -> OsString {
     let below_root = || {
-        let candidates = LIBRARY_DIRECTORIES
-            .iter()
-            .map(|d| paths.driver_root.join(d).join(SONAME));
+        let candidates = LIBRARY_DIRECTORIES.iter().map(|d| paths.driver_root.join(d).join(SONAME));
         candidates.into_iter().find(|c| c.exists())
     };
     let found = paths.library.clone().or_else(below_root);
@@ -188,10 +168,7 @@ fn gpu_facts(device: &Device<'_>, index: u32, name: String, sysfs: &Path) -> Res
 
 /// What sysfs says about the PCI device: `None` when it says nothing, `Some(None)` when it says "none" (a negative number).
 fn numa_node(sysfs: &Path, nvml_bus_id: &str) -> Option<Option<u32>> {
-    let path = sysfs
-        .join("bus/pci/devices")
-        .join(sysfs_bus_id(nvml_bus_id))
-        .join("numa_node");
+    let path = sysfs.join("bus/pci/devices").join(sysfs_bus_id(nvml_bus_id)).join("numa_node");
     let number: i64 = fs::read_to_string(path).ok()?.trim().parse().ok()?;
     Some(u32::try_from(number).ok())
 }
@@ -209,28 +186,17 @@ fn sysfs_bus_id(nvml_bus_id: &str) -> String {
 fn nvml_numa_node(device: &Device<'_>) -> Option<u32> {
     let mask = device.memory_affinity(AFFINITY_WORDS, AFFINITY_SCOPE_NODE).ok()?;
     let (word, bits) = mask.iter().enumerate().find(|(_, bits)| **bits != 0)?;
-    u32::try_from(word)
-        .ok()
-        .map(|word| word * 64 + bits.trailing_zeros())
+    u32::try_from(word).ok().map(|word| word * 64 + bits.trailing_zeros())
 }
 
 /// The driver root when it holds device nodes, else the container's own root.
 fn dev_root(driver_root: &Path) -> PathBuf {
-    if driver_root.join("dev").is_dir() {
-        driver_root.to_owned()
-    } else {
-        PathBuf::from("/")
-    }
+    if driver_root.join("dev").is_dir() { driver_root.to_owned() } else { PathBuf::from("/") }
 }
 
 fn control_nodes(dev_root: &Path) -> Vec<String> {
     let exists = |node: &&str| dev_root.join(node.trim_start_matches('/')).exists();
-    CONTROL_NODES
-        .iter()
-        .copied()
-        .filter(exists)
-        .map(str::to_owned)
-        .collect()
+    CONTROL_NODES.iter().copied().filter(exists).map(str::to_owned).collect()
 }
 
 fn from_nvml(mode: NvmlMode) -> ComputeMode {
@@ -256,22 +222,14 @@ mod tests {
     use super::*;
 
     fn paths(root: &Path) -> NvmlPaths {
-        NvmlPaths {
-            library: None,
-            driver_root: root.to_owned(),
-            sysfs_root: root.join("sys"),
-        }
+        NvmlPaths { library: None, driver_root: root.to_owned(), sysfs_root: root.join("sys") }
     }
 
     #[test]
     fn a_missing_library_is_a_missing_driver() {
         let root = tempfile::tempdir().unwrap();
         let library = Some(root.path().join("libnvidia-ml.so.1"));
-        let found = NvmlBackend::new(NvmlPaths {
-            library,
-            ..paths(root.path())
-        })
-        .find();
+        let found = NvmlBackend::new(NvmlPaths { library, ..paths(root.path()) }).find();
         assert!(
             matches!(&found, Err(FindError::NoDriver { why }) if why.contains("libnvidia-ml.so.1")),
             "{found:?}"

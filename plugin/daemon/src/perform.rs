@@ -67,34 +67,23 @@ impl Performer {
             Action::ReadHolders => self.read_holders(),
             Action::ReadConfig => match &self.config_asked {
                 Some(asked) => asked.notify_one(),
-                None => self.answer(Event::ConfigRead {
-                    files: BTreeMap::new(),
-                }),
+                None => self.answer(Event::ConfigRead { files: BTreeMap::new() }),
             },
             Action::WriteMpsDesired { desired } => {
                 self.mps_desired.send_replace(Some(desired));
             }
             Action::PatchLabels { labels } => self.patch_labels(labels),
-            Action::Announce {
-                severity,
-                reason,
-                message,
-            } => {
-                let announcement = Announcement {
-                    severity,
-                    reason,
-                    message,
-                };
+            Action::Announce { severity, reason, message } => {
+                let announcement = Announcement { severity, reason, message };
                 announce::log(&announcement);
                 if let Some(node) = &self.node {
                     node.announce(announcement);
                 }
             }
             Action::Exit { code, why } => return Some(Exit { code, why }),
-            other => tracing::error!(
-                action = other.tag(),
-                "this program cannot perform an action of its core"
-            ),
+            other => {
+                tracing::error!(action = other.tag(), "this program cannot perform an action of its core")
+            }
         }
         None
     }
@@ -149,10 +138,7 @@ impl Performer {
                 self.servers.insert(resource.clone(), server);
                 Event::Listening { resource, endpoint }
             }
-            Err(e) => Event::ListenFailed {
-                resource,
-                why: e.to_string(),
-            },
+            Err(e) => Event::ListenFailed { resource, why: e.to_string() },
         };
         self.answer(event);
     }
@@ -162,10 +148,7 @@ impl Performer {
         self.answer_later(async move {
             match register::register(&socket, &resource, &endpoint).await {
                 Ok(()) => Event::Registered { resource },
-                Err(e) => Event::RegisterFailed {
-                    resource,
-                    why: e.to_string(),
-                },
+                Err(e) => Event::RegisterFailed { resource, why: e.to_string() },
             }
         });
     }

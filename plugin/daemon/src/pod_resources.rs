@@ -38,9 +38,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("kubelet.sock");
         let error = read_holders(&socket).await.unwrap_err();
-        assert!(
-            error.to_string().contains(&socket.display().to_string()),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&socket.display().to_string()), "{error}");
     }
 }

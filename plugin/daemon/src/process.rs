@@ -58,10 +58,7 @@ impl Process {
 fn open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers and touches no memory of ours.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = RawFd::try_from(fd)
-        .ok()
-        .filter(|fd| *fd >= 0)
-        .ok_or_else(io::Error::last_os_error)?;
+    let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the system just made this descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -70,11 +67,7 @@ fn send_kill(fd: RawFd) -> io::Result<()> {
     let no_details = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: pidfd_send_signal takes integers and a null pointer, which means "as kill does".
     let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, no_details, 0) };
-    if sent == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -94,9 +87,7 @@ mod tests {
         };
         assert!(Process::find(pid, "another").unwrap().is_none());
         process.kill().unwrap();
-        tokio::time::timeout(std::time::Duration::from_secs(5), process.ended())
-            .await
-            .unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(5), process.ended()).await.unwrap();
         child.wait().unwrap();
         assert!(Process::find(pid, "sleep").unwrap().is_none());
     }

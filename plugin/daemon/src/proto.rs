@@ -11,15 +11,11 @@ use plugin_core::view::Device;
 
 /// A whole device list.
 pub(crate) fn list_to_proto<'a>(devices: impl Iterator<Item = &'a Device>) -> pb::ListAndWatchResponse {
-    pb::ListAndWatchResponse {
-        devices: devices.map(device_to_proto).collect(),
-    }
+    pb::ListAndWatchResponse { devices: devices.map(device_to_proto).collect() }
 }
 
 fn device_to_proto(device: &Device) -> pb::Device {
-    let node = |id: u32| pb::TopologyInfo {
-        nodes: vec![pb::NumaNode { id: i64::from(id) }],
-    };
+    let node = |id: u32| pb::TopologyInfo { nodes: vec![pb::NumaNode { id: i64::from(id) }] };
     pb::Device {
         id: device.id.clone(),
         health: if device.healthy { HEALTHY } else { UNHEALTHY }.to_owned(),
@@ -54,12 +50,8 @@ pub(crate) fn holdings_from_proto(list: pod::ListPodResourcesResponse) -> Vec<Ho
     for pod in list.pod_resources {
         for container in pod.containers {
             for devices in container.devices {
-                let key = (
-                    pod.namespace.clone(),
-                    pod.name.clone(),
-                    container.name.clone(),
-                    devices.resource_name,
-                );
+                let key =
+                    (pod.namespace.clone(), pod.name.clone(), container.name.clone(), devices.resource_name);
                 ids.entry(key).or_default().extend(devices.device_ids);
             }
         }
@@ -67,13 +59,7 @@ pub(crate) fn holdings_from_proto(list: pod::ListPodResourcesResponse) -> Vec<Ho
     let holding = |((namespace, pod, container, resource), mut ids): (_, Vec<String>)| {
         ids.sort();
         ids.dedup();
-        Holding {
-            namespace,
-            pod,
-            container,
-            resource,
-            ids,
-        }
+        Holding { namespace, pod, container, resource, ids }
     };
     ids.into_iter().map(holding).collect()
 }
@@ -102,10 +88,7 @@ mod tests {
     fn a_device_without_a_numa_node_has_no_topology() {
         let devices = [device("GPU-a", true, Some(1)), device("GPU-b", false, None)];
         let list = list_to_proto(devices.iter()).devices;
-        assert_eq!(
-            (list[0].health.as_str(), list[1].health.as_str()),
-            ("Healthy", "Unhealthy")
-        );
+        assert_eq!((list[0].health.as_str(), list[1].health.as_str()), ("Healthy", "Unhealthy"));
         assert_eq!(list[0].topology.as_ref().unwrap().nodes[0].id, 1);
         assert_eq!(list[1].topology, None);
     }
@@ -128,14 +111,9 @@ mod tests {
             containers: vec![container],
             ..Default::default()
         };
-        let holdings = holdings_from_proto(pod::ListPodResourcesResponse {
-            pod_resources: vec![pod],
-        });
+        let holdings = holdings_from_proto(pod::ListPodResourcesResponse { pod_resources: vec![pod] });
         assert_eq!(holdings.len(), 1);
         assert_eq!(holdings[0].ids, ["GPU-a", "GPU-b"]);
-        assert_eq!(
-            (holdings[0].pod.as_str(), holdings[0].container.as_str()),
-            ("p", "main")
-        );
+        assert_eq!((holdings[0].pod.as_str(), holdings[0].container.as_str()), ("p", "main"));
     }
 }

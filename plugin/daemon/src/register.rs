@@ -32,15 +32,10 @@ pub(crate) async fn register(
         let answer = RegistrationClient::new(channel).register(request).await;
         answer.map(|_| ()).map_err(|status| dial::refused(CALL, &status))
     };
-    tokio::time::timeout(CALL_TIME_MAX, call)
-        .await
-        .unwrap_or(Err(CallError::TooLate { call: CALL }))
+    tokio::time::timeout(CALL_TIME_MAX, call).await.unwrap_or(Err(CallError::TooLate { call: CALL }))
 }
 
 /// What the plugin can do: it has preferences, and needs no call before a container starts.
 pub(crate) fn options() -> DevicePluginOptions {
-    DevicePluginOptions {
-        pre_start_required: false,
-        get_preferred_allocation_available: true,
-    }
+    DevicePluginOptions { pre_start_required: false, get_preferred_allocation_available: true }
 }

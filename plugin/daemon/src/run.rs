@@ -42,10 +42,7 @@ impl Loop {
             }
             next = self.next_event(&mut queue).await;
         }
-        Exit {
-            code: 1,
-            why: "all sources of events are gone".to_owned(),
-        }
+        Exit { code: 1, why: "all sources of events are gone".to_owned() }
     }
 
     fn now(&self) -> Time {
@@ -77,10 +74,7 @@ impl Loop {
         let line = self.journal.is_some().then(|| Entry::event(now, event.clone()));
         self.plugin.handle(now, event);
         let actions: Vec<Action> = std::iter::from_fn(|| self.plugin.poll_action()).collect();
-        self.write_down(
-            line.into_iter()
-                .chain(actions.iter().map(|a| Entry::action(now, a.clone()))),
-        );
+        self.write_down(line.into_iter().chain(actions.iter().map(|a| Entry::action(now, a.clone()))));
         self.publish_view();
         let mut exit = None;
         for action in actions {

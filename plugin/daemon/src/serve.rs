@@ -75,15 +75,10 @@ impl Server {
         context: ServeContext,
     ) -> Result<Self, ListenError> {
         if endpoint.is_empty() || endpoint.contains('/') || endpoint.starts_with("..") {
-            return Err(ListenError::NotAFileName {
-                endpoint: endpoint.to_owned(),
-            });
+            return Err(ListenError::NotAFileName { endpoint: endpoint.to_owned() });
         }
         let socket = directory.join(endpoint);
-        let refused = |why| ListenError::Refused {
-            socket: socket.display().to_string(),
-            why,
-        };
+        let refused = |why| ListenError::Refused { socket: socket.display().to_string(), why };
         match std::fs::remove_file(&socket) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(refused(e)),
             Ok(()) | Err(_) => {}
@@ -91,28 +86,12 @@ impl Server {
         let listener = UnixListener::bind(&socket).map_err(refused)?;
         let identity = Identity::of(&socket);
         let (closing, closed) = watch::channel(false);
-        let lost = report_loss(
-            socket.clone(),
-            identity,
-            resource.clone(),
-            context.clone(),
-            closed.clone(),
-        );
-        let handlers = Handlers {
-            resource,
-            context,
-            closed: closed.clone(),
-            streams: Arc::default(),
-        };
+        let lost = report_loss(socket.clone(), identity, resource.clone(), context.clone(), closed.clone());
+        let handlers = Handlers { resource, context, closed: closed.clone(), streams: Arc::default() };
         let task = tokio::spawn(async move {
             tokio::join!(serve(listener, handlers, closed), lost);
         });
-        Ok(Server {
-            socket,
-            identity,
-            closing,
-            task,
-        })
+        Ok(Server { socket, identity, closing, task })
     }
 
     /// Ends all streams without a word, removes the socket if it is still ours, and hands back the rest of the work.

@@ -25,17 +25,8 @@ const SYSFS_ROOT: &str = "/sys";
 const MPS_ROOT: &str = "/run/nvidia/mps";
 const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
 /// The words that are subcommands; anything else belongs to `run`.
-const SUBCOMMANDS: [&str; 9] = [
-    "run",
-    "mps",
-    "validate",
-    "status",
-    "help",
-    "--help",
-    "-h",
-    "--version",
-    "-V",
-];
+const SUBCOMMANDS: [&str; 9] =
+    ["run", "mps", "validate", "status", "help", "--help", "-h", "--version", "-V"];
 
 /// How the log looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,10 +70,7 @@ pub(crate) fn parse(
 
 fn with_subcommand(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    let named = args
-        .get(1)
-        .and_then(|a| a.to_str())
-        .is_some_and(|a| SUBCOMMANDS.contains(&a));
+    let named = args.get(1).and_then(|a| a.to_str()).is_some_and(|a| SUBCOMMANDS.contains(&a));
     if !named {
         args.insert(args.len().min(1), "run".into());
     }
@@ -93,62 +81,30 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
     match command {
         CommandArgs::Run(args) => {
             let settings = run_settings::run_settings(&args, env)?;
-            Ok(Command::Run(
-                Box::new(settings),
-                nvml_paths(&args.gpu, env),
-                log_settings(&args.log, env)?,
-            ))
+            Ok(Command::Run(Box::new(settings), nvml_paths(&args.gpu, env), log_settings(&args.log, env)?))
         }
         CommandArgs::Mps(args) => {
             let settings = mps_settings(&args, env)?;
-            Ok(Command::Mps(
-                settings,
-                nvml_paths(&args.gpu, env),
-                log_settings(&args.log, env)?,
-            ))
+            Ok(Command::Mps(settings, nvml_paths(&args.gpu, env), log_settings(&args.log, env)?))
         }
         CommandArgs::Validate(args) => Ok(Command::Validate(args.files)),
         CommandArgs::Status(args) => {
-            let address = text_or(
-                &args.admin_address,
-                "--admin-address",
-                env,
-                "ADMIN_ADDRESS",
-                ADMIN_ADDRESS,
-            );
-            Ok(Command::Status {
-                address,
-                json: args.json,
-            })
+            let address =
+                text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS);
+            Ok(Command::Status { address, json: args.json })
         }
     }
 }
 
 fn mps_settings(args: &MpsArgs, env: Environment<'_>) -> Result<MpsSettings, SettingError> {
     let read = |text: &str| {
-        if text.is_empty() {
-            Ok(false)
-        } else {
-            parse_boolean(text)
-        }
+        if text.is_empty() { Ok(false) } else { parse_boolean(text) }
     };
-    let keep = given(
-        args.keep_compute_mode.as_ref(),
-        "--keep-compute-mode",
-        env,
-        &["KEEP_COMPUTE_MODE"],
-    );
+    let keep = given(args.keep_compute_mode.as_ref(), "--keep-compute-mode", env, &["KEEP_COMPUTE_MODE"]);
     let journal = given_text(args.journal_dir.as_ref(), "--journal-dir", env, &["JOURNAL_DIR"]);
     Ok(MpsSettings {
         root: mps_root(&args.mps_root, &args.gpu, env),
-        control: text_or(
-            &args.mps_control,
-            "--mps-control",
-            env,
-            "MPS_CONTROL",
-            MPS_CONTROL,
-        )
-        .into(),
+        control: text_or(&args.mps_control, "--mps-control", env, "MPS_CONTROL", MPS_CONTROL).into(),
         keep_compute_mode: keep.map(|g| g.parse(read)).transpose()?.unwrap_or(false),
         journal_dir: journal.map(|g| g.text.into()),
     })
@@ -156,29 +112,14 @@ fn mps_settings(args: &MpsArgs, env: Environment<'_>) -> Result<MpsSettings, Set
 
 fn mps_root(host: &Option<String>, gpu: &GpuArgs, env: Environment<'_>) -> MpsRoot {
     let host = given_text(host.as_ref(), "--mps-root", env, &["MPS_ROOT"]);
-    let here = given_text(
-        gpu.mps_root_ctr_path.as_ref(),
-        "--mps-root-ctr-path",
-        env,
-        &["MPS_ROOT_CTR_PATH"],
-    );
+    let here = given_text(gpu.mps_root_ctr_path.as_ref(), "--mps-root-ctr-path", env, &["MPS_ROOT_CTR_PATH"]);
     MpsRoot(here.or(host).map_or_else(|| MPS_ROOT.into(), |g| g.text.into()))
 }
 
 fn nvml_paths(args: &GpuArgs, env: Environment<'_>) -> NvmlPaths {
-    let library = given_text(
-        args.nvml_library.as_ref(),
-        "--nvml-library",
-        env,
-        &["NVML_LIBRARY"],
-    );
+    let library = given_text(args.nvml_library.as_ref(), "--nvml-library", env, &["NVML_LIBRARY"]);
     let roots = ["DRIVER_ROOT_CTR_PATH", "CONTAINER_DRIVER_ROOT"];
-    let root = given_text(
-        args.driver_root_ctr_path.as_ref(),
-        "--driver-root-ctr-path",
-        env,
-        &roots,
-    );
+    let root = given_text(args.driver_root_ctr_path.as_ref(), "--driver-root-ctr-path", env, &roots);
     NvmlPaths {
         library: library.map(|g| g.text.into()),
         driver_root: root.map_or_else(|| DRIVER_ROOT_CTR_PATH.into(), |g| g.text.into()),
@@ -188,9 +129,7 @@ fn nvml_paths(args: &GpuArgs, env: Environment<'_>) -> NvmlPaths {
 
 fn log_settings(args: &LogArgs, env: Environment<'_>) -> Result<LogSettings, SettingError> {
     let variable = given_text(None, "--log-format", env, &["LOG_FORMAT"]);
-    let variable = variable
-        .map(|g| g.parse(|text| LogFormat::from_str(text, true)))
-        .transpose()?;
+    let variable = variable.map(|g| g.parse(|text| LogFormat::from_str(text, true))).transpose()?;
     Ok(LogSettings {
         format: args.log_format.or(variable).unwrap_or_default(),
         level: text_or(&args.log_level, "--log-level", env, "LOG_LEVEL", "info"),

@@ -25,20 +25,13 @@ pub(crate) fn start(command: Command) -> ExitCode {
             Ok(Exit { code: 0, why })
         }),
         Command::Validate(files) => validate::print(&files, &mut std::io::stdout().lock())
-            .map(|code| Exit {
-                code,
-                why: String::new(),
-            })
+            .map(|code| Exit { code, why: String::new() })
             .map_err(anyhow::Error::from),
-        Command::Status { address, json } => wait_for(status::print(&address, json)).map(|()| Exit {
-            code: 0,
-            why: String::new(),
-        }),
+        Command::Status { address, json } => {
+            wait_for(status::print(&address, json)).map(|()| Exit { code: 0, why: String::new() })
+        }
     };
-    let exit = result.unwrap_or_else(|e| Exit {
-        code: FAILED,
-        why: cause::line(e.as_ref()),
-    });
+    let exit = result.unwrap_or_else(|e| Exit { code: FAILED, why: cause::line(e.as_ref()) });
     if exit.code == 0 && !exit.why.is_empty() {
         tracing::info!(why = exit.why, "ended");
     } else if !exit.why.is_empty() {
@@ -53,9 +46,7 @@ fn with_log(log: &LogSettings) -> anyhow::Result<()> {
 
 /// One thread runs everything that waits; it won every latency measurement against several.
 fn wait_for<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(THREADS_TIME_MAX);
     result

@@ -47,16 +47,11 @@ pub(crate) async fn get(address: &str, path: &str) -> anyhow::Result<(u16, Strin
         Ok::<_, std::io::Error>(answer)
     };
     let hint = || format!("no plugin answers at `{address}` (hint: --admin-address of the running plugin)");
-    let answer = tokio::time::timeout(ANSWER_TIME_MAX, converse)
-        .await
-        .with_context(hint)?
-        .with_context(hint)?;
+    let answer =
+        tokio::time::timeout(ANSWER_TIME_MAX, converse).await.with_context(hint)?.with_context(hint)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-    let code = head
-        .split_whitespace()
-        .nth(1)
-        .and_then(|c| c.parse().ok())
-        .context("the answer has no status")?;
+    let code =
+        head.split_whitespace().nth(1).and_then(|c| c.parse().ok()).context("the answer has no status")?;
     Ok((code, body.to_owned()))
 }
 
@@ -78,11 +73,7 @@ fn table(status: &Status) -> String {
         let _ = writeln!(out, "           {problem}");
     }
     let _ = writeln!(out, "switch     {}\n", status.switch);
-    let _ = writeln!(
-        out,
-        "{:<32} {:>7} {:>7}  REGISTRATION",
-        "RESOURCE", "DEVICES", "HEALTHY"
-    );
+    let _ = writeln!(out, "{:<32} {:>7} {:>7}  REGISTRATION", "RESOURCE", "DEVICES", "HEALTHY");
     for (name, resource) in &status.resources {
         let _ = writeln!(
             out,
@@ -117,11 +108,7 @@ fn gpu_line(gpu: &GpuStatus) -> String {
     };
     let strategy = gpu.strategy.and_then(|s| serde_json::to_value(s).ok());
     let strategy = strategy.as_ref().and_then(|s| s.as_str()).unwrap_or("-");
-    let holders = if gpu.holders.is_empty() {
-        "-".to_owned()
-    } else {
-        gpu.holders.join(", ")
-    };
+    let holders = if gpu.holders.is_empty() { "-".to_owned() } else { gpu.holders.join(", ") };
     let (index, uuid, state) = (gpu.index, gpu.uuid.as_str(), &gpu.state);
     format!("{index:<4} {uuid:<42} {state:<11} {resource:<24} {strategy:<14} {mps:<10} {holders}\n")
 }
@@ -145,16 +132,9 @@ mod tests {
             holders: vec!["default/p/main".into()],
             mps: Some(DaemonStatus::Ready),
         };
-        let text = table(&Status {
-            gpus: vec![gpu],
-            ..Default::default()
-        });
-        for part in [
-            "draining",
-            "nvidia.com/gpu.shared → nvidia.com/gpu",
-            "time-slicing",
-            "default/p/main",
-        ] {
+        let text = table(&Status { gpus: vec![gpu], ..Default::default() });
+        for part in ["draining", "nvidia.com/gpu.shared → nvidia.com/gpu", "time-slicing", "default/p/main"]
+        {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }

@@ -22,10 +22,7 @@ pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(level).map_err(|e| {
         anyhow::anyhow!("log level `{level}` cannot be read: {e} (hint: `info` or `info,kube=debug`)")
     })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
     let started = match format {
         LogFormat::Text => log.with_target(false).try_init(),
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),

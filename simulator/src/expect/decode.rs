@@ -10,11 +10,7 @@ use crate::scenario::yaml::{Key, Kind, Node};
 pub fn pattern(reader: &mut Reader, node: &Node, path: &str) -> Option<Pattern> {
     let kind = match &node.kind {
         Kind::Null => {
-            reader.problem(
-                node.place,
-                path,
-                "expected a pattern, found nothing; write `{absent: true}`",
-            );
+            reader.problem(node.place, path, "expected a pattern, found nothing; write `{absent: true}`");
             return None;
         }
         Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Text(_) => PatternKind::Equals(node.to_json()),
@@ -27,17 +23,11 @@ pub fn pattern(reader: &mut Reader, node: &Node, path: &str) -> Option<Pattern> 
         ),
         Kind::Map(found) => return mapping(reader, node, found, path),
     };
-    Some(Pattern {
-        place: node.place,
-        kind,
-    })
+    Some(Pattern { place: node.place, kind })
 }
 
 fn mapping(reader: &mut Reader, node: &Node, found: &[(Key, Node)], path: &str) -> Option<Pattern> {
-    let operators = found
-        .iter()
-        .filter(|(key, _)| OPERATORS.contains(&key.name.as_str()))
-        .count();
+    let operators = found.iter().filter(|(key, _)| OPERATORS.contains(&key.name.as_str())).count();
     let kind = if found.is_empty() {
         reader.problem(
             node.place,
@@ -48,21 +38,13 @@ fn mapping(reader: &mut Reader, node: &Node, found: &[(Key, Node)], path: &str) 
     } else if operators == 0 {
         PatternKind::Has(entries(reader, found, path))
     } else if operators == found.len() {
-        PatternKind::Ops(
-            found
-                .iter()
-                .filter_map(|(key, value)| op(reader, key, value, path))
-                .collect(),
-        )
+        PatternKind::Ops(found.iter().filter_map(|(key, value)| op(reader, key, value, path)).collect())
     } else {
         let message = "operators and names stand side by side; operators need a mapping of their own";
         reader.problem(node.place, path, message);
         return None;
     };
-    Some(Pattern {
-        place: node.place,
-        kind,
-    })
+    Some(Pattern { place: node.place, kind })
 }
 
 /// Reads the entries of a mapping of patterns.
@@ -94,22 +76,10 @@ fn op(reader: &mut Reader, key: &Key, value: &Node, path: &str) -> Option<Op> {
         "size" => Op::Size(Box::new(pattern(reader, value, &path)?)),
         "each" => Op::Each(Box::new(pattern(reader, value, &path)?)),
         "exactly" => Op::Exactly(exact_entries(reader, value, &path)),
-        "sameAs" => Op::SameAs {
-            path: non_empty(reader, value, &path)?,
-            negated: false,
-        },
-        "differentFrom" => Op::SameAs {
-            path: non_empty(reader, value, &path)?,
-            negated: true,
-        },
-        "unchangedSince" => Op::UnchangedSince {
-            step: non_empty(reader, value, &path)?,
-            negated: false,
-        },
-        _ => Op::UnchangedSince {
-            step: non_empty(reader, value, &path)?,
-            negated: true,
-        },
+        "sameAs" => Op::SameAs { path: non_empty(reader, value, &path)?, negated: false },
+        "differentFrom" => Op::SameAs { path: non_empty(reader, value, &path)?, negated: true },
+        "unchangedSince" => Op::UnchangedSince { step: non_empty(reader, value, &path)?, negated: false },
+        _ => Op::UnchangedSince { step: non_empty(reader, value, &path)?, negated: true },
     };
     Some(op)
 }
@@ -129,9 +99,7 @@ fn non_empty(reader: &mut Reader, value: &Node, path: &str) -> Option<String> {
 }
 
 fn bound(reader: &mut Reader, value: &Node, path: &str) -> Option<i64> {
-    reader
-        .number(value, path, 0, u64::from(u32::MAX))
-        .map(|n| i64::try_from(n).unwrap_or(i64::MAX))
+    reader.number(value, path, 0, u64::from(u32::MAX)).map(|n| i64::try_from(n).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

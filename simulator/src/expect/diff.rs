@@ -11,11 +11,7 @@ const VALUE_CHARS_MAX: usize = 400;
 pub fn render(file: &str, mismatches: &[Mismatch]) -> String {
     let mut out = String::new();
     for mismatch in mismatches.iter().take(SHOWN_MAX) {
-        let path = if mismatch.path.is_empty() {
-            "the world"
-        } else {
-            &mismatch.path
-        };
+        let path = if mismatch.path.is_empty() { "the world" } else { &mismatch.path };
         out.push_str(&format!("{path}   ({file}:{})\n", mismatch.place));
         out.push_str(&format!("  - expected  {}\n", shortened(&mismatch.expected)));
         out.push_str(&format!("  + found     {}\n", found(mismatch)));
@@ -25,6 +21,17 @@ pub fn render(file: &str, mismatches: &[Mismatch]) -> String {
     }
     if mismatches.len() > SHOWN_MAX {
         out.push_str(&format!("… and {} more\n", mismatches.len() - SHOWN_MAX));
+    }
+    out
+}
+
+/// What must not be and is, one block for each leaf.
+pub fn render_witness(file: &str, leaves: &[Mismatch]) -> String {
+    let mut out = String::new();
+    for leaf in leaves.iter().take(SHOWN_MAX) {
+        out.push_str(&format!("{}   ({file}:{})\n", leaf.path, leaf.place));
+        out.push_str(&format!("  - never     {}\n", shortened(&leaf.expected)));
+        out.push_str(&format!("  + found     {}\n", found(leaf)));
     }
     out
 }

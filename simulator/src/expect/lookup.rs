@@ -35,10 +35,9 @@ pub(super) fn size(value: &Value) -> Option<usize> {
 pub(super) fn occurrences(text: &str, value: Option<&Value>) -> usize {
     match value {
         Some(Value::String(whole)) => whole.matches(text).count(),
-        Some(Value::Array(items)) => items
-            .iter()
-            .filter(|item| item.as_str().is_some_and(|whole| whole.contains(text)))
-            .count(),
+        Some(Value::Array(items)) => {
+            items.iter().filter(|item| item.as_str().is_some_and(|whole| whole.contains(text))).count()
+        }
         _ => 0,
     }
 }
@@ -53,10 +52,7 @@ pub fn glob(pattern: &str, text: &str) -> bool {
         if pattern.get(p) == Some(&'*') {
             retry = Some((p, t));
             p += 1;
-        } else if pattern
-            .get(p)
-            .is_some_and(|c| *c == '?' || text.get(t) == Some(c))
-        {
+        } else if pattern.get(p).is_some_and(|c| *c == '?' || text.get(t) == Some(c)) {
             p += 1;
             t += 1;
         } else if let Some((star, from)) = retry {
@@ -67,7 +63,45 @@ pub fn glob(pattern: &str, text: &str) -> bool {
             return false;
         }
     }
-    pattern
-        .get(p..)
-        .is_some_and(|rest| rest.iter().all(|c| *c == '*'))
+    pattern.get(p..).is_some_and(|rest| rest.iter().all(|c| *c == '*'))
+}
+
+/// Text with its `${..}` replaced; other scalars as they are.
+pub(super) fn resolved(world: &Value, expected: &Value, path: &[String]) -> Value {
+    match expected {
+        Value::String(text) => Value::String(expand(world, text, path)),
+        other => other.clone(),
+    }
+}
+
+/// Replaces every `${path}` by the value at that path of the world.
+pub(super) fn expand(world: &Value, text: &str, path: &[String]) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((reference, tail)) = after.split_once('}') else {
+            break;
+        };
+        out.push_str(before);
+        match lookup(world, reference, path) {
+            Some(Value::String(found)) => out.push_str(&found),
+            Some(found) => out.push_str(&found.to_string()),
+            None => out.push_str(&format!("<nothing at {reference}>")),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The value at a path: from the root, or, with a leading dot, from the enclosing node or pod.
+pub(super) fn lookup(world: &Value, reference: &str, path: &[String]) -> Option<Value> {
+    let mut start = world;
+    let mut rest = reference;
+    if let Some(relative) = reference.strip_prefix('.') {
+        start = path.iter().take(2).try_fold(start, |value, key| step_into(value, key))?;
+        rest = relative;
+    }
+    let segments: Vec<&str> = rest.split('.').collect();
+    find(start, &segments).cloned()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::lookup::{find, glob, occurrences, size, step_into};
+use super::lookup::{expand, glob, lookup, occurrences, resolved, size, step_into};
 use super::pattern::{Op, Pattern, PatternKind};
 use crate::scenario::problem::Place;
 
@@ -28,22 +28,70 @@ pub struct Mismatch {
 
 /// Every difference between a pattern and the world; empty when it matches.
 pub fn check(pattern: &Pattern, world: &Value, memory: &Memory) -> Vec<Mismatch> {
-    let mut run = Run {
-        world,
-        memory,
-        found: Vec::new(),
-    };
+    let mut run = Run::new(world, memory, false);
     run.pattern(pattern, Some(world), &[]);
     run.found
+}
+
+/// Where the world matches a pattern whose names with `*` stand for any one that they cover: every leaf and what is
+/// there; or the differences when it does not match.
+///
+/// # Errors
+/// The differences.
+pub fn witness(pattern: &Pattern, world: &Value, memory: &Memory) -> Result<Vec<Mismatch>, Vec<Mismatch>> {
+    let mut run = Run::new(world, memory, true);
+    run.pattern(pattern, Some(world), &[]);
+    match run.found.is_empty() {
+        true => Ok(run.seen),
+        false => Err(run.found),
+    }
 }
 
 struct Run<'w> {
     world: &'w Value,
     memory: &'w Memory,
+    /// Names with `*` stand for any one, and leaves that hold are kept.
+    any: bool,
     found: Vec<Mismatch>,
+    seen: Vec<Mismatch>,
 }
 
-impl Run<'_> {
+impl<'w> Run<'w> {
+    fn new(world: &'w Value, memory: &'w Memory, any: bool) -> Self {
+        Run { world, memory, any, found: Vec::new(), seen: Vec::new() }
+    }
+
+    /// A leaf is as the pattern says.
+    fn holds(&mut self, place: Place, expected: &dyn ToString, value: Option<&Value>, path: &[String]) {
+        if self.any {
+            self.seen.push(Mismatch {
+                place,
+                path: path.join("."),
+                expected: expected.to_string(),
+                actual: value.cloned(),
+                note: None,
+            });
+        }
+    }
+
+    /// A name with `*` where any one that it covers will do.
+    fn any_entry(&mut self, key: &str, inner: &Pattern, value: Option<&Value>, path: &[String]) {
+        let object = value.and_then(Value::as_object);
+        let mut first: Option<Vec<Mismatch>> = None;
+        for (name, item) in object.into_iter().flatten().filter(|(name, _)| glob(key, name)) {
+            let mut probe = Run::new(self.world, self.memory, true);
+            probe.pattern(inner, Some(item), &deeper(path, name));
+            if probe.found.is_empty() {
+                return self.seen.extend(probe.seen);
+            }
+            first = first.or(Some(probe.found));
+        }
+        match first {
+            Some(found) => self.found.extend(found),
+            None => self.pattern(inner, None, &deeper(path, key)),
+        }
+    }
+
     fn differ(&mut self, pattern: &Pattern, value: Option<&Value>, path: &[String]) {
         self.differ_as(pattern.place, pattern.to_string(), value, path, None);
     }
@@ -56,21 +104,16 @@ impl Run<'_> {
         path: &[String],
         note: Option<String>,
     ) {
-        self.found.push(Mismatch {
-            place,
-            path: path.join("."),
-            expected,
-            actual: actual.cloned(),
-            note,
-        });
+        self.found.push(Mismatch { place, path: path.join("."), expected, actual: actual.cloned(), note });
     }
 
     fn pattern(&mut self, pattern: &Pattern, value: Option<&Value>, path: &[String]) {
         match &pattern.kind {
             PatternKind::Equals(expected) => {
-                let expected = self.resolved(expected, path);
-                if value != Some(&expected) {
-                    self.differ_as(pattern.place, expected.to_string(), value, path, None);
+                let expected = resolved(self.world, expected, path);
+                match value == Some(&expected) {
+                    true => self.holds(pattern.place, &expected, value, path),
+                    false => self.differ_as(pattern.place, expected.to_string(), value, path, None),
                 }
             }
             PatternKind::Has(entries) => match value {
@@ -106,11 +149,12 @@ impl Run<'_> {
                 self.pattern(inner, object.and_then(|map| map.get(key)), &deeper(path, key));
                 continue;
             }
-            let covered: Vec<&String> = object
-                .into_iter()
-                .flat_map(|map| map.keys())
-                .filter(|name| glob(key, name))
-                .collect();
+            if self.any {
+                self.any_entry(key, inner, value, path);
+                continue;
+            }
+            let covered: Vec<&String> =
+                object.into_iter().flat_map(|map| map.keys()).filter(|name| glob(key, name)).collect();
             if covered.is_empty() {
                 self.pattern(inner, None, &deeper(path, key));
             }
@@ -127,9 +171,7 @@ impl Run<'_> {
             Op::ContainsOnce(text) => occurrences(&self.expand(text, path), value) == 1,
             Op::Matches(pattern) => {
                 let pattern = self.expand(pattern, path);
-                value
-                    .and_then(Value::as_str)
-                    .is_some_and(|text| glob(&pattern, text))
+                value.and_then(Value::as_str).is_some_and(|text| glob(&pattern, text))
             }
             Op::AtLeast(n) => value.and_then(Value::as_i64).is_some_and(|actual| actual >= *n),
             Op::AtMost(n) => value.and_then(Value::as_i64).is_some_and(|actual| actual <= *n),
@@ -141,7 +183,7 @@ impl Run<'_> {
             Op::Each(inner) => return self.each(inner, place, value, path),
             Op::Exactly(entries) => return self.exactly(op, entries, place, value, path),
             Op::SameAs { path: other, negated } => {
-                let other = self.lookup(other, path);
+                let other = lookup(self.world, other, path);
                 (value.is_some() && value == other.as_ref()) != *negated
             }
             Op::UnchangedSince { step, negated } => {
@@ -156,8 +198,9 @@ impl Run<'_> {
                 return;
             }
         };
-        if !holds {
-            self.differ_as(place, op.to_string(), value, path, None);
+        match holds {
+            true => self.holds(place, op, value, path),
+            false => self.differ_as(place, op.to_string(), value, path, None),
         }
     }
 
@@ -167,11 +210,7 @@ impl Run<'_> {
                 text.contains(&self.expand(part, path))
             }
             (Some(Value::Array(items)), _) => items.iter().any(|item| {
-                let mut probe = Run {
-                    world: self.world,
-                    memory: self.memory,
-                    found: Vec::new(),
-                };
+                let mut probe = Run::new(self.world, self.memory, self.any);
                 if let (Value::String(text), PatternKind::Equals(Value::String(part))) = (item, &inner.kind) {
                     return text.contains(&probe.expand(part, path));
                 }
@@ -194,13 +233,7 @@ impl Run<'_> {
                     self.pattern(inner, Some(item), &deeper(path, key));
                 }
             }
-            _ => self.differ_as(
-                place,
-                format!("one entry at least, each {inner}"),
-                value,
-                path,
-                None,
-            ),
+            _ => self.differ_as(place, format!("one entry at least, each {inner}"), value, path, None),
         }
     }
 
@@ -227,46 +260,8 @@ impl Run<'_> {
         self.entries(entries, value, path);
     }
 
-    /// Text with its `${..}` replaced; other scalars as they are.
-    fn resolved(&self, expected: &Value, path: &[String]) -> Value {
-        match expected {
-            Value::String(text) => Value::String(self.expand(text, path)),
-            other => other.clone(),
-        }
-    }
-
     fn expand(&self, text: &str, path: &[String]) -> String {
-        let mut out = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            let Some((reference, tail)) = after.split_once('}') else {
-                break;
-            };
-            out.push_str(before);
-            match self.lookup(reference, path) {
-                Some(Value::String(found)) => out.push_str(&found),
-                Some(found) => out.push_str(&found.to_string()),
-                None => out.push_str(&format!("<nothing at {reference}>")),
-            }
-            rest = tail;
-        }
-        out.push_str(rest);
-        out
-    }
-
-    /// The value at a path: from the root, or, with a leading dot, from the enclosing node or pod.
-    fn lookup(&self, reference: &str, path: &[String]) -> Option<Value> {
-        let mut start = self.world;
-        let mut rest = reference;
-        if let Some(relative) = reference.strip_prefix('.') {
-            start = path
-                .iter()
-                .take(2)
-                .try_fold(start, |value, key| step_into(value, key))?;
-            rest = relative;
-        }
-        let segments: Vec<&str> = rest.split('.').collect();
-        find(start, &segments).cloned()
+        expand(self.world, text, path)
     }
 }
 

@@ -100,15 +100,9 @@ fn every_leaf_of_a_true_expectation_matters() {
         assert!(!all.is_empty(), "{text}");
         for mutant in all {
             let found = check(&mutant.pattern, &world(), &memory);
+            assert!(!found.is_empty(), "{text}: spoiling {} went unnoticed", mutant.path);
             assert!(
-                !found.is_empty(),
-                "{text}: spoiling {} went unnoticed",
-                mutant.path
-            );
-            assert!(
-                found
-                    .iter()
-                    .any(|m| m.path.contains(&mutant.name) || mutant.name.contains('*')),
+                found.iter().any(|m| m.path.contains(&mutant.name) || mutant.name.contains('*')),
                 "{found:?}"
             );
         }

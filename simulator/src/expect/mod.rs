@@ -8,8 +8,8 @@ pub mod matcher;
 pub mod mutate;
 pub mod pattern;
 
-pub use diff::render;
+pub use diff::{render, render_witness};
 pub use lookup::glob;
-pub use matcher::{Memory, Mismatch, check};
+pub use matcher::{Memory, Mismatch, check, witness};
 pub use mutate::{Mutant, mutants};
-pub use pattern::{Op, Pattern, PatternKind};
+pub use pattern::{OPERATORS, Op, Pattern, PatternKind};

@@ -24,16 +24,8 @@ pub fn mutants(pattern: &Pattern) -> Vec<Mutant> {
     let mut out = Vec::new();
     of_pattern(pattern, &mut Vec::new(), &mut |path, pattern| {
         let named = path.iter().take_while(|part| *part != "contains()");
-        let name = named
-            .filter(|part| !part.ends_with("()"))
-            .last()
-            .cloned()
-            .unwrap_or_default();
-        out.push(Mutant {
-            path: path.join("."),
-            name,
-            pattern,
-        });
+        let name = named.filter(|part| !part.ends_with("()")).last().cloned().unwrap_or_default();
+        out.push(Mutant { path: path.join("."), name, pattern });
     });
     out
 }
@@ -48,15 +40,10 @@ fn of_pattern(pattern: &Pattern, path: &mut Vec<String>, emit: Emit<'_>) {
     match &pattern.kind {
         PatternKind::Equals(value) => emit(path, rebuilt(PatternKind::Equals(spoiled(value)))),
         PatternKind::Has(entries) => {
-            of_entries(entries, path, &mut |path, entries| {
-                emit(path, rebuilt(PatternKind::Has(entries)))
-            });
+            of_entries(entries, path, &mut |path, entries| emit(path, rebuilt(PatternKind::Has(entries))));
         }
         PatternKind::Items(items) => {
-            let extra = Pattern {
-                place,
-                kind: PatternKind::Equals(Value::from(MARK)),
-            };
+            let extra = Pattern { place, kind: PatternKind::Equals(Value::from(MARK)) };
             let longer = items.iter().cloned().chain([extra]).collect();
             emit(path, rebuilt(PatternKind::Items(longer)));
             for (index, item) in items.iter().enumerate() {
@@ -94,9 +81,7 @@ fn of_op(op: &Op, path: &mut Vec<String>, emit: &mut dyn FnMut(&[String], Op)) {
                    emit: &mut dyn FnMut(&[String], Op),
                    wrap: fn(Box<Pattern>) -> Op| {
         path.push(format!("{name}()"));
-        of_pattern(inner, path, &mut |path, changed| {
-            emit(path, wrap(Box::new(changed)))
-        });
+        of_pattern(inner, path, &mut |path, changed| emit(path, wrap(Box::new(changed))));
         path.pop();
     };
     match op {
@@ -121,44 +106,25 @@ fn of_op(op: &Op, path: &mut Vec<String>, emit: &mut dyn FnMut(&[String], Op)) {
                     .collect();
                 emit(path, Op::Exactly(fewer));
             }
-            of_entries(entries, path, &mut |path, entries| {
-                emit(path, Op::Exactly(entries))
-            });
+            of_entries(entries, path, &mut |path, entries| emit(path, Op::Exactly(entries)));
         }
         Op::SameAs { path: other, negated } => {
-            emit(
-                path,
-                Op::SameAs {
-                    path: other.clone(),
-                    negated: !negated,
-                },
-            );
+            emit(path, Op::SameAs { path: other.clone(), negated: !negated });
         }
         Op::UnchangedSince { step, negated } => {
-            emit(
-                path,
-                Op::UnchangedSince {
-                    step: step.clone(),
-                    negated: !negated,
-                },
-            );
+            emit(path, Op::UnchangedSince { step: step.clone(), negated: !negated });
         }
     }
 }
 
 fn any() -> Pattern {
-    Pattern {
-        place: crate::scenario::problem::Place::START,
-        kind: PatternKind::Ops(vec![Op::Absent(false)]),
-    }
+    Pattern { place: crate::scenario::problem::Place::START, kind: PatternKind::Ops(vec![Op::Absent(false)]) }
 }
 
 fn spoiled(value: &Value) -> Value {
     match value {
         Value::Bool(b) => Value::from(!b),
-        Value::Number(n) => n
-            .as_i64()
-            .map_or(Value::from(MARK), |n| Value::from(n.saturating_add(1))),
+        Value::Number(n) => n.as_i64().map_or(Value::from(MARK), |n| Value::from(n.saturating_add(1))),
         Value::String(text) => Value::from(format!("{text}{MARK}")),
         _ => Value::from(MARK),
     }

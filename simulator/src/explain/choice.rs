@@ -9,10 +9,8 @@ use crate::world::gpu_of;
 pub fn choice(history: &History, ids: &[String], usage: &BTreeMap<String, (usize, usize)>) -> Option<String> {
     let gpu = gpu_of(ids.first()?);
     let (used, all) = usage.get(gpu)?;
-    let mut others: Vec<_> = usage
-        .iter()
-        .filter(|(uuid, _)| !ids.iter().any(|id| gpu_of(id) == *uuid))
-        .collect();
+    let mut others: Vec<_> =
+        usage.iter().filter(|(uuid, _)| !ids.iter().any(|id| gpu_of(id) == *uuid)).collect();
     others.sort_by_key(|(uuid, _)| history.gpus.get(*uuid));
     let others: Vec<String> = others
         .into_iter()

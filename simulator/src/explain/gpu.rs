@@ -26,21 +26,12 @@ fn life(history: &History, gpu: &str) -> Vec<String> {
     for moment in &history.moments {
         let at = history.time(moment);
         let on_it = |ids: &[String]| {
-            let ids: Vec<&str> = ids
-                .iter()
-                .map(String::as_str)
-                .filter(|id| gpu_of(id) == gpu)
-                .collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).filter(|id| gpu_of(id) == gpu).collect();
             (!ids.is_empty()).then(|| ids.join(", "))
         };
         match &moment.what {
             What::Gpu { uuid, state } if uuid == gpu => lines.push(format!("{at}  {state}")),
-            What::Allocated {
-                resource,
-                ids,
-                refused,
-                ..
-            } => {
+            What::Allocated { resource, ids, refused, .. } => {
                 if let Some(ids) = on_it(ids) {
                     let answer = if refused.is_none() { "granted" } else { "refused" };
                     lines.push(format!("{at}  {answer} {resource} {ids}"));
@@ -67,10 +58,7 @@ fn said(history: &History) -> Vec<String> {
         let text = match &moment.what {
             What::Started => "started".to_owned(),
             What::Ended { why } => format!("ended: {why}"),
-            What::Said {
-                warning: true,
-                message,
-            } => format!("warning: {message}"),
+            What::Said { warning: true, message } => format!("warning: {message}"),
             What::Said { message, .. } => message.clone(),
             What::Registered { resource } => format!("the kubelet took {resource}"),
             What::Gpu { .. } | What::Allocated { .. } | What::Listed { .. } | What::Released { .. } => {

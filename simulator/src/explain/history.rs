@@ -106,8 +106,6 @@ impl History {
     /// `GPU 1` for a device id or a UUID; the UUID when it is not known.
     pub fn gpu(&self, id: &str) -> String {
         let uuid = gpu_of(id);
-        self.gpus
-            .get(uuid)
-            .map_or_else(|| uuid.to_owned(), |index| format!("GPU {index}"))
+        self.gpus.get(uuid).map_or_else(|| uuid.to_owned(), |index| format!("GPU {index}"))
     }
 }

@@ -93,13 +93,7 @@ pub fn explain(args: &ExplainArgs) -> Result<String, ExplainError> {
 
 fn pods(run: &Run) -> BTreeSet<&str> {
     let listed = run.nodes.values().flat_map(history::History::pods);
-    run.report
-        .world
-        .pods
-        .keys()
-        .map(String::as_str)
-        .chain(listed)
-        .collect()
+    run.report.world.pods.keys().map(String::as_str).chain(listed).collect()
 }
 
 /// The pod's name: with or without its namespace.
@@ -121,11 +115,7 @@ fn known<'a>(run: &'a Run, wanted: &str) -> Result<&'a str, ExplainError> {
 fn overview(run: &Run) -> Vec<String> {
     let mut lines = Vec::new();
     if !run.report.scenario.is_empty() {
-        let verdict = if run.report.passed {
-            "passed"
-        } else {
-            "did not pass"
-        };
+        let verdict = if run.report.passed { "passed" } else { "did not pass" };
         lines.extend([format!("{} {verdict}", run.report.scenario), String::new()]);
     }
     lines.extend(pods(run).iter().map(|name| pod::line(run, name)));

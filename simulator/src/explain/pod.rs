@@ -22,9 +22,7 @@ pub fn explain(run: &Run, name: &str) -> Vec<String> {
             lines.push(asked(name, pod));
             lines.extend(scheduled(run, name, pod));
         }
-        None => lines.push(format!(
-            "{name} was gone at the end of the run; the nodes' journals remember it"
-        )),
+        None => lines.push(format!("{name} was gone at the end of the run; the nodes' journals remember it")),
     }
     let mut told = 0;
     for (node, history) in &run.nodes {
@@ -57,10 +55,7 @@ pub fn line(run: &Run, name: &str) -> String {
         });
         return match held {
             Some((node, history, holding)) => {
-                format!(
-                    "{name}: held {} on {node}, gone at the end",
-                    on_gpus(history, &holding.ids)
-                )
+                format!("{name}: held {} on {node}, gone at the end", on_gpus(history, &holding.ids))
             }
             None => format!("{name}: not known"),
         };
@@ -72,23 +67,12 @@ pub fn line(run: &Run, name: &str) -> String {
         _ if !ids.is_empty() => format!(" with {}", ids.join(", ")),
         _ => String::new(),
     };
-    let why = if why.is_empty() {
-        String::new()
-    } else {
-        format!(": {why}")
-    };
-    format!(
-        "{name}: asked for {}, {} on {node}{holds}{why}",
-        wants(&pod.resources),
-        pod.phase
-    )
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    format!("{name}: asked for {}, {} on {node}{holds}{why}", wants(&pod.resources), pod.phase)
 }
 
 fn wants(resources: &BTreeMap<String, u64>) -> String {
-    let parts: Vec<String> = resources
-        .iter()
-        .map(|(name, count)| format!("{name} ×{count}"))
-        .collect();
+    let parts: Vec<String> = resources.iter().map(|(name, count)| format!("{name} ×{count}")).collect();
     match parts.as_slice() {
         [] => "no extended resource".to_owned(),
         parts => parts.join(", "),
@@ -161,14 +145,7 @@ fn gave(moment: &Moment, holding: &Holding) -> bool {
 }
 
 fn granted(node: &str, history: &History, moment: &Moment, confirmed: &Moment) -> Vec<String> {
-    let What::Allocated {
-        resource,
-        ids,
-        view,
-        usage,
-        ..
-    } = &moment.what
-    else {
+    let What::Allocated { resource, ids, view, usage, .. } = &moment.what else {
         return Vec::new();
     };
     let mut lines = vec![format!(
@@ -196,10 +173,7 @@ fn under_it(history: &History, given: usize, holding: &Holding) -> Vec<String> {
                 lines.push(format!("at {} its {gpu} was {state}", history.time(moment)));
             }
             What::Released { holding: gone } if gone == holding => {
-                lines.push(format!(
-                    "at {} PodResources did not list it any more",
-                    history.time(moment)
-                ));
+                lines.push(format!("at {} PodResources did not list it any more", history.time(moment)));
                 break;
             }
             _ => {}
@@ -215,14 +189,7 @@ fn not_listed(run: &Run, name: &str, pod: &Pod, told: usize) -> Vec<String> {
     };
     let mut lines = Vec::new();
     for moment in &history.moments {
-        let What::Allocated {
-            resource,
-            ids,
-            view,
-            refused,
-            ..
-        } = &moment.what
-        else {
+        let What::Allocated { resource, ids, view, refused, .. } = &moment.what else {
             continue;
         };
         let (at, ids_text) = (history.time(moment), ids.join(", "));
@@ -233,10 +200,7 @@ fn not_listed(run: &Run, name: &str, pod: &Pod, told: usize) -> Vec<String> {
                 ));
             }
             None if told == 0
-                && pod
-                    .ids
-                    .get(resource)
-                    .is_some_and(|own| ids.iter().all(|id| own.contains(id))) =>
+                && pod.ids.get(resource).is_some_and(|own| ids.iter().all(|id| own.contains(id))) =>
             {
                 lines.push(format!(
                     "at {at} the plugin on {node} granted {resource} {ids_text} from view {view}; the journal ends \
@@ -255,20 +219,13 @@ fn ending(name: &str, pod: &Pod) -> String {
         "Pending" if pod.node.is_none() => format!("{name} stays Pending"),
         phase => {
             let why = reason(pod);
-            let why = if why.is_empty() {
-                String::new()
-            } else {
-                format!(": {why}")
-            };
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
             format!("{name} ended as {phase}{why}")
         }
     }
 }
 
 fn on_gpus(history: &History, ids: &[String]) -> String {
-    let parts: Vec<String> = ids
-        .iter()
-        .map(|id| format!("{id} ({})", history.gpu(id)))
-        .collect();
+    let parts: Vec<String> = ids.iter().map(|id| format!("{id} ({})", history.gpu(id))).collect();
     parts.join(", ")
 }

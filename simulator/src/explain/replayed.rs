@@ -21,24 +21,17 @@ pub fn history(directory: &Path) -> History {
     let mut feed = Feed::new(ring(directory));
     let mut skipped = 0_u64;
     if let Err(error) = reader.all(&mut feed, &mut skipped) {
-        reader
-            .history
-            .gaps
-            .push(format!("the journal is told up to an error only: {error}"));
+        reader.history.gaps.push(format!("the journal is told up to an error only: {error}"));
     }
     let history = &mut reader.history;
     if skipped > 0 {
-        history.gaps.push(format!(
-            "{skipped} entries before the first start of the plugin are left out"
-        ));
+        history.gaps.push(format!("{skipped} entries before the first start of the plugin are left out"));
     }
     for place in feed.cut() {
         history.gaps.push(format!("{place} is unfinished and left out"));
     }
     if history.moments.len() >= MOMENTS_MAX {
-        history
-            .gaps
-            .push(format!("only the first {MOMENTS_MAX} moments are told"));
+        history.gaps.push(format!("only the first {MOMENTS_MAX} moments are told"));
     }
     reader.history
 }
@@ -92,15 +85,8 @@ impl Reader {
     fn event(&mut self, event: &Event, view: &View) {
         match event {
             Event::Started { .. } => self.add(What::Started),
-            Event::Registered { resource } => self.add(What::Registered {
-                resource: resource.to_string(),
-            }),
-            Event::Allocated {
-                resource,
-                ids,
-                view_generation,
-                refused,
-            } => {
+            Event::Registered { resource } => self.add(What::Registered { resource: resource.to_string() }),
+            Event::Allocated { resource, ids, view_generation, refused } => {
                 let name = resource.to_string();
                 let usage = self.usage(&name, view);
                 if refused.is_none() {
@@ -136,20 +122,13 @@ impl Reader {
             for id in &holding.ids {
                 self.used.remove(&(holding.resource.clone(), id.clone()));
             }
-            self.add(What::Released {
-                holding: holding.clone(),
-            });
+            self.add(What::Released { holding: holding.clone() });
         }
         for holding in holdings {
-            let ids = holding
-                .ids
-                .iter()
-                .map(|id| (holding.resource.clone(), id.clone()));
+            let ids = holding.ids.iter().map(|id| (holding.resource.clone(), id.clone()));
             self.used.extend(ids);
             if !before.contains(holding) {
-                self.add(What::Listed {
-                    holding: holding.clone(),
-                });
+                self.add(What::Listed { holding: holding.clone() });
             }
         }
     }
@@ -159,12 +138,9 @@ impl Reader {
             Action::Exit { why, .. } => self.add(What::Ended { why }),
             // states of GPUs are told by the replay
             Action::Announce { reason, .. } if reason.starts_with("Gpu") => {}
-            Action::Announce {
-                severity, message, ..
-            } => self.add(What::Said {
-                warning: severity == Severity::Warning,
-                message,
-            }),
+            Action::Announce { severity, message, .. } => {
+                self.add(What::Said { warning: severity == Severity::Warning, message })
+            }
             _ => {}
         }
     }
@@ -178,19 +154,10 @@ impl Reader {
         let before = std::mem::take(&mut self.states);
         for uuid in before.keys().filter(|uuid| !now.contains_key(*uuid)) {
             let state = "gone".to_owned();
-            self.add(What::Gpu {
-                uuid: uuid.clone(),
-                state,
-            });
+            self.add(What::Gpu { uuid: uuid.clone(), state });
         }
-        for (uuid, state) in now
-            .iter()
-            .filter(|(uuid, state)| before.get(*uuid) != Some(*state))
-        {
-            self.add(What::Gpu {
-                uuid: uuid.clone(),
-                state: state.clone(),
-            });
+        for (uuid, state) in now.iter().filter(|(uuid, state)| before.get(*uuid) != Some(*state)) {
+            self.add(What::Gpu { uuid: uuid.clone(), state: state.clone() });
         }
         self.states = now;
     }

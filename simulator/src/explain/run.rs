@@ -133,14 +133,8 @@ pub fn find(run: &str, root: &Path) -> Result<PathBuf, RunError> {
         }
     }
     let near = crate::scenario::problem::nearest(run, known.iter().map(|(name, _)| name.as_str()));
-    let hint = near.map_or("`last` is the newest".to_owned(), |name| {
-        format!("did you mean `{name}`?")
-    });
-    Err(RunError::NotFound {
-        run: run.to_owned(),
-        root: root.to_path_buf(),
-        hint,
-    })
+    let hint = near.map_or("`last` is the newest".to_owned(), |name| format!("did you mean `{name}`?"));
+    Err(RunError::NotFound { run: run.to_owned(), root: root.to_path_buf(), hint })
 }
 
 fn runs(root: &Path) -> Vec<(String, std::time::SystemTime)> {
@@ -170,9 +164,7 @@ impl Run {
         match std::fs::read_to_string(&file) {
             Ok(text) => match serde_json::from_str(&text) {
                 Ok(report) => run.report = report,
-                Err(error) => run
-                    .gaps
-                    .push(format!("`{}` is no report: {error}", file.display())),
+                Err(error) => run.gaps.push(format!("`{}` is no report: {error}", file.display())),
             },
             Err(error) => run.gaps.push(format!(
                 "no report (`{}`: {error}): pods that no journal names are not known",
@@ -180,10 +172,7 @@ impl Run {
             )),
         }
         let told = run.gaps.is_empty();
-        let unreadable = |error| RunError::Unreadable {
-            path: path.to_path_buf(),
-            error,
-        };
+        let unreadable = |error| RunError::Unreadable { path: path.to_path_buf(), error };
         let mut directories: Vec<PathBuf> = std::fs::read_dir(path)
             .map_err(unreadable)?
             .flatten()
@@ -195,17 +184,13 @@ impl Run {
             run.read_node(&directory);
         }
         if !told && run.nodes.is_empty() {
-            return Err(RunError::NotARun {
-                path: path.to_path_buf(),
-            });
+            return Err(RunError::NotARun { path: path.to_path_buf() });
         }
         Ok(run)
     }
 
     fn read_node(&mut self, directory: &Path) {
-        let name = directory
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
+        let name = directory.file_name().map(|name| name.to_string_lossy().into_owned());
         let (Some(name), journal) = (name, directory.join("journal")) else {
             return;
         };
@@ -214,8 +199,7 @@ impl Run {
             return;
         }
         let history = history(&journal);
-        self.gaps
-            .extend(history.gaps.iter().map(|gap| format!("node {name}: {gap}")));
+        self.gaps.extend(history.gaps.iter().map(|gap| format!("node {name}: {gap}")));
         self.nodes.insert(name, history);
     }
 }

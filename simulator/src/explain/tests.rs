@@ -24,10 +24,7 @@ fn shared() -> ResourceName {
 
 impl Node {
     fn started() -> Self {
-        let mut node = Node {
-            recorded: RecordedNode::new(),
-            holdings: vec![],
-        };
+        let mut node = Node { recorded: RecordedNode::new(), holdings: vec![] };
         node.start();
         node
     }
@@ -65,10 +62,8 @@ fn story(node: &mut Node) -> String {
     node.admit("shared-1", "GPU-0::0");
     node.admit("shared-2", "GPU-1::0");
     node.admit("shared-3", "GPU-0::1");
-    let refused = node
-        .recorded
-        .allocate(shared(), &["GPU-1::2", "GPU-1::3"])
-        .expect("two shared devices are too many");
+    let refused =
+        node.recorded.allocate(shared(), &["GPU-1::2", "GPU-1::3"]).expect("two shared devices are too many");
     node.read();
     node.configure(WHOLE);
     node.holdings.retain(|holding| holding.pod != "shared-2");
@@ -94,11 +89,7 @@ fn report(refused: &str) -> serde_json::Value {
 fn write(root: &Path, node: &Node, report: Option<serde_json::Value>) {
     let journal = root.join("story-1/gpu-2/journal");
     std::fs::create_dir_all(&journal).unwrap();
-    std::fs::write(
-        journal.join("journal.jsonl"),
-        node.recorded.lines.join("\n") + "\n",
-    )
-    .unwrap();
+    std::fs::write(journal.join("journal.jsonl"), node.recorded.lines.join("\n") + "\n").unwrap();
     std::fs::create_dir_all(root.join("story-1/cpu-1")).unwrap();
     if let Some(report) = report {
         std::fs::write(root.join("story-1/report.json"), report.to_string()).unwrap();
@@ -113,11 +104,7 @@ fn played() -> tempfile::TempDir {
 }
 
 fn told(root: &Path, run: &str, pod: Option<&str>) -> Result<String, String> {
-    let args = ExplainArgs {
-        run: run.into(),
-        pod: pod.map(str::to_owned),
-        runs_dir: Some(root.into()),
-    };
+    let args = ExplainArgs { run: run.into(), pod: pod.map(str::to_owned), runs_dir: Some(root.into()) };
     explain(&args).map_err(|error| error.to_string())
 }
 
@@ -231,17 +218,11 @@ fn a_restarted_plugin_finds_its_holders_and_both_starts_are_told() {
 fn an_unknown_pod_or_run_is_answered_with_the_nearest_name() {
     let root = played();
     let error = told(root.path(), "story-1", Some("shraed-1")).unwrap_err();
-    assert_eq!(
-        error,
-        "no pod `shraed-1` in this run (hint: did you mean `shared-1`?)"
-    );
+    assert_eq!(error, "no pod `shraed-1` in this run (hint: did you mean `shared-1`?)");
     let error = told(root.path(), "stroy-1", None).unwrap_err();
     assert!(error.ends_with("(hint: did you mean `story-1`?)"), "{error}");
     let error = told(&root.path().join("nowhere"), "last", None).unwrap_err();
-    assert!(
-        error.ends_with("(hint: play a scenario first: `cargo sim run FILE`)"),
-        "{error}"
-    );
+    assert!(error.ends_with("(hint: play a scenario first: `cargo sim run FILE`)"), "{error}");
 }
 
 #[test]
@@ -249,10 +230,7 @@ fn a_directory_without_report_and_journals_is_no_run() {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("empty")).unwrap();
     let error = told(root.path(), "empty", None).unwrap_err();
-    assert!(
-        error.contains("is no run: it holds neither a `report.json` nor"),
-        "{error}"
-    );
+    assert!(error.contains("is no run: it holds neither a `report.json` nor"), "{error}");
 }
 
 #[test]

@@ -1,32 +1,55 @@
-//! Which pods may fail: a call that a fault cuts off is refused by Kubernetes itself, and no plugin can prevent that.
+//! Which pods may fail and what may lie about: a call that a fault cuts off is refused by Kubernetes itself, and no plugin
+//! can prevent that. Every excuse is as narrow as its cause: one node, one time, one kind of message.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::settle::{GPU_RESOURCES, Wishes};
 use crate::faults::{Fault, FaultSpec};
-use crate::world::World;
+use crate::world::{GpuView, World};
 
-/// How long after a fault pods may still fail of it: a boot, a start, the kubelet's ten seconds for a call, a full queue
-/// of admissions.
+/// How long after a fault pods may still fail of it: a start, the kubelet's ten seconds for a call, a full queue of
+/// admissions, and a Node object that is written every ten seconds.
 const AFTERMATH: Duration = Duration::from_secs(90);
+/// How long after the last GPU of a node changed its role the scheduler may still bind pods to devices that the flip has withdrawn: the Node object
+/// lags by the kubelet's status interval. Nothing keeps pods away meanwhile, as long as the plugin sets no taint.
+const NODE_OBJECT_LAGS: Duration = Duration::from_secs(15);
 /// How the sentence of the invariant about refusals begins.
 const REFUSAL: &str = "no pod fails because of the plugin: pod `";
-/// How a boot without a set time takes at most.
+/// Invariants that count against the Node's label, and their names in scenarios. The label comes after the devices, so what
+/// was ever asked for is counted instead.
+const COUNTED: [(&str, &str); 2] = [
+    ("allocatable never exceeds what exists", "allocatableExists"),
+    ("no more holders than replicas", "withinReplicas"),
+];
+/// What a kubelet says that has no device which the scheduler believed in, and the plugin to a kubelet whose list is older
+/// than its own.
+const WITHDRAWN: [&str; 3] = [
+    "no healthy devices present",
+    "requested number of devices unavailable",
+    "the kubelet's device list is older than the plugin's",
+];
+/// How long a boot without a set time takes at most.
 const BOOT_MAX: Duration = Duration::from_secs(60);
 /// How long a fault lasts that needs a time and has none.
 const LASTS_DEFAULT: Duration = Duration::from_secs(5);
 
-/// The faults so far.
+/// What has happened so far that explains failures.
 #[derive(Debug, Default)]
 pub struct Excuses {
-    cuts: Vec<Cut>,
-    /// Pods that failed of a fault.
+    cuts: Vec<Span>,
+    flips: Vec<Span>,
+    /// Nodes whose plugin was killed: what it left on disk is its successor's to replace.
+    killed: BTreeSet<String>,
+    /// Pods that failed of something that explains it.
     excused: BTreeSet<String>,
+    /// The invariants that were excused, by their names in scenarios.
+    pub used: BTreeSet<&'static str>,
 }
 
-/// From when to when calls between a kubelet and its plugins may be cut off.
+/// A node, from when to when.
 #[derive(Debug)]
-struct Cut {
+struct Span {
     node: String,
     from: Duration,
     to: Duration,
@@ -37,26 +60,59 @@ impl Excuses {
     pub fn fault(&mut self, spec: &FaultSpec, now: Duration) -> Duration {
         let lasts = match (spec.fault, spec.lasts) {
             (Fault::NodeReboot, None) => BOOT_MAX,
-            (Fault::KubeletHang | Fault::PodResourcesUnavailable | Fault::ApiServerDown, None) => LASTS_DEFAULT,
+            (Fault::KubeletHang | Fault::PodResourcesUnavailable | Fault::ApiServerDown, None) => {
+                LASTS_DEFAULT
+            }
             (_, lasts) => lasts.unwrap_or_default(),
         };
-        let end = now.saturating_add(lasts);
+        let to = now.saturating_add(lasts);
         if cuts_calls(spec.fault) {
-            self.cuts.push(Cut {
-                node: spec.node.clone(),
-                from: now,
-                to: end.saturating_add(AFTERMATH),
-            });
+            self.cuts.push(Span { node: spec.node.clone(), from: now, to: to.saturating_add(AFTERMATH) });
         }
-        end
+        if spec.fault == Fault::ApiServerDown {
+            // no Node object is written meanwhile
+            for flip in self.flips.iter_mut().filter(|flip| flip.to >= now) {
+                flip.to = flip.to.max(to.saturating_add(NODE_OBJECT_LAGS));
+            }
+        }
+        if matches!(spec.fault, Fault::PluginCrash | Fault::NodeReboot) {
+            self.killed.insert(spec.node.clone());
+        }
+        to
     }
 
-    /// Whether a broken invariant is a fault's doing.
-    pub fn covers(&mut self, sentence: &str, world: &World, now: Duration) -> bool {
-        let Some(pod) = sentence
-            .strip_prefix(REFUSAL)
-            .and_then(|rest| rest.split_once('`'))
-            .map(|(name, _)| name)
+    /// The configuration label of a node changes now.
+    pub fn flip(&mut self, node: &str, now: Duration) {
+        self.flips.push(Span { node: node.to_owned(), from: now, to: now.saturating_add(NODE_OBJECT_LAGS) });
+    }
+
+    /// As long as GPUs change their roles, devices are withdrawn that the scheduler still sees.
+    pub fn look(&mut self, world: &World, now: Duration) {
+        for flip in &mut self.flips {
+            let node = world.nodes.get(&flip.node);
+            let changes = |gpu: &GpuView| matches!(gpu.state.as_deref(), Some("draining" | "converting"));
+            if flip.to >= now && node.is_some_and(|node| node.gpus.iter().any(changes)) {
+                flip.to = now.saturating_add(NODE_OBJECT_LAGS);
+            }
+        }
+    }
+
+    /// Whether a broken invariant is explained.
+    pub fn covers(
+        &mut self,
+        sentence: &str,
+        world: &World,
+        wishes: &BTreeMap<&str, Wishes>,
+        now: Duration,
+    ) -> bool {
+        if let Some((_, excuse)) = COUNTED.iter().find(|(words, _)| sentence.starts_with(words)) {
+            let covered = counts_fit(world, wishes);
+            if covered {
+                self.used.insert(excuse);
+            }
+            return covered;
+        }
+        let Some((pod, message)) = sentence.strip_prefix(REFUSAL).and_then(|rest| rest.split_once('`'))
         else {
             return false;
         };
@@ -64,16 +120,36 @@ impl Excuses {
             return true;
         }
         let node = world.pods.get(pod).and_then(|pod| pod.node.as_deref());
-        let cut = |cut: &&Cut| Some(cut.node.as_str()) == node && cut.from <= now && now <= cut.to;
-        let covered = self.cuts.iter().any(|c| cut(&c));
+        let around = |span: &Span| Some(span.node.as_str()) == node && span.from <= now && now <= span.to;
+        let withdrawn = WITHDRAWN.iter().any(|words| message.contains(words));
+        let covered = self.cuts.iter().any(around) || withdrawn && self.flips.iter().any(around);
         if covered {
             self.excused.insert(pod.to_owned());
+            self.used.insert("noRefusal");
         }
         covered
     }
+
+    /// Whether something that was left behind is explained.
+    pub fn covers_leak(&self, leak: &str) -> bool {
+        leak.starts_with("socket ")
+            && self.killed.iter().any(|node| leak.ends_with(&format!("of node `{node}`")))
+    }
 }
 
-/// Whether a kubelet and its plugin lose each other.
+/// Whether no node offers more, and no GPU has more holders, than the node's label ever asked for.
+fn counts_fit(world: &World, wishes: &BTreeMap<&str, Wishes>) -> bool {
+    world.nodes.iter().all(|(name, node)| {
+        let most = wishes.get(name.as_str()).map_or(1, Wishes::replicas_max);
+        let offered = node.allocatable.iter().filter(|(resource, _)| resource.starts_with(GPU_RESOURCES));
+        let offer_fits = offered
+            .filter_map(|(_, count)| count.as_u64())
+            .all(|count| count <= most * node.gpus.len() as u64);
+        offer_fits && node.gpus.iter().all(|gpu| gpu.holders.len() as u64 <= most)
+    })
+}
+
+/// Whether a kubelet and its plugin lose each other, or a GPU cannot be used for a while.
 fn cuts_calls(fault: Fault) -> bool {
     match fault {
         Fault::PluginCrash
@@ -81,12 +157,72 @@ fn cuts_calls(fault: Fault) -> bool {
         | Fault::KubeletRestart
         | Fault::KubeletHang
         | Fault::GpuLost { .. }
+        | Fault::MpsDaemonCrash { .. }
         | Fault::NodeReboot => true,
         Fault::SupervisorCrash
-        | Fault::MpsDaemonCrash { .. }
         | Fault::PodResourcesUnavailable
         | Fault::ApiServerDown
         | Fault::WatchDrop
         | Fault::Xid { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::PodView;
+
+    const REFUSED: &str = "no pod fails because of the plugin: pod `p` failed with UnexpectedAdmissionError: Pod was \
+                           rejected: Allocate failed due to no healthy devices present; which is unexpected";
+    const BROKEN_CALL: &str = "no pod fails because of the plugin: pod `p` failed with UnexpectedAdmissionError: error reading from server";
+
+    fn world() -> World {
+        let pod = PodView { node: Some("n".to_owned()), ..PodView::default() };
+        let mut world = World::default();
+        world.pods.insert("p".to_owned(), pod);
+        world
+    }
+
+    fn crash(node: &str) -> FaultSpec {
+        FaultSpec { fault: Fault::PluginCrash, node: node.to_owned(), lasts: None }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_refusal_is_excused_on_the_node_of_the_fault_and_soon_after_it() {
+        let world = world();
+        let covered = |spec: &FaultSpec, at| {
+            let mut excuses = Excuses::default();
+            excuses.fault(spec, seconds(10));
+            excuses.covers(BROKEN_CALL, &world, &BTreeMap::new(), seconds(at))
+        };
+        assert!(covered(&crash("n"), 11));
+        assert!(!covered(&crash("other"), 11));
+        assert!(!covered(&crash("n"), 9) && !covered(&crash("n"), 200));
+    }
+
+    #[test]
+    fn a_flip_excuses_withdrawn_devices_and_nothing_else() {
+        let world = world();
+        let mut excuses = Excuses::default();
+        excuses.flip("n", seconds(10));
+        assert!(!excuses.covers(BROKEN_CALL, &world, &BTreeMap::new(), seconds(11)));
+        assert!(excuses.covers(REFUSED, &world, &BTreeMap::new(), seconds(11)));
+        // a failed pod stays failed
+        assert!(excuses.covers(REFUSED, &world, &BTreeMap::new(), seconds(500)));
+        assert_eq!(excuses.used, ["noRefusal"].into());
+    }
+
+    #[test]
+    fn no_fault_excuses_a_shared_device() {
+        let mut excuses = Excuses::default();
+        excuses.fault(&crash("n"), seconds(10));
+        let sentence = "a device is handed out once: `GPU-a` on `n` has a device held twice by p";
+        assert!(!excuses.covers(sentence, &world(), &BTreeMap::new(), seconds(11)));
+        assert!(excuses.covers_leak("socket `s` of node `n`"));
+        assert!(!excuses.covers_leak("MPS control daemon 7 of node `n` on `/p`"));
     }
 }

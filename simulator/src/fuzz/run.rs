@@ -24,8 +24,6 @@ pub const SETTLES_WITHIN: Duration = Duration::from_secs(600);
 pub const RESTS_FOR: Duration = Duration::from_secs(2);
 /// How often the cluster is looked at while nothing changes, in virtual time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long after the start the label may be wrong without that a plugin ever had a configuration, in virtual time.
-const START_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// What kind of thing went wrong; shrinking keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +51,10 @@ pub struct Failure {
     pub at: Duration,
     /// The step after which it was seen, from 0; past the last one while the cluster comes to rest.
     pub step: usize,
+    /// All pods had been deleted before.
+    pub emptied: bool,
+    /// What the cluster at rest should have shown, as the body of an `expect`.
+    pub demand: Option<String>,
 }
 
 /// What a run leaves.
@@ -62,6 +64,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// What happened.
     pub tally: Tally,
+    /// Invariants that a fault explained, by their names in scenarios.
+    pub excused: BTreeSet<&'static str>,
     /// Steps that could not be done, such as the deletion of a pod that is gone.
     pub idle: BTreeSet<usize>,
 }
@@ -77,6 +81,9 @@ pub fn run(story: &Story, seed: u64, sabotage: Option<Sabotage>) -> Outcome {
             }
             let mut player = Player::new(stage, story, &mut outcome);
             let failure = player.play().err();
+            let Player { mut stage, excuses, .. } = player;
+            outcome.tally.end(&mut stage);
+            outcome.excused = excuses.used;
             outcome.failure = failure;
         }
         Err(why) => {
@@ -85,6 +92,8 @@ pub fn run(story: &Story, seed: u64, sabotage: Option<Sabotage>) -> Outcome {
                 message: why,
                 at: Duration::ZERO,
                 step: 0,
+                emptied: false,
+                demand: None,
             });
         }
     }
@@ -113,6 +122,7 @@ struct Player<'r> {
     wishes: BTreeMap<&'r str, Wishes>,
     step: usize,
     faults_end: Duration,
+    emptied: bool,
 }
 
 impl<'r> Player<'r> {
@@ -124,11 +134,10 @@ impl<'r> Player<'r> {
             outcome,
             invariants: Invariants::default(),
             excuses: Excuses::default(),
-            wishes: nodes
-                .map(|node| (node.name.as_str(), Wishes::new(node.gpus)))
-                .collect(),
+            wishes: nodes.map(|node| (node.name.as_str(), Wishes::new(node.gpus))).collect(),
             step: 0,
             faults_end: Duration::ZERO,
+            emptied: false,
         }
     }
 
@@ -147,7 +156,6 @@ impl<'r> Player<'r> {
         self.settle()?;
         self.delete_all()?;
         self.settle()?;
-        self.outcome.tally.end(&mut self.stage);
         self.finish()
     }
 
@@ -160,6 +168,8 @@ impl<'r> Player<'r> {
                 return Ok(true);
             }
             Step::Fault(spec) => {
+                // a player draws whether a fault happens at all
+                self.stage.draw();
                 let done = self.stage.fault(spec);
                 let now = self.stage.now();
                 if matches!(done, Ok(Done::Did)) {
@@ -190,7 +200,10 @@ impl<'r> Player<'r> {
         match step {
             Step::Flip { node, label } => {
                 self.outcome.tally.flips += 1;
-                let early = self.stage.now() < START_TIME_MAX;
+                let now = self.stage.now();
+                let applied = self.stage.world().nodes.get(node).map(|n| &n.plugin.state["config_applied"]);
+                let early = applied.is_none_or(serde_json::Value::is_null);
+                self.excuses.flip(node, now);
                 if let Some(wishes) = self.wishes.get_mut(node.as_str()) {
                     wishes.flip(*label, early);
                 }
@@ -222,10 +235,10 @@ impl<'r> Player<'r> {
         let now = self.stage.now();
         let world = self.stage.world();
         self.outcome.tally.look(world);
+        self.excuses.look(world, now);
         let broken = self.invariants.check(world);
-        let found = broken
-            .into_iter()
-            .find(|sentence| !self.excuses.covers(sentence, world, now));
+        let found =
+            broken.into_iter().find(|sentence| !self.excuses.covers(sentence, world, &self.wishes, now));
         match found {
             Some(sentence) => Err(self.failure(Kind::of_invariant(&sentence), sentence)),
             None => Ok(()),
@@ -244,7 +257,8 @@ impl<'r> Player<'r> {
                 (None, _) => since = since.or(Some(now)),
                 (Some(missing), _) if now.saturating_sub(begun) >= SETTLES_WITHIN => {
                     let message = format!("not within {SETTLES_WITHIN:?}: {}", missing.message);
-                    return Err(self.failure(Kind::Unsettled(missing.topic), message));
+                    let failure = self.failure(Kind::Unsettled(missing.topic), message);
+                    return Err(Failure { demand: Some(missing.demand), ..failure });
                 }
                 (Some(_), _) => since = None,
             }
@@ -254,6 +268,7 @@ impl<'r> Player<'r> {
     }
 
     fn delete_all(&mut self) -> Result<(), Failure> {
+        self.emptied = true;
         if self.stage.world().pods.is_empty() {
             return Ok(());
         }
@@ -265,7 +280,8 @@ impl<'r> Player<'r> {
     }
 
     fn finish(&mut self) -> Result<(), Failure> {
-        let leaks = self.stage.finish().now_or_never().unwrap_or_default();
+        let mut leaks = self.stage.finish().now_or_never().unwrap_or_default();
+        leaks.retain(|leak| !self.excuses.covers_leak(leak));
         match leaks.is_empty() {
             true => Ok(()),
             false => Err(self.failure(Kind::Leak, leaks.join("\n"))),
@@ -273,12 +289,7 @@ impl<'r> Player<'r> {
     }
 
     fn failure(&self, kind: Kind, message: String) -> Failure {
-        Failure {
-            kind,
-            message,
-            at: self.stage.now(),
-            step: self.step,
-        }
+        Failure { kind, message, at: self.stage.now(), step: self.step, emptied: self.emptied, demand: None }
     }
 }
 
@@ -287,6 +298,19 @@ impl Kind {
     fn of_invariant(sentence: &str) -> Kind {
         let name = sentence.split_once(':').map_or(sentence, |(name, _)| name);
         Kind::Invariant(name.to_owned())
+    }
+
+    /// One word for file names.
+    pub fn word(&self) -> String {
+        let text = match self {
+            Kind::Invariant(name) => name.as_str(),
+            Kind::Death => "death",
+            Kind::Unsettled(topic) => topic,
+            Kind::Leak => "leak",
+            Kind::Simulator => "simulator",
+        };
+        let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        text.chars().map(letter).collect()
     }
 }
 

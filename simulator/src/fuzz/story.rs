@@ -154,11 +154,7 @@ impl Sharing {
 
     /// The extended resource.
     pub fn resource(&self) -> &'static str {
-        if self.renamed {
-            "nvidia.com/gpu.shared"
-        } else {
-            "nvidia.com/gpu"
-        }
+        if self.renamed { "nvidia.com/gpu.shared" } else { "nvidia.com/gpu" }
     }
 }
 
@@ -183,10 +179,7 @@ impl Pod {
 
 impl Ask {
     fn limits(&self) -> BTreeMap<&'static str, u32> {
-        let both = [
-            ("nvidia.com/gpu", self.gpus),
-            ("nvidia.com/gpu.shared", self.shared),
-        ];
+        let both = [("nvidia.com/gpu", self.gpus), ("nvidia.com/gpu.shared", self.shared)];
         both.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 }
@@ -196,19 +189,14 @@ impl Step {
     pub fn verb(&self) -> Option<Verb> {
         Some(match self {
             Step::Flip { node, label } => match label.value() {
-                Some(value) => Verb::Label {
-                    node: node.clone(),
-                    set: [(CONFIG_LABEL.to_owned(), value)].into(),
-                },
-                None => Verb::Unlabel {
-                    node: node.clone(),
-                    keys: vec![CONFIG_LABEL.to_owned()],
-                },
+                Some(value) => {
+                    Verb::Label { node: node.clone(), set: [(CONFIG_LABEL.to_owned(), value)].into() }
+                }
+                None => Verb::Unlabel { node: node.clone(), keys: vec![CONFIG_LABEL.to_owned()] },
             },
-            Step::Create(pod) => Verb::Apply(vec![Apply {
-                names: vec![pod.name.clone()],
-                manifest: pod.manifest(),
-            }]),
+            Step::Create(pod) => {
+                Verb::Apply(vec![Apply { names: vec![pod.name.clone()], manifest: pod.manifest() }])
+            }
             Step::Delete(pods) => Verb::Delete(Selection::Names(pods.clone())),
             Step::Fault(_) | Step::Wait(_) => return None,
         })

@@ -43,6 +43,13 @@ impl Tally {
     /// Something that can be seen has changed.
     pub fn look(&mut self, world: &World) {
         for node in world.nodes.values() {
+            let problems = node.plugin.state["config_problems"].as_array();
+            if problems.is_some_and(|problems| !problems.is_empty()) {
+                match node.plugin.state["config_applied"].is_null() {
+                    true => self.see("a wrong label, and no configuration before it"),
+                    false => self.see("a wrong label, and the last good configuration is kept"),
+                }
+            }
             for gpu in &node.gpus {
                 match gpu.state.as_deref() {
                     Some("draining") if !gpu.holders.is_empty() => self.see("a GPU drains while it is held"),
@@ -78,12 +85,6 @@ impl Tally {
             }
             if node.mps.starts > 1 {
                 self.see("an MPS supervisor starts again");
-            }
-            if node.plugin.state["config_problems"]
-                .as_array()
-                .is_some_and(|problems| !problems.is_empty())
-            {
-                self.see("the last good configuration is kept");
             }
         }
         self.virtual_seconds = crate::on::Stage::now(stage).as_secs();

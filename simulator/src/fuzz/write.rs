@@ -1,55 +1,69 @@
 //! A story as a scenario file, because what the fuzzer finds must be readable, editable and playable by hand.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::run::{Failure, Kind};
+use super::run::SETTLES_WITHIN;
+use super::shrink::Failing;
 use super::story::{Step, Story, gpu_of};
 use crate::faults::{Fault, FaultSpec};
 
 /// The board of every made-up node.
 const BOARD: &str = "tesla-t4";
+/// The invariant that the fuzzer excuses after faults and flips, by its name in scenarios.
+const REFUSALS: &str = "noRefusal";
 
 /// The file up to its steps, with one that does nothing: what a stage is started from.
 pub fn cluster(story: &Story) -> String {
-    let mut text = head(story, "A story that the fuzzer made up.");
+    let mut text = head(story, "A story that the fuzzer made up.", &BTreeSet::new());
     text.push_str("- wait: 1ms\n");
     text
 }
 
 /// The whole file.
-pub fn file(story: &Story, seed: u64, failure: &Failure) -> String {
-    let mut text = format!("# Found by `tandem-sim fuzz` with seed {seed}; it decides every latency of the model stage.\n");
+pub fn file(failing: &Failing) -> String {
+    let Failing { story, seed, failure, .. } = failing;
+    let mut text =
+        format!("# Found by `tandem-sim fuzz`; seed {seed} decides every latency of the model stage.\n");
     for line in failure.to_string().lines() {
         let _ = writeln!(text, "# {line}");
     }
-    text.push_str(&head(story, &format!("{}.", failure.kind)));
+    text.push_str(&head(story, &format!("{}.", failure.kind), &failing.excused));
     for step in &story.steps {
         let _ = writeln!(text, "- {}", self::step(step));
     }
-    if let Kind::Unsettled(_) = failure.kind {
-        text.push_str("# the cluster must come to rest now\n");
+    let rest = SETTLES_WITHIN.as_secs();
+    let _ = writeln!(text, "- advance: {rest}s");
+    let has_pods = story.steps.iter().any(|step| matches!(step, Step::Create(_)));
+    if failure.emptied && has_pods {
+        let _ = writeln!(text, "- delete: {{pods: [\"*\"]}}\n- advance: {rest}s");
+    }
+    if let Some(demand) = &failure.demand {
+        let _ = writeln!(text, "- name: the cluster is at rest\n  expect: {{within: 5s, {demand}}}");
     }
     text
 }
 
-fn head(story: &Story, what: &str) -> String {
-    let mut text = format!("story: |\n  {what}\nstages: [wire]\n");
+fn head(story: &Story, what: &str, excused: &BTreeSet<&'static str>) -> String {
+    let mut text =
+        format!("story: |\n  {what}\nnotOn: {{wire: the seed decides latencies of the model stage}}\n");
+    if excused.contains(REFUSALS) {
+        let _ = writeln!(text, "# a fault or a flip cut a call off\nexcuses: [{REFUSALS}]");
+    }
     if story.quick_timers {
-        text.push_str("timers: {nodeStatusUpdate: 1s, endpointGrace: 30s, termination: 1s, configMapSync: 1s}\n");
+        text.push_str(
+            "timers: {nodeStatusUpdate: 1s, endpointGrace: 30s, termination: 1s, configMapSync: 1s}\n",
+        );
     }
     // a GPU that is lost for a while must not end a plugin that starts meanwhile
     text.push_str("plugin: {args: [--fail-on-init-error=false]}\nnodes:\n");
     for node in &story.nodes {
         let _ = match node.gpus {
             0 => writeln!(text, "- {{name: {}}}", node.name),
-            gpus => writeln!(
-                text,
-                "- {{name: {}, gpus: {{board: {BOARD}, count: {gpus}}}}}",
-                node.name
-            ),
+            gpus => writeln!(text, "- {{name: {}, gpus: {{board: {BOARD}, count: {gpus}}}}}", node.name),
         };
     }
     text.push_str("configs:\n");

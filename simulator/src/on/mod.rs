@@ -10,7 +10,7 @@ use crate::world::World;
 
 /// A cluster on which a scenario plays.
 pub trait Stage {
-    /// Does what a step says; `expect` and `wait` are the player's and never come here.
+    /// Does what a step says; waits and demands are the player's and never come here.
     fn act(&mut self, verb: &Verb) -> impl Future<Output = Result<Done, StageError>>;
 
     /// What can be seen now, from the outside.
@@ -18,6 +18,12 @@ pub trait Stage {
 
     /// How old the stage is, in its own time.
     fn now(&self) -> Duration;
+
+    /// Whether that time is virtual, so that much of it passes in no time.
+    fn is_virtual(&self) -> bool;
+
+    /// A number that the run's seed decides.
+    fn draw(&mut self) -> u64;
 
     /// Lets the stage's time pass.
     fn pause(&mut self, duration: Duration) -> impl Future<Output = ()>;
@@ -27,6 +33,11 @@ pub trait Stage {
 
     /// Processes that ended although nobody asked them to, one sentence each; each is told once.
     fn deaths(&mut self) -> Vec<String>;
+
+    /// Invariants that were broken between two looks, each with its time; for a stage that looks at every change.
+    fn broken_between(&self) -> &[String] {
+        &[]
+    }
 
     /// Stops everything and says what was left behind, one sentence each; afterwards nothing is.
     fn finish(&mut self) -> impl Future<Output = Vec<String>>;

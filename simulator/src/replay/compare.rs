@@ -122,11 +122,7 @@ impl<M: Machine> Comparison<'_, M> {
     fn entry(&mut self, raw: Raw) -> Result<(), ReplayError> {
         let starts = raw.is_start();
         if raw.at < self.at && !starts {
-            return Err(ReplayError::TimeGoesBack {
-                place: raw.place(),
-                before: self.at,
-                at: raw.at,
-            });
+            return Err(ReplayError::TimeGoesBack { place: raw.place(), before: self.at, at: raw.at });
         }
         let (at, place) = (raw.at, raw.place());
         let record = raw.record::<M::Event, M::Action>()?;
@@ -205,11 +201,7 @@ impl<M: Machine> Comparison<'_, M> {
 
 fn fields<A: Serialize>(recorded: &A, replayed: &A) -> Vec<String> {
     let (a, b) = (value(recorded), value(replayed));
-    if a.get("action") == b.get("action") {
-        differing(&a, &b)
-    } else {
-        Vec::new()
-    }
+    if a.get("action") == b.get("action") { differing(&a, &b) } else { Vec::new() }
 }
 
 fn value(action: &impl Serialize) -> Value {

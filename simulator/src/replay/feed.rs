@@ -127,12 +127,7 @@ pub struct Feed {
 impl Feed {
     /// Reads these files, oldest first.
     pub fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
-        Feed {
-            files: files.into_iter().collect(),
-            open: None,
-            line: 0,
-            cut: Vec::new(),
-        }
+        Feed { files: files.into_iter().collect(), open: None, line: 0, cut: Vec::new() }
     }
 
     /// Where a last line was left out because the process ended while it was writing; at most one per file.
@@ -149,10 +144,7 @@ impl Feed {
         while let Some((path, reader)) = self.reader()? {
             let path = Rc::clone(path);
             bytes.clear();
-            let read = reader
-                .by_ref()
-                .take(LINE_BYTES_MAX + 1)
-                .read_until(b'\n', &mut bytes);
+            let read = reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut bytes);
             read.map_err(|error| unreadable(&path, error))?;
             if bytes.is_empty() {
                 self.open = None;
@@ -190,11 +182,7 @@ impl Feed {
     }
 
     fn not_an_entry(&self, path: &Path, why: impl Into<String>) -> FeedError {
-        FeedError::NotAnEntry {
-            path: path.to_path_buf(),
-            line: self.line,
-            why: why.into(),
-        }
+        FeedError::NotAnEntry { path: path.to_path_buf(), line: self.line, why: why.into() }
     }
 
     fn entry(&self, path: &Rc<Path>, bytes: &[u8]) -> Result<Raw, FeedError> {
@@ -206,11 +194,7 @@ impl Feed {
         match body.remove("v") {
             Some(v) if v == VERSION => {}
             Some(found) => {
-                return Err(FeedError::Version {
-                    path: path.to_path_buf(),
-                    line: self.line,
-                    found,
-                });
+                return Err(FeedError::Version { path: path.to_path_buf(), line: self.line, found });
             }
             None => return Err(self.not_an_entry(path, "no version `v`")),
         }
@@ -221,30 +205,18 @@ impl Feed {
         if body.contains_key("event") == body.contains_key("action") {
             return Err(self.not_an_entry(path, "expected either an `event` or an `action`"));
         }
-        Ok(Raw {
-            path: Rc::clone(path),
-            line: self.line,
-            at: Time::from_nanos(at),
-            body,
-        })
+        Ok(Raw { path: Rc::clone(path), line: self.line, at: Time::from_nanos(at), body })
     }
 }
 
 fn unreadable(path: &Path, error: io::Error) -> FeedError {
-    FeedError::Unreadable {
-        path: path.to_path_buf(),
-        error,
-    }
+    FeedError::Unreadable { path: path.to_path_buf(), error }
 }
 
 /// The files of the ring to which a journal belongs, oldest first: `<name>.1.jsonl`, if it is there, then `<name>.jsonl`.
 /// A directory stands for the plugin's journal in it.
 pub fn ring(journal: &Path) -> Vec<PathBuf> {
-    let current = if journal.is_dir() {
-        journal.join("journal.jsonl")
-    } else {
-        journal.to_path_buf()
-    };
+    let current = if journal.is_dir() { journal.join("journal.jsonl") } else { journal.to_path_buf() };
     let older = current
         .file_name()
         .and_then(|name| name.to_str()?.strip_suffix(".jsonl"))

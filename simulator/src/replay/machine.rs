@@ -63,13 +63,7 @@ impl PluginMachine {
     }
 
     fn answer_again(&self, event: &Event) -> Option<OtherAnswer> {
-        let Event::Allocated {
-            resource,
-            ids,
-            view_generation,
-            refused,
-        } = event
-        else {
+        let Event::Allocated { resource, ids, view_generation, refused } = event else {
             return None;
         };
         let newest = self.plugin.view().generation;
@@ -96,22 +90,14 @@ impl Machine for PluginMachine {
     fn begin() -> Self {
         let plugin = Plugin::new();
         let views = VecDeque::from([plugin.view()]);
-        PluginMachine {
-            plugin,
-            views,
-            told: BTreeMap::new(),
-        }
+        PluginMachine { plugin, views, told: BTreeMap::new() }
     }
 
     fn handle(&mut self, now: Time, event: Event) -> Option<OtherAnswer> {
         let other = self.answer_again(&event);
         self.plugin.handle(now, event);
         let view = self.plugin.view();
-        if self
-            .views
-            .back()
-            .is_none_or(|last| last.generation != view.generation)
-        {
+        if self.views.back().is_none_or(|last| last.generation != view.generation) {
             if self.views.len() >= VIEWS_KEPT_MAX {
                 self.views.pop_front();
             }
@@ -163,10 +149,7 @@ pub fn gpu_state(gpu: &GpuStatus) -> String {
     match gpu.state.as_str() {
         "settled" => format!("settled as {role}"),
         "draining" => format!("draining from {role}"),
-        "converting" => format!(
-            "converting to {}",
-            gpu.next_resource.as_deref().unwrap_or("its new role")
-        ),
+        "converting" => format!("converting to {}", gpu.next_resource.as_deref().unwrap_or("its new role")),
         "found" => "found, not offered yet".to_owned(),
         other => format!("{other} as {role}"),
     }

@@ -111,12 +111,7 @@ pub fn replay(args: &ReplayArgs, narrate: Option<&mut dyn Write>) -> Result<Verd
         (PluginMachine::NAME, replayed)
     };
     let cut = feed.cut().to_vec();
-    Ok(Verdict::Compared {
-        decider,
-        replayed,
-        skipped,
-        cut,
-    })
+    Ok(Verdict::Compared { decider, replayed, skipped, cut })
 }
 
 fn told(args: &ReplayArgs, verdict: &Verdict) -> (String, u8) {
@@ -131,12 +126,7 @@ fn told(args: &ReplayArgs, verdict: &Verdict) -> (String, u8) {
             ),
             EXIT_BAD_INPUT,
         ),
-        Verdict::Compared {
-            decider,
-            replayed,
-            skipped,
-            cut,
-        } => {
+        Verdict::Compared { decider, replayed, skipped, cut } => {
             let mut text = String::new();
             if *skipped > 0 {
                 text.push_str(&format!(
@@ -144,16 +134,10 @@ fn told(args: &ReplayArgs, verdict: &Verdict) -> (String, u8) {
                 ));
             }
             for place in cut {
-                text.push_str(&format!(
-                    "{place}: left out, unfinished: the process ended while it wrote\n"
-                ));
+                text.push_str(&format!("{place}: left out, unfinished: the process ended while it wrote\n"));
             }
             text.push_str(&summary(decider, replayed));
-            let code = if replayed.difference.is_some() {
-                EXIT_FAILED
-            } else {
-                EXIT_PASSED
-            };
+            let code = if replayed.difference.is_some() { EXIT_FAILED } else { EXIT_PASSED };
             (text, code)
         }
     }

@@ -22,25 +22,14 @@ pub(crate) struct RecordedNode {
 
 impl RecordedNode {
     pub(crate) fn new() -> Self {
-        RecordedNode {
-            plugin: Plugin::new(),
-            now: Time::START,
-            lines: vec![],
-            listen: None,
-        }
+        RecordedNode { plugin: Plugin::new(), now: Time::START, lines: vec![], listen: None }
     }
 
     /// A new process that goes on with the journal; it finds the kubelet and two GPUs.
     pub(crate) fn start(&mut self, config_source: ConfigSource) {
         (self.plugin, self.now) = (Plugin::new(), Time::START);
-        let settings = Settings {
-            config_source,
-            ..Settings::default()
-        };
-        self.tell(Event::Started {
-            settings: Box::new(settings),
-            mps_desired: None,
-        });
+        let settings = Settings { config_source, ..Settings::default() };
+        self.tell(Event::Started { settings: Box::new(settings), mps_desired: None });
         self.tell(Event::KubeletAppeared);
         self.tell(Event::GpusFound { facts: facts() });
     }
@@ -48,15 +37,13 @@ impl RecordedNode {
     /// An event, 10 ms after the one before.
     pub(crate) fn tell(&mut self, event: Event) {
         self.now = self.now + Duration::from_millis(10);
-        self.lines
-            .push(Entry::event(self.now, event.clone()).to_line().unwrap());
+        self.lines.push(Entry::event(self.now, event.clone()).to_line().unwrap());
         self.plugin.handle(self.now, event);
         while let Some(action) = self.plugin.poll_action() {
             if let Action::Listen { resource, endpoint } = &action {
                 self.listen = Some((resource.clone(), endpoint.clone()));
             }
-            self.lines
-                .push(Entry::action(self.now, action).to_line().unwrap());
+            self.lines.push(Entry::action(self.now, action).to_line().unwrap());
         }
     }
 
@@ -64,10 +51,7 @@ impl RecordedNode {
     pub(crate) fn allocate(&mut self, resource: ResourceName, ids: &[&str]) -> Option<String> {
         let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
         let view = self.plugin.view();
-        let refused = view
-            .allocate(&resource, &ids)
-            .err()
-            .map(|error| error.to_string());
+        let refused = view.allocate(&resource, &ids).err().map(|error| error.to_string());
         self.tell(Event::Allocated {
             resource,
             ids,

@@ -47,23 +47,12 @@ pub fn event(event: &Event) -> String {
         Event::Registered { resource }
         | Event::StreamOpened { resource }
         | Event::StreamClosed { resource } => resource.to_string(),
-        Event::Allocated {
-            resource,
-            ids,
-            view_generation,
-            refused,
-        } => {
+        Event::Allocated { resource, ids, view_generation, refused } => {
             let answer = answer(refused.as_deref());
-            format!(
-                "{resource} {}: {answer} from view {view_generation}",
-                ids.join(", ")
-            )
+            format!("{resource} {}: {answer} from view {view_generation}", ids.join(", "))
         }
         Event::HoldersRead { holdings } => holders(holdings),
-        Event::MpsReported {
-            supervisor_alive,
-            actual,
-        } => mps(*supervisor_alive, actual.as_ref()),
+        Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
         _ => String::new(),
     };
     line(event.tag(), &text)
@@ -76,11 +65,9 @@ pub fn action(action: &Action) -> String {
             format!("{resource} on {endpoint}")
         }
         Action::Close { resource } => resource.to_string(),
-        Action::WriteMpsDesired { desired } => format!(
-            "wish {}: control daemons for {} GPUs",
-            desired.generation,
-            desired.daemons.len()
-        ),
+        Action::WriteMpsDesired { desired } => {
+            format!("wish {}: control daemons for {} GPUs", desired.generation, desired.daemons.len())
+        }
         Action::PatchLabels { labels } => {
             let parts: Vec<String> = labels
                 .iter()
@@ -91,11 +78,7 @@ pub fn action(action: &Action) -> String {
                 .collect();
             parts.join(" ")
         }
-        Action::Announce {
-            severity,
-            reason,
-            message,
-        } => {
+        Action::Announce { severity, reason, message } => {
             let mark = match severity {
                 Severity::Info => "",
                 Severity::Warning => "warning ",
@@ -115,10 +98,7 @@ pub fn plainly(record: &impl Serialize, tag: &str) -> String {
     };
     let name = fields.remove(tag);
     let name = name.as_ref().and_then(Value::as_str).unwrap_or("?");
-    let fields: Vec<String> = fields
-        .iter()
-        .map(|(key, value)| format!("{key} {value}"))
-        .collect();
+    let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key} {value}")).collect();
     line(name, &fields.join(", "))
 }
 
@@ -139,11 +119,7 @@ fn holders(holdings: &[Holding]) -> String {
 }
 
 fn mps(alive: bool, actual: Option<&Actual>) -> String {
-    let head = if alive {
-        "the supervisor is alive"
-    } else {
-        "no supervisor"
-    };
+    let head = if alive { "the supervisor is alive" } else { "no supervisor" };
     let Some(actual) = actual else {
         return format!("{head}, no report");
     };
@@ -159,11 +135,7 @@ fn mps(alive: bool, actual: Option<&Actual>) -> String {
 
 fn line(tag: &str, text: &str) -> String {
     let text = text.replace('\n', " ");
-    let whole = if text.is_empty() {
-        tag.to_owned()
-    } else {
-        format!("{tag}: {text}")
-    };
+    let whole = if text.is_empty() { tag.to_owned() } else { format!("{tag}: {text}") };
     match whole.char_indices().nth(WIDTH) {
         Some((at, _)) => format!("{}…", whole.get(..at).unwrap_or(&whole)),
         None => whole,

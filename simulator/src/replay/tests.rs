@@ -16,13 +16,8 @@ fn run_of_a_node() -> Vec<String> {
     node.start(ConfigSource::None);
     node.tell(Event::HoldersRead { holdings: vec![] });
     let (resource, endpoint) = node.listen.clone().expect("nothing was registered");
-    node.tell(Event::Listening {
-        resource: resource.clone(),
-        endpoint,
-    });
-    node.tell(Event::Registered {
-        resource: resource.clone(),
-    });
+    node.tell(Event::Listening { resource: resource.clone(), endpoint });
+    node.tell(Event::Registered { resource: resource.clone() });
     assert_eq!(node.allocate(resource, &["GPU-1"]), None);
     node.tell(Event::StopRequested);
     node.lines
@@ -34,9 +29,7 @@ struct Ring {
 
 impl Ring {
     fn of(current: &str) -> Self {
-        let ring = Ring {
-            directory: tempfile::tempdir().unwrap(),
-        };
+        let ring = Ring { directory: tempfile::tempdir().unwrap() };
         ring.write("journal.jsonl", current);
         ring
     }
@@ -51,11 +44,7 @@ impl Ring {
 }
 
 fn args(journal: &Path) -> ReplayArgs {
-    ReplayArgs {
-        journal: journal.into(),
-        alone: false,
-        verbose: false,
-    }
+    ReplayArgs { journal: journal.into(), alone: false, verbose: false }
 }
 
 fn text(lines: &[String]) -> String {
@@ -76,10 +65,7 @@ fn a_journal_replays_to_the_same_actions() {
     let lines = run_of_a_node();
     let (said, code) = outcome(&Ring::of(&text(&lines)));
     let actions = lines.iter().filter(|line| line.contains("\"action\":")).count();
-    assert_eq!(
-        said,
-        format!("the same: one run of the plugin, 8 events, {actions} actions\n")
-    );
+    assert_eq!(said, format!("the same: one run of the plugin, 8 events, {actions} actions\n"));
     assert_eq!(code, EXIT_PASSED);
 }
 
@@ -104,10 +90,7 @@ fn the_narration_tells_events_actions_and_changes() {
 #[test]
 fn a_changed_action_is_found_with_the_event_before_it_and_its_fields() {
     let mut lines = run_of_a_node();
-    let at = lines
-        .iter()
-        .position(|line| line.contains("\"action\":\"register\""))
-        .unwrap();
+    let at = lines.iter().position(|line| line.contains("\"action\":\"register\"")).unwrap();
     lines[at] = lines[at].replace("nvidia-gpu.sock", "other.sock");
     let (said, code) = outcome(&Ring::of(&text(&lines)));
     assert_eq!(code, EXIT_FAILED);
@@ -124,18 +107,12 @@ fn a_changed_action_is_found_with_the_event_before_it_and_its_fields() {
 #[test]
 fn an_action_more_or_less_is_a_difference() {
     let lines = run_of_a_node();
-    let at = lines
-        .iter()
-        .position(|line| line.contains("\"action\":\"register\""))
-        .unwrap();
+    let at = lines.iter().position(|line| line.contains("\"action\":\"register\"")).unwrap();
     let mut less = lines.clone();
     less.remove(at);
     let (said, code) = outcome(&Ring::of(&text(&less)));
     assert_eq!(code, EXIT_FAILED);
-    assert!(
-        said.contains("recorded  the journal goes on with the next event"),
-        "{said}"
-    );
+    assert!(said.contains("recorded  the journal goes on with the next event"), "{said}");
     let mut more = lines.clone();
     more.insert(at, lines[at].clone());
     let (said, code) = outcome(&Ring::of(&text(&more)));
@@ -149,17 +126,11 @@ fn an_action_more_or_less_is_a_difference() {
 #[test]
 fn an_allocate_that_would_be_answered_otherwise_is_a_difference() {
     let mut lines = run_of_a_node();
-    let at = lines
-        .iter()
-        .position(|line| line.contains("\"event\":\"allocated\""))
-        .unwrap();
+    let at = lines.iter().position(|line| line.contains("\"event\":\"allocated\"")).unwrap();
     lines[at] = lines[at].replace("\"refused\":null", "\"refused\":\"because\"");
     let (said, code) = outcome(&Ring::of(&text(&lines)));
     assert_eq!(code, EXIT_FAILED);
-    assert!(
-        said.contains("recorded  refused (because)\n  replayed  granted"),
-        "{said}"
-    );
+    assert!(said.contains("recorded  refused (because)\n  replayed  granted"), "{said}");
 }
 
 #[test]
@@ -167,10 +138,7 @@ fn an_unfinished_last_line_is_left_out_and_said() {
     let whole = text(&run_of_a_node());
     let (said, code) = outcome(&Ring::of(&whole[..whole.len() - 20]));
     assert_eq!(code, EXIT_PASSED);
-    assert!(
-        said.contains("left out, unfinished") && said.contains("the same: one run"),
-        "{said}"
-    );
+    assert!(said.contains("left out, unfinished") && said.contains("the same: one run"), "{said}");
 }
 
 #[test]
@@ -182,22 +150,10 @@ fn a_broken_line_and_another_version_are_told_with_file_and_line() {
         outcome(&Ring::of(&text(&lines)))
     };
     for (line, expected) in [
-        (
-            "{\"v\":1,\"at\":",
-            "journal.jsonl:3: not a journal entry: EOF while parsing",
-        ),
-        (
-            "{\"v\":2,\"at\":1,\"event\":\"timeout\"}",
-            "journal.jsonl:3: the journal has version 2",
-        ),
-        (
-            "{\"at\":1,\"event\":\"timeout\"}",
-            "journal.jsonl:3: not a journal entry: no version `v`",
-        ),
-        (
-            "{\"v\":1,\"event\":\"timeout\"}",
-            "journal.jsonl:3: not a journal entry: no time `at`",
-        ),
+        ("{\"v\":1,\"at\":", "journal.jsonl:3: not a journal entry: EOF while parsing"),
+        ("{\"v\":2,\"at\":1,\"event\":\"timeout\"}", "journal.jsonl:3: the journal has version 2"),
+        ("{\"at\":1,\"event\":\"timeout\"}", "journal.jsonl:3: not a journal entry: no version `v`"),
+        ("{\"v\":1,\"event\":\"timeout\"}", "journal.jsonl:3: not a journal entry: no time `at`"),
         (
             "{\"v\":1,\"at\":1}",
             "journal.jsonl:3: not a journal entry: expected either an `event` or an `action`",
@@ -227,17 +183,11 @@ fn both_files_of_a_ring_are_one_journal() {
     ring.write("journal.1.jsonl", &text(&lines[..5]));
     let (said, code) = outcome(&ring);
     assert_eq!(code, EXIT_PASSED, "{said}");
-    let alone = ReplayArgs {
-        alone: true,
-        ..args(&ring.path())
-    };
+    let alone = ReplayArgs { alone: true, ..args(&ring.path()) };
     let entries = (lines.len() - 5) as u64;
     assert_eq!(replay(&alone, None).unwrap(), Verdict::NoStart { entries });
     let directory = args(ring.directory.path());
-    assert!(matches!(
-        replay(&directory, None).unwrap(),
-        Verdict::Compared { .. }
-    ));
+    assert!(matches!(replay(&directory, None).unwrap(), Verdict::Compared { .. }));
 }
 
 #[test]
@@ -267,10 +217,7 @@ fn a_missing_middle_is_noticed_because_time_goes_back() {
     back.push("{\"v\":1,\"at\":1,\"event\":\"timeout\"}".to_owned());
     let (said, code) = outcome(&Ring::of(&text(&back)));
     assert_eq!(code, EXIT_BAD_INPUT);
-    assert!(
-        said.contains("journal.jsonl:4: the time goes back from 0.010s to 0.000s"),
-        "{said}"
-    );
+    assert!(said.contains("journal.jsonl:4: the time goes back from 0.010s to 0.000s"), "{said}");
 }
 
 #[test]
@@ -280,9 +227,5 @@ fn a_file_that_is_not_there_is_named() {
     assert_eq!(code, EXIT_BAD_INPUT);
     assert!(said.ends_with("journal.jsonl: no entries\n"), "{said}");
     let error = replay(&args(Path::new("/nonexistent/journal.jsonl")), None).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("journal `/nonexistent/journal.jsonl` cannot be read")
-    );
+    assert!(error.to_string().starts_with("journal `/nonexistent/journal.jsonl` cannot be read"));
 }

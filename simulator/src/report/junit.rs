@@ -6,11 +6,7 @@ use super::{Outcome, RunReport};
 pub fn render(runs: &[RunReport]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
     for report in runs {
-        let failed = report
-            .steps
-            .iter()
-            .filter(|step| is_failure(&step.outcome))
-            .count()
+        let failed = report.steps.iter().filter(|step| is_failure(&step.outcome)).count()
             + usize::from(!report.leaks.is_empty());
         let skipped = report.steps.iter().filter(|step| is_skip(&step.outcome)).count();
         out.push_str(&format!(
@@ -52,7 +48,12 @@ pub fn render(runs: &[RunReport]) -> String {
 fn is_failure(outcome: &Outcome) -> bool {
     matches!(
         outcome,
-        Outcome::Unmet { .. } | Outcome::Violated { .. } | Outcome::Broken { .. } | Outcome::Interrupted
+        Outcome::Unmet { .. }
+            | Outcome::Violated { .. }
+            | Outcome::Forbidden { .. }
+            | Outcome::NeverExercised { .. }
+            | Outcome::Broken { .. }
+            | Outcome::Interrupted
     )
 }
 

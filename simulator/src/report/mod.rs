@@ -1,16 +1,18 @@
 //! What a run was, because the terminal, JSON and JUnit tell the same facts in three ways.
 
+mod describe;
 pub mod html;
 pub mod json;
 pub mod junit;
 pub mod table;
 pub mod terminal;
 
+pub use describe::describe;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::play::Recorded;
-use crate::scenario::{Selection, Step, Verb};
 use crate::world::World;
 
 /// How a step ended.
@@ -37,6 +39,18 @@ pub enum Outcome {
         /// Each in a sentence.
         violations: Vec<String>,
     },
+    /// Something that must never be true was.
+    Forbidden {
+        /// Which step forbids it.
+        rule: String,
+        /// What was found where.
+        evidence: String,
+    },
+    /// Something that must become true once did not.
+    NeverExercised {
+        /// Which steps want it, and what was missing.
+        what: Vec<String>,
+    },
     /// The stage could not do the step, or a process died.
     Broken {
         /// Why.
@@ -56,6 +70,8 @@ impl Outcome {
             Outcome::Skipped { .. } => "skipped",
             Outcome::Unmet { .. } => "unmet",
             Outcome::Violated { .. } => "violated",
+            Outcome::Forbidden { .. } => "forbidden",
+            Outcome::NeverExercised { .. } => "never exercised",
             Outcome::Broken { .. } => "broken",
             Outcome::Interrupted => "interrupted",
             Outcome::NotReached => "not reached",
@@ -72,17 +88,15 @@ impl Outcome {
         match self {
             Outcome::Passed | Outcome::Interrupted | Outcome::NotReached => None,
             Outcome::Skipped { reason } => Some(reason.clone()),
-            Outcome::Unmet {
-                within,
-                lasted: None,
-                diff,
-            } => Some(format!("not true within {}:\n{diff}", seconds(*within))),
-            Outcome::Unmet {
-                lasted: Some(lasted),
-                diff,
-                ..
-            } => Some(format!("was true for {} only:\n{diff}", seconds(*lasted))),
+            Outcome::Unmet { within, lasted: None, diff } => {
+                Some(format!("not true within {}:\n{diff}", seconds(*within)))
+            }
+            Outcome::Unmet { lasted: Some(lasted), diff, .. } => {
+                Some(format!("was true for {} only:\n{diff}", seconds(*lasted)))
+            }
             Outcome::Violated { violations } => Some(format!("invariant broken:\n{}", violations.join("\n"))),
+            Outcome::Forbidden { rule, evidence } => Some(format!("became true: {rule}\n{evidence}")),
+            Outcome::NeverExercised { what } => Some(format!("never became true:\n{}", what.join("\n"))),
             Outcome::Broken { error } => Some(error.clone()),
         }
     }
@@ -104,12 +118,7 @@ pub struct StepReport {
 impl StepReport {
     /// A step that an earlier failure kept from being played.
     pub fn not_reached(index: usize, text: String) -> Self {
-        StepReport {
-            index,
-            text,
-            outcome: Outcome::NotReached,
-            took: Duration::ZERO,
-        }
+        StepReport { index, text, outcome: Outcome::NotReached, took: Duration::ZERO }
     }
 }
 
@@ -153,66 +162,10 @@ impl RunReport {
     }
 }
 
-/// A step in one line.
-pub fn describe(step: &Step) -> String {
-    let what = match &step.verb {
-        Verb::Label { node, set } => {
-            let set: Vec<String> = set.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            format!("label {node} {}", set.join(" "))
-        }
-        Verb::Unlabel { node, keys } => {
-            format!(
-                "label {node} {}",
-                keys.iter()
-                    .map(|key| format!("{key}-"))
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            )
-        }
-        Verb::Apply(all) => {
-            let pods: Vec<String> = all
-                .iter()
-                .map(|apply| match apply.names.as_slice() {
-                    [one] => one.clone(),
-                    many => format!(
-                        "{}…{}",
-                        many.first().map_or("", |n| n),
-                        many.last().map_or("", |n| n)
-                    ),
-                })
-                .collect();
-            format!("apply pods {}", pods.join(", "))
-        }
-        Verb::Delete(Selection::Names(names)) => format!("delete pods {}", names.join(", ")),
-        Verb::Delete(Selection::Labels(labels)) => {
-            let labels: Vec<String> = labels
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect();
-            format!("delete pods with {}", labels.join(","))
-        }
-        Verb::Restart { process, node } => format!("restart the {process} of {node}"),
-        Verb::Kill { process, node } => format!("kill the {process} of {node}"),
-        Verb::InstallDriver { node, gpus } => {
-            format!("install a driver on {node} ({} × {})", gpus.count, gpus.board)
-        }
-        Verb::Wait(duration) => format!("wait {}", seconds(*duration)),
-        Verb::Expect(expectation) => format!("expect within {}", seconds(expectation.within)),
-    };
-    match &step.name {
-        Some(name) => format!("{name}  [{what}]"),
-        None => what,
-    }
-}
-
 /// A duration as people read it: `0.31s`, `12.0s`.
 pub fn seconds(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
-    if seconds < 10.0 {
-        format!("{seconds:.2}s")
-    } else {
-        format!("{seconds:.1}s")
-    }
+    if seconds < 10.0 { format!("{seconds:.2}s") } else { format!("{seconds:.1}s") }
 }
 
 #[cfg(test)]

@@ -15,41 +15,22 @@ pub fn render(world: &World) -> String {
         vec![["NODE", "RESOURCE", "ALLOCATABLE", "CAPACITY", "PODS ON DEVICES"].map(str::to_owned)];
     for (name, node) in &world.nodes {
         let mut first = name.clone();
-        for (resource, capacity) in node
-            .capacity
-            .iter()
-            .filter(|(resource, _)| resource.contains('/'))
-        {
-            let allocatable = node
-                .allocatable
-                .get(resource)
-                .map_or("-".to_owned(), Value::to_string);
+        for (resource, capacity) in node.capacity.iter().filter(|(resource, _)| resource.contains('/')) {
+            let allocatable = node.allocatable.get(resource).map_or("-".to_owned(), Value::to_string);
             let mut lines = holders(world, name, node, resource);
             if lines.is_empty() {
                 lines.push(String::new());
             }
             for (index, line) in lines.into_iter().enumerate() {
                 rows.push(match index {
-                    0 => [
-                        first.clone(),
-                        resource.clone(),
-                        allocatable.clone(),
-                        capacity.to_string(),
-                        line,
-                    ],
+                    0 => [first.clone(), resource.clone(), allocatable.clone(), capacity.to_string(), line],
                     _ => [String::new(), String::new(), String::new(), String::new(), line],
                 });
             }
             first.clear();
         }
         if !first.is_empty() {
-            rows.push([
-                first,
-                "(no extended resource)".into(),
-                String::new(),
-                String::new(),
-                String::new(),
-            ]);
+            rows.push([first, "(no extended resource)".into(), String::new(), String::new(), String::new()]);
         }
     }
     let mut out = aligned(&rows);
@@ -57,21 +38,10 @@ pub fn render(world: &World) -> String {
         if pod.phase == "Running" && !pod.ids.is_empty() {
             continue;
         }
-        let scheduled = pod
-            .scheduled
-            .as_ref()
-            .map(|condition| condition.message.as_str())
-            .unwrap_or_default();
-        let why = if pod.message.is_empty() {
-            scheduled
-        } else {
-            &pod.message
-        };
-        out.push_str(&format!(
-            "{name}: {} {}{why}\n",
-            pod.phase,
-            if why.is_empty() { "" } else { "— " }
-        ));
+        let scheduled =
+            pod.scheduled.as_ref().map(|condition| condition.message.as_str()).unwrap_or_default();
+        let why = if pod.message.is_empty() { scheduled } else { &pod.message };
+        out.push_str(&format!("{name}: {} {}{why}\n", pod.phase, if why.is_empty() { "" } else { "— " }));
     }
     out
 }
@@ -79,27 +49,16 @@ pub fn render(world: &World) -> String {
 /// One line per GPU of the resource that is held: `GPU 0: a, b`.
 fn holders(world: &World, node_name: &str, node: &NodeView, resource: &str) -> Vec<String> {
     let mut by_gpu: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
-    for (name, pod) in world
-        .pods
-        .iter()
-        .filter(|(_, pod)| pod.node.as_deref() == Some(node_name))
-    {
+    for (name, pod) in world.pods.iter().filter(|(_, pod)| pod.node.as_deref() == Some(node_name)) {
         if !World::holds_devices(pod) {
             continue;
         }
         for id in pod.ids.get(resource).into_iter().flatten() {
-            let index = node
-                .gpus
-                .iter()
-                .find(|gpu| gpu.uuid == gpu_of(id))
-                .map_or(u32::MAX, |gpu| gpu.index);
+            let index = node.gpus.iter().find(|gpu| gpu.uuid == gpu_of(id)).map_or(u32::MAX, |gpu| gpu.index);
             by_gpu.entry(index).or_default().push(name);
         }
     }
-    by_gpu
-        .into_iter()
-        .map(|(index, pods)| cut(format!("GPU {index}: {}", pods.join(", "))))
-        .collect()
+    by_gpu.into_iter().map(|(index, pods)| cut(format!("GPU {index}: {}", pods.join(", ")))).collect()
 }
 
 fn cut(text: String) -> String {
@@ -110,12 +69,7 @@ fn cut(text: String) -> String {
 }
 
 fn aligned(rows: &[[String; 5]]) -> String {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2), width(3)];
     let mut out = String::new();
     for row in rows {

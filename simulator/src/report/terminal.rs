@@ -45,12 +45,7 @@ impl Terminal {
             Channel::Stderr => std::io::stderr().is_terminal(),
             Channel::Quiet => false,
         };
-        Terminal {
-            channel,
-            rewrites,
-            last_progress: None,
-            current: String::new(),
-        }
+        Terminal { channel, rewrites, last_progress: None, current: String::new() }
     }
 
     /// Writes a line.
@@ -61,22 +56,17 @@ impl Terminal {
     fn write(&self, text: &str) {
         // A closed pipe ends the view, never the run.
         let _closed = match self.channel {
-            Channel::Stdout => std::io::stdout()
-                .write_all(text.as_bytes())
-                .and_then(|()| std::io::stdout().flush()),
+            Channel::Stdout => {
+                std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush())
+            }
             Channel::Stderr => std::io::stderr().write_all(text.as_bytes()),
             Channel::Quiet => Ok(()),
         };
     }
 
     /// The head of a run.
-    pub fn head(&self, scenario: &Scenario, options: &RunOptions) {
-        self.line(&format!(
-            "{} · {} stage · seed {}",
-            scenario.name,
-            StageName::Wire,
-            options.seed
-        ));
+    pub fn head(&self, scenario: &Scenario, stage: StageName, options: &RunOptions) {
+        self.line(&format!("{} · {stage} stage · seed {}", scenario.title(), options.seed));
         for line in scenario.story.lines() {
             self.line(&format!("  {line}"));
         }
@@ -85,6 +75,13 @@ impl Terminal {
             self.line(&format!("  timers scaled: {}", scaled.join(", ")));
         }
         self.line("");
+    }
+
+    /// Every step of a run that was not told while it played.
+    pub fn steps(&self, report: &RunReport) {
+        for step in &report.steps {
+            self.step(step, "");
+        }
     }
 
     /// The end of a run: table, leaks, logs when it failed, where the journal is, verdict.
@@ -104,17 +101,15 @@ impl Terminal {
         if !report.timers_scaled.is_empty() {
             self.line(&format!("timers scaled: {}", report.timers_scaled.join(", ")));
         }
-        self.line(&format!("journal, logs, report: {}", report.run_dir.display()));
+        if !report.run_dir.as_os_str().is_empty() {
+            self.line(&format!("journal, logs, report: {}", report.run_dir.display()));
+        }
         let (mark, verdict) = match (report.passed(), report.interrupted) {
             (true, _) => ("✓", "passed"),
             (false, true) => ("✗", "interrupted"),
             (false, false) => ("✗", "FAILED"),
         };
-        let done = report
-            .steps
-            .iter()
-            .filter(|step| step.outcome == Outcome::Passed)
-            .count();
+        let done = report.steps.iter().filter(|step| step.outcome == Outcome::Passed).count();
         self.line(&format!(
             "{mark} {} {verdict}: {done} of {} steps in {}",
             report.scenario,
@@ -134,20 +129,13 @@ impl Observer for Terminal {
     }
 
     fn waits(&mut self, waited: Duration, within: Duration, missing: &[Mismatch]) {
-        let every = if self.rewrites {
-            PROGRESS_EVERY
-        } else {
-            PROGRESS_EVERY_PLAIN
-        };
+        let every = if self.rewrites { PROGRESS_EVERY } else { PROGRESS_EVERY_PLAIN };
         let last = *self.last_progress.get_or_insert_with(Instant::now);
         if last.elapsed() < every {
             return;
         }
         self.last_progress = Some(Instant::now());
-        let first = missing
-            .first()
-            .map(|mismatch| mismatch.path.as_str())
-            .unwrap_or_default();
+        let first = missing.first().map(|mismatch| mismatch.path.as_str()).unwrap_or_default();
         let text = format!(
             "{:>2} not yet true after {} of {}: {first}",
             missing.len(),
@@ -162,12 +150,18 @@ impl Observer for Terminal {
     }
 
     fn ends(&mut self, report: &StepReport) {
+        let start = if self.rewrites { "\r\x1b[K" } else { "" };
+        self.step(report, start);
+    }
+}
+
+impl Terminal {
+    fn step(&self, report: &StepReport, start: &str) {
         let mark = match report.outcome {
             Outcome::Passed => "✓",
             Outcome::Skipped { .. } | Outcome::NotReached => "-",
             _ => "✗",
         };
-        let start = if self.rewrites { "\r\x1b[K" } else { "" };
         let word = match report.outcome {
             Outcome::Passed => String::new(),
             _ => format!("  {}", report.outcome.word()),
@@ -178,12 +172,7 @@ impl Observer for Terminal {
             report.text,
             seconds(report.took)
         ));
-        for line in report
-            .outcome
-            .details()
-            .iter()
-            .flat_map(|details| details.lines())
-        {
+        for line in report.outcome.details().iter().flat_map(|details| details.lines()) {
             self.line(&format!("        {line}"));
         }
     }

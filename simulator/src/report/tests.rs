@@ -4,16 +4,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::scenario::problem::Place;
+use crate::scenario::{Step, Verb};
 use crate::world::{Condition, GpuView, NodeView, PodView};
 use serde_json::json as value;
 
 fn step(index: usize, outcome: Outcome) -> StepReport {
-    StepReport {
-        index,
-        text: format!("step <{index}>"),
-        outcome,
-        took: Duration::from_millis(310),
-    }
+    StepReport { index, text: format!("step <{index}>"), outcome, took: Duration::from_millis(310) }
 }
 
 fn report(outcomes: Vec<Outcome>) -> RunReport {
@@ -24,11 +20,7 @@ fn report(outcomes: Vec<Outcome>) -> RunReport {
         stage: "wire".into(),
         seed: 7,
         timers_scaled: vec![],
-        steps: outcomes
-            .into_iter()
-            .enumerate()
-            .map(|(index, outcome)| step(index, outcome))
-            .collect(),
+        steps: outcomes.into_iter().enumerate().map(|(index, outcome)| step(index, outcome)).collect(),
         leaks: vec![],
         world: World::default(),
         recorded: vec![],
@@ -51,12 +43,8 @@ fn unmet() -> Outcome {
 fn a_run_passes_only_when_every_step_did_and_nothing_leaked() {
     let skipped = Outcome::Skipped { reason: "r".into() };
     assert!(report(vec![Outcome::Passed, skipped]).passed());
-    for outcome in [
-        unmet(),
-        Outcome::Interrupted,
-        Outcome::NotReached,
-        Outcome::Broken { error: "e".into() },
-    ] {
+    for outcome in [unmet(), Outcome::Interrupted, Outcome::NotReached, Outcome::Broken { error: "e".into() }]
+    {
         assert!(!report(vec![Outcome::Passed, outcome]).passed());
     }
     let mut leaky = report(vec![Outcome::Passed]);
@@ -80,10 +68,7 @@ fn a_leak_is_a_failed_case_of_its_own() {
     let mut leaky = report(vec![Outcome::Passed]);
     leaky.leaks.push("process 7".into());
     let xml = junit::render(&[leaky]);
-    assert!(
-        xml.contains("tests=\"2\" failures=\"1\"") && xml.contains("process 7"),
-        "{xml}"
-    );
+    assert!(xml.contains("tests=\"2\" failures=\"1\"") && xml.contains("process 7"), "{xml}");
 }
 
 #[test]
@@ -98,23 +83,11 @@ fn json_tells_outcomes_and_the_verdict() {
 #[test]
 fn the_table_shows_who_holds_what_and_why_others_wait() {
     let node = NodeView {
-        capacity: [
-            ("nvidia.com/gpu".to_owned(), value!(2)),
-            ("cpu".to_owned(), value!(8)),
-        ]
-        .into(),
+        capacity: [("nvidia.com/gpu".to_owned(), value!(2)), ("cpu".to_owned(), value!(8))].into(),
         allocatable: [("nvidia.com/gpu".to_owned(), value!(2))].into(),
         gpus: vec![
-            GpuView {
-                uuid: "GPU-a".into(),
-                index: 0,
-                ..GpuView::default()
-            },
-            GpuView {
-                uuid: "GPU-b".into(),
-                index: 1,
-                ..GpuView::default()
-            },
+            GpuView { uuid: "GPU-a".into(), index: 0, ..GpuView::default() },
+            GpuView { uuid: "GPU-b".into(), index: 1, ..GpuView::default() },
         ],
         ..NodeView::default()
     };
@@ -124,15 +97,8 @@ fn the_table_shows_who_holds_what_and_why_others_wait() {
         ids: [("nvidia.com/gpu".to_owned(), vec!["GPU-b".to_owned()])].into(),
         ..PodView::default()
     };
-    let scheduled = Some(Condition {
-        message: "0/1 nodes".into(),
-        ..Condition::default()
-    });
-    let pending = PodView {
-        phase: "Pending".into(),
-        scheduled,
-        ..PodView::default()
-    };
+    let scheduled = Some(Condition { message: "0/1 nodes".into(), ..Condition::default() });
+    let pending = PodView { phase: "Pending".into(), scheduled, ..PodView::default() };
     let world = World {
         nodes: [("n1".to_owned(), node), ("cpu-1".to_owned(), NodeView::default())].into(),
         pods: [("a".to_owned(), running), ("b".to_owned(), pending)].into(),
@@ -150,24 +116,13 @@ fn the_table_shows_who_holds_what_and_why_others_wait() {
 #[test]
 fn a_step_is_described_in_the_words_of_kubectl() {
     let label = Step {
-        place: Place::START,
         name: Some("flip".into()),
-        verb: Verb::Label {
-            node: "gpu-2".into(),
-            set: [("a".to_owned(), "b".to_owned())].into(),
-        },
+        ..Step::new(
+            Place::START,
+            Verb::Label { node: "gpu-2".into(), set: [("a".to_owned(), "b".to_owned())].into() },
+        )
     };
     assert_eq!(describe(&label), "flip  [label gpu-2 a=b]");
-    let unlabel = Verb::Unlabel {
-        node: "n".into(),
-        keys: vec!["a".into()],
-    };
-    assert_eq!(
-        describe(&Step {
-            place: Place::START,
-            name: None,
-            verb: unlabel
-        }),
-        "label n a-"
-    );
+    let unlabel = Verb::Unlabel { node: "n".into(), keys: vec!["a".into()] };
+    assert_eq!(describe(&Step::new(Place::START, unlabel)), "label n a-");
 }

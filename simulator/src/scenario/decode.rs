@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::grammar;
 use super::problem::{Place, Problem, nearest};
 use super::yaml::{Key, Kind, Node};
 
@@ -13,15 +14,23 @@ pub const PROBLEMS_MAX: usize = 100;
 pub struct Reader {
     file: String,
     problems: Vec<Problem>,
+    /// What the steps read so far come to, repetitions counted out.
+    pub(super) made: Made,
+}
+
+/// Counts what a file makes, before it is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Made {
+    /// Steps, inner ones as well.
+    pub(super) steps: usize,
+    /// Pods.
+    pub(super) pods: u64,
 }
 
 impl Reader {
     /// A reader of the named file, with no problems yet.
     pub fn new(file: &str) -> Self {
-        Reader {
-            file: file.to_owned(),
-            problems: Vec::new(),
-        }
+        Reader { file: file.to_owned(), problems: Vec::new(), made: Made::default() }
     }
 
     /// Notes a problem.
@@ -38,14 +47,15 @@ impl Reader {
         hint: Option<String>,
     ) {
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems
-                .push(Problem::new(&self.file, place, path, message, hint));
+            self.problems.push(Problem::new(&self.file, place, path, message, hint));
         }
     }
 
     /// All problems in the order of the file.
     pub fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| problem.place);
+        // a step of a `repeat` is checked in each of its turns
+        self.problems.dedup();
         self.problems
     }
 
@@ -55,11 +65,7 @@ impl Reader {
     }
 
     fn wrong_sort(&mut self, node: &Node, path: &str, expected: &str) {
-        self.problem(
-            node.place,
-            path,
-            format!("expected {expected}, found {}", node.sort()),
-        );
+        self.problem(node.place, path, format!("expected {expected}, found {}", node.sort()));
     }
 
     /// Text.
@@ -72,6 +78,32 @@ impl Reader {
         let message = format!("expected text, found {}", node.sort());
         self.problem_with_hint(node.place, path, message, hint);
         None
+    }
+
+    /// One of these words.
+    pub fn word(&mut self, node: &Node, path: &str, known: &[&str]) -> Option<String> {
+        let word = self.text(node, path)?;
+        if known.contains(&word.as_str()) {
+            return Some(word);
+        }
+        let hint = nearest(&word, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let message = format!("expected one of {}, found `{word}`", known.join(", "));
+        self.problem_with_hint(node.place, path, message, hint);
+        None
+    }
+
+    /// A number from 0 to 1.
+    pub fn share(&mut self, node: &Node, path: &str) -> Option<f64> {
+        let value = match node.kind {
+            Kind::Int(value) => Some(value as f64),
+            Kind::Float(value) => Some(value),
+            _ => None,
+        };
+        let fits = value.filter(|value| (0.0..=1.0).contains(value));
+        if fits.is_none() {
+            self.wrong_sort(node, path, "a number from 0 to 1");
+        }
+        fits
     }
 
     /// A whole number within bounds.
@@ -92,10 +124,7 @@ impl Reader {
 
     /// A duration such as `300ms`, `5s` or `5m`, at most `max`.
     pub fn duration(&mut self, node: &Node, path: &str, max: Duration) -> Option<Duration> {
-        let expected = format!(
-            "a duration such as `300ms`, `5s` or `2m`, at most {}s",
-            max.as_secs()
-        );
+        let expected = format!("a duration such as `300ms`, `5s` or `2m`, at most {}s", max.as_secs());
         let Kind::Text(text) = &node.kind else {
             self.wrong_sort(node, path, &expected);
             return None;
@@ -147,30 +176,26 @@ impl Reader {
         entries
             .iter()
             .filter_map(|(key, value)| {
-                self.text(value, &format!("{path}.{}", key.name))
-                    .map(|text| (key.name.clone(), text))
+                self.text(value, &format!("{path}.{}", key.name)).map(|text| (key.name.clone(), text))
             })
             .collect()
     }
 
     /// A mapping with known keys; unknown ones are problems with the nearest known key as a hint.
-    pub fn fields<'n>(&mut self, node: &'n Node, path: &str, known: &'static [&'static str]) -> Fields<'n> {
+    pub fn fields<'n>(&mut self, node: &'n Node, path: &str, known: &'static [grammar::Key]) -> Fields<'n> {
         let entries = self.entries(node, path);
+        let names = || known.iter().map(|key| key.name);
         for (key, _) in entries {
-            if known.contains(&key.name.as_str()) {
+            if names().any(|name| name == key.name) {
                 continue;
             }
-            let hint = match nearest(&key.name, known.iter().copied()) {
+            let hint = match nearest(&key.name, names()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", known.join(", ")),
+                None => format!("known here: {}", names().collect::<Vec<_>>().join(", ")),
             };
             self.problem_with_hint(key.place, path, format!("unknown key `{}`", key.name), Some(hint));
         }
-        Fields {
-            place: node.place,
-            entries,
-            path: path.to_owned(),
-        }
+        Fields { place: node.place, entries, path: path.to_owned() }
     }
 }
 
@@ -186,10 +211,7 @@ pub struct Fields<'n> {
 impl<'n> Fields<'n> {
     /// The value of a key, if it is there.
     pub fn get(&self, name: &str) -> Option<&'n Node> {
-        self.entries
-            .iter()
-            .find(|(key, _)| key.name == name)
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
     }
 
     /// The value of a key; its absence is a problem.
@@ -203,11 +225,7 @@ impl<'n> Fields<'n> {
 
     /// The path of a key inside the document.
     pub fn path(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// Required text.
@@ -218,14 +236,12 @@ impl<'n> Fields<'n> {
 
     /// Optional text.
     pub fn text(&self, reader: &mut Reader, name: &str) -> Option<String> {
-        self.get(name)
-            .and_then(|node| reader.text(node, &self.path(name)))
+        self.get(name).and_then(|node| reader.text(node, &self.path(name)))
     }
 
     /// Optional duration.
     pub fn duration(&self, reader: &mut Reader, name: &str, max: Duration) -> Option<Duration> {
-        self.get(name)
-            .and_then(|node| reader.duration(node, &self.path(name), max))
+        self.get(name).and_then(|node| reader.duration(node, &self.path(name), max))
     }
 }
 
@@ -263,7 +279,11 @@ mod tests {
     fn all_problems_of_a_mapping_are_collected_in_order() {
         let node = parse("f.yaml", "nmae: x\ncount: many\nlist: 3\n").unwrap();
         let mut reader = Reader::new("f.yaml");
-        let fields = reader.fields(&node, "", &["name", "count", "list"]);
+        const fn key(name: &'static str) -> grammar::Key {
+            grammar::Key { name, sort: grammar::Sort::Text, needed: false, about: "" }
+        }
+        const KEYS: &[grammar::Key] = &[key("name"), key("count"), key("list")];
+        let fields = reader.fields(&node, "", KEYS);
         assert_eq!(fields.need_text(&mut reader, "name"), None);
         let count = fields.get("count").and_then(|n| reader.number(n, "count", 1, 9));
         assert_eq!(count, None);

@@ -18,10 +18,7 @@ impl Place {
 
     /// A place; zeros (unknown) become 1.
     pub fn new(line: u64, column: u64) -> Self {
-        Place {
-            line: line.max(1),
-            column: column.max(1),
-        }
+        Place { line: line.max(1), column: column.max(1) }
     }
 }
 
@@ -55,13 +52,7 @@ impl Problem {
         message: impl Into<String>,
         hint: Option<String>,
     ) -> Self {
-        Problem {
-            file: file.to_owned(),
-            place,
-            path: path.to_owned(),
-            message: message.into(),
-            hint,
-        }
+        Problem { file: file.to_owned(), place, path: path.to_owned(), message: message.into(), hint }
     }
 }
 
@@ -100,12 +91,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = (word.chars().count() / 2).clamp(1, 3);
     candidates
         .into_iter()
-        .map(|candidate| {
-            (
-                distance(&word.to_lowercase(), &candidate.to_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -142,16 +128,8 @@ mod tests {
 
     #[test]
     fn a_problem_reads_like_a_compiler_message() {
-        let problem = Problem::new(
-            "a.yaml",
-            Place::new(3, 5),
-            "steps[0]",
-            "unknown key `x`",
-            Some("try `y`".into()),
-        );
-        assert_eq!(
-            problem.to_string(),
-            "a.yaml:3:5: `steps[0]`: unknown key `x` (hint: try `y`)"
-        );
+        let problem =
+            Problem::new("a.yaml", Place::new(3, 5), "steps[0]", "unknown key `x`", Some("try `y`".into()));
+        assert_eq!(problem.to_string(), "a.yaml:3:5: `steps[0]`: unknown key `x` (hint: try `y`)");
     }
 }

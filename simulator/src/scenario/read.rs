@@ -1,16 +1,17 @@
 //! From a file to a scenario, because untrusted text is bounded, parsed and checked in one place.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
 use super::check;
-use super::decode::{Fields, Reader};
+use super::decode::Reader;
+use super::grammar::TOP;
+use super::nodes::nodes;
 use super::problem::{Place, Problem, Problems};
-use super::schema::{
-    DURATION_MAX, GPUS_MAX, GpuNode, NODES_MAX, NodeSpec, PluginSettings, Scenario, StageName, Timers,
-};
+use super::schema::Scenario;
 use super::steps;
+use super::top::{configs, excuses, plugin, stages, timers};
+use super::variants::{Choice, Variant, substitute, variants};
 use super::yaml::{self, FILE_BYTES_MAX, Node};
 
 /// Why a scenario could not be read.
@@ -25,7 +26,7 @@ pub enum ReadError {
         error: std::io::Error,
     },
     /// The file is larger than [`FILE_BYTES_MAX`].
-    #[error("scenario `{file}` is larger than {FILE_BYTES_MAX} bytes")]
+    #[error("scenario `{file}` is larger than {FILE_BYTES_MAX} bytes (FILE_BYTES_MAX)")]
     TooLarge {
         /// The file.
         file: String,
@@ -35,195 +36,131 @@ pub enum ReadError {
     Wrong(#[from] Problems),
 }
 
-/// Reads and checks a scenario file.
+/// Reads and checks a scenario file; its first variant if it has several.
 ///
 /// # Errors
 /// See [`ReadError`]; every mistake of the text is reported together.
 pub fn read_file(path: &Path) -> Result<Scenario, ReadError> {
-    let file = path.display().to_string();
-    let unreadable = |error| ReadError::Unreadable {
-        file: file.clone(),
-        error,
-    };
-    let mut bytes = Vec::new();
-    let opened = std::fs::File::open(path).map_err(unreadable)?;
-    opened
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(ReadError::TooLarge { file });
-    }
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Problems(vec![Problem::new(
-            &file,
-            Place::START,
-            "",
-            "expected UTF-8 text",
-            None,
-        )])
-    })?;
+    let (file, text) = text_of(path)?;
     Ok(read_text(&file, &text)?)
 }
 
-/// Reads and checks the text of a scenario.
+/// Reads a scenario file, checks all its variants, and gives the chosen ones.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_chosen(path: &Path, choice: &Choice) -> Result<Vec<Scenario>, ReadError> {
+    let (file, text) = text_of(path)?;
+    let everything = Choice { variant: Some("*".to_owned()), label: None };
+    let all = Source::parse(&file, &text)?.read(&everything)?;
+    let chosen: Vec<Option<String>> = {
+        let variants = Source::parse(&file, &text)?.variants;
+        let chosen = choice.of(&variants).into_iter();
+        chosen.map(|variant| variant.map(|variant| variant.name)).collect()
+    };
+    let wanted = all.into_iter().filter(|scenario| chosen.contains(&scenario.variant));
+    Ok(wanted.filter(|scenario| choice.wants(&scenario.labels)).collect())
+}
+
+/// Reads and checks the text of a scenario; its first variant if it has several.
 ///
 /// # Errors
 /// Every mistake of the text.
 pub fn read_text(file: &str, text: &str) -> Result<Scenario, Problems> {
-    let root = yaml::parse(file, text).map_err(|problem| Problems(vec![problem]))?;
-    let mut reader = Reader::new(file);
-    let scenario = scenario(&mut reader, &root);
-    if let Some(scenario) = &scenario {
-        check::check(&mut reader, scenario, &root);
+    let mut scenarios = Source::parse(file, text)?.read(&Choice::default())?;
+    scenarios.pop().ok_or_else(|| Problems(Vec::new()))
+}
+
+fn text_of(path: &Path) -> Result<(String, String), ReadError> {
+    let file = path.display().to_string();
+    let unreadable = |error| ReadError::Unreadable { file: file.clone(), error };
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(path).map_err(unreadable)?;
+    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(ReadError::TooLarge { file });
     }
-    let problems = reader.into_problems();
-    match scenario {
-        Some(scenario) if problems.is_empty() => Ok(scenario),
-        _ => Err(Problems(problems)),
+    let text = String::from_utf8(bytes).map_err(|_| {
+        let problem = Problem::new(&file, Place::START, "", "expected UTF-8 text", None);
+        Problems(vec![problem])
+    })?;
+    Ok((file, text))
+}
+
+/// A parsed file, from which each variant is read.
+struct Source<'s> {
+    file: &'s str,
+    root: Node,
+    variants: Vec<Variant>,
+}
+
+impl<'s> Source<'s> {
+    fn parse(file: &'s str, text: &str) -> Result<Source<'s>, Problems> {
+        let root = yaml::parse(file, text).map_err(|problem| Problems(vec![problem]))?;
+        let mut reader = Reader::new(file);
+        let variants = variants(&mut reader, &root);
+        let problems = reader.into_problems();
+        match problems.is_empty() {
+            true => Ok(Source { file, root, variants }),
+            false => Err(Problems(problems)),
+        }
+    }
+
+    /// The variants that are chosen, or the file itself if it has none; problems that several share are told once.
+    fn read(&self, choice: &Choice) -> Result<Vec<Scenario>, Problems> {
+        let mut scenarios = Vec::new();
+        let mut problems: Vec<Problem> = Vec::new();
+        let chosen = match self.variants.is_empty() {
+            true => vec![None],
+            false => choice.of(&self.variants),
+        };
+        for variant in chosen {
+            let mut reader = Reader::new(self.file);
+            let mut root = self.root.clone();
+            substitute(&mut reader, &mut root, variant.as_ref());
+            let scenario = scenario(&mut reader, &root, variant);
+            if let Some(scenario) = &scenario {
+                check::check(&mut reader, scenario, &root);
+            }
+            let found = reader.into_problems();
+            problems.extend(found.into_iter().filter(|found| !problems.contains(found)).collect::<Vec<_>>());
+            scenarios.extend(scenario);
+        }
+        match problems.is_empty() {
+            true => Ok(scenarios),
+            false => Err(Problems(problems)),
+        }
     }
 }
 
-const TOP: &[&str] = &[
-    "story", "stages", "labels", "timers", "plugin", "nodes", "configs", "steps",
-];
-
-fn scenario(reader: &mut Reader, root: &Node) -> Option<Scenario> {
+fn scenario(reader: &mut Reader, root: &Node, variant: Option<Variant>) -> Option<Scenario> {
     let fields = reader.fields(root, "", TOP);
     let story = fields.need_text(reader, "story");
-    let stages = stages(reader, &fields);
-    let labels = fields
-        .get("labels")
-        .map(|node| reader.texts(node, "labels"))
-        .unwrap_or_default();
+    let (stages, not_on) = stages(reader, &fields);
+    let mut labels = fields.get("labels").map(|node| reader.texts(node, "labels")).unwrap_or_default();
+    labels.extend(variant.iter().flat_map(|variant| variant.labels.clone()));
+    let excuses = excuses(reader, &fields);
     let timers = timers(reader, &fields);
     let plugin = plugin(reader, &fields);
     let nodes = nodes(reader, &fields);
-    let configs = fields
-        .get("configs")
-        .map(|node| reader.text_map(node, "configs"))
-        .unwrap_or_default();
-    let steps = fields
-        .need(reader, "steps")
-        .map(|node| steps::steps(reader, node))
-        .unwrap_or_default();
+    let configs = configs(reader, &fields);
+    let steps = fields.need(reader, "steps").map(|node| steps::steps(reader, node)).unwrap_or_default();
     let file = reader.file().to_owned();
-    let name = Path::new(&file)
-        .file_stem()
-        .map_or_else(|| file.clone(), |s| s.to_string_lossy().into_owned());
+    let name =
+        Path::new(&file).file_stem().map_or_else(|| file.clone(), |s| s.to_string_lossy().into_owned());
     Some(Scenario {
         file,
         name,
         story: story?.trim().to_owned(),
+        variant: variant.map(|variant| variant.name),
         stages,
+        not_on,
         labels,
+        excuses,
         timers,
         plugin,
         nodes,
-        configs: configs.into_iter().collect(),
+        configs,
         steps,
-    })
-}
-
-fn stages(reader: &mut Reader, fields: &Fields<'_>) -> Vec<StageName> {
-    let Some(node) = fields.get("stages") else {
-        return vec![StageName::Wire];
-    };
-    let mut stages = Vec::new();
-    for (index, name) in reader.texts(node, "stages").into_iter().enumerate() {
-        match StageName::parse(&name) {
-            Some(stage) => stages.push(stage),
-            None => {
-                let message = format!("expected one of {}, found `{name}`", StageName::NAMES.join(", "));
-                reader.problem(node.place, &format!("stages[{index}]"), message);
-            }
-        }
-    }
-    stages
-}
-
-fn timers(reader: &mut Reader, fields: &Fields<'_>) -> Timers {
-    let mut timers = Timers::default();
-    let Some(node) = fields.get("timers") else {
-        return timers;
-    };
-    let known = &[
-        "nodeStatusUpdate",
-        "endpointGrace",
-        "termination",
-        "configMapSync",
-    ];
-    let inner = reader.fields(node, "timers", known);
-    for (name, slot) in [
-        ("nodeStatusUpdate", &mut timers.node_status_update),
-        ("endpointGrace", &mut timers.endpoint_grace),
-        ("termination", &mut timers.termination),
-        ("configMapSync", &mut timers.config_map_sync),
-    ] {
-        if let Some(duration) = inner.duration(reader, name, DURATION_MAX) {
-            *slot = duration;
-        }
-    }
-    timers
-}
-
-fn plugin(reader: &mut Reader, fields: &Fields<'_>) -> PluginSettings {
-    let Some(node) = fields.get("plugin") else {
-        return PluginSettings::default();
-    };
-    let inner = reader.fields(node, "plugin", &["args", "env"]);
-    PluginSettings {
-        args: inner
-            .get("args")
-            .map(|node| reader.texts(node, "plugin.args"))
-            .unwrap_or_default(),
-        env: inner
-            .get("env")
-            .map(|node| reader.text_map(node, "plugin.env").into_iter().collect())
-            .unwrap_or_default(),
-    }
-}
-
-fn nodes(reader: &mut Reader, fields: &Fields<'_>) -> Vec<NodeSpec> {
-    let Some(list) = fields.need(reader, "nodes") else {
-        return Vec::new();
-    };
-    let mut nodes = Vec::new();
-    for (index, item) in reader.list(list, "nodes").iter().enumerate() {
-        let path = format!("nodes[{index}]");
-        let inner = reader.fields(item, &path, &["name", "count", "gpus", "labels"]);
-        let name = inner.need_text(reader, "name");
-        let count = inner
-            .get("count")
-            .map(|n| reader.number(n, &inner.path("count"), 1, NODES_MAX));
-        let gpus = inner.get("gpus").map(|n| gpus(reader, n, &inner.path("gpus")));
-        let labels: BTreeMap<String, String> = inner
-            .get("labels")
-            .map(|n| reader.text_map(n, &inner.path("labels")).into_iter().collect())
-            .unwrap_or_default();
-        let Some(name) = name else { continue };
-        let names: Vec<String> = match count.flatten() {
-            None => vec![name],
-            Some(count) => (1..=count).map(|n| format!("{name}-{n}")).collect(),
-        };
-        nodes.extend(names.into_iter().map(|name| NodeSpec {
-            name,
-            gpus: gpus.clone().flatten(),
-            labels: labels.clone(),
-        }));
-    }
-    nodes
-}
-
-/// Reads `{board, count}`.
-pub(super) fn gpus(reader: &mut Reader, node: &Node, path: &str) -> Option<GpuNode> {
-    let inner = reader.fields(node, path, &["board", "count"]);
-    let board = inner.need_text(reader, "board");
-    let count = inner
-        .need(reader, "count")
-        .and_then(|count| reader.number(count, &inner.path("count"), 1, GPUS_MAX));
-    Some(GpuNode {
-        board: board?,
-        count: u32::try_from(count?).unwrap_or(u32::MAX),
     })
 }

@@ -4,23 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::problem::Place;
-use crate::expect::Pattern;
-
-/// The most nodes of a scenario on the wire stage, where each is a handful of processes.
-pub const NODES_MAX: u64 = 32;
-/// The most GPUs of one node; more than any board carries today.
-pub const GPUS_MAX: u64 = 64;
-/// The most pods that one step may apply.
-pub const PODS_PER_STEP_MAX: u64 = 1000;
-/// The most steps of a scenario.
-pub const STEPS_MAX: usize = 1000;
-/// The longest wait, bound or timer.
-pub const DURATION_MAX: Duration = Duration::from_secs(3600);
-/// How long an `expect` waits when it names no bound.
-pub const WITHIN_DEFAULT: Duration = Duration::from_secs(5);
+use super::verb::Step;
+use crate::invariants::Invariant;
 
 /// One story.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,10 +16,16 @@ pub struct Scenario {
     pub name: String,
     /// What the story tells, in a sentence or two.
     pub story: String,
+    /// The variant that was chosen, when the file has several.
+    pub variant: Option<String>,
     /// The stages that it may play on.
     pub stages: Vec<StageName>,
-    /// Words to choose scenarios by.
+    /// Why it does not play on the others.
+    pub not_on: BTreeMap<StageName, String>,
+    /// Words to choose scenarios by: the file's and the variant's.
     pub labels: Vec<String>,
+    /// Invariants that the story is known to break, through no fault of the plugin.
+    pub excuses: Vec<Invariant>,
     /// The kubelet's timers.
     pub timers: Timers,
     /// What the plugin is started with beyond the stage's own settings.
@@ -50,25 +41,30 @@ pub struct Scenario {
 /// Where a scenario plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StageName {
+    /// Everything in one process and virtual time; a seed decides what comes first.
+    Model,
     /// The real binary over real sockets, with a fake driver library and a simulated cluster.
     Wire,
 }
 
 impl StageName {
+    /// Every stage.
+    pub const ALL: &'static [StageName] = &[StageName::Model, StageName::Wire];
     /// Every stage's name.
-    pub const NAMES: &'static [&'static str] = &["wire"];
+    pub const NAMES: &'static [&'static str] = &["model", "wire"];
 
     /// The stage of that name.
     pub fn parse(name: &str) -> Option<StageName> {
-        (name == "wire").then_some(StageName::Wire)
+        Self::ALL.iter().copied().find(|stage| stage.to_string() == name)
     }
 }
 
 impl fmt::Display for StageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StageName::Wire => f.write_str("wire"),
-        }
+        f.write_str(match self {
+            StageName::Model => "model",
+            StageName::Wire => "wire",
+        })
     }
 }
 
@@ -83,6 +79,8 @@ pub struct Timers {
     pub termination: Duration,
     /// How long a changed config map takes to reach its volume: 60 s.
     pub config_map_sync: Duration,
+    /// How long a container that ended waits before its next start: 10 s, doubled each time up to 5 min.
+    pub crash_back_off: Duration,
 }
 
 impl Default for Timers {
@@ -92,6 +90,7 @@ impl Default for Timers {
             endpoint_grace: Duration::from_secs(300),
             termination: Duration::from_secs(1),
             config_map_sync: Duration::from_secs(60),
+            crash_back_off: Duration::from_secs(10),
         }
     }
 }
@@ -101,14 +100,11 @@ impl Timers {
     pub fn scaled(&self) -> Vec<String> {
         let real = Timers::default();
         [
-            (
-                "nodeStatusUpdate",
-                real.node_status_update,
-                self.node_status_update,
-            ),
+            ("nodeStatusUpdate", real.node_status_update, self.node_status_update),
             ("endpointGrace", real.endpoint_grace, self.endpoint_grace),
             ("termination", real.termination, self.termination),
             ("configMapSync", real.config_map_sync, self.config_map_sync),
+            ("crashBackOff", real.crash_back_off, self.crash_back_off),
         ]
         .into_iter()
         .filter(|(_, real, scaled)| real != scaled)
@@ -118,15 +114,27 @@ impl Timers {
 }
 
 impl Scenario {
+    /// The scenario's name, and the variant's if there is one: `name (variant)`.
+    pub fn title(&self) -> String {
+        match &self.variant {
+            Some(variant) => format!("{} ({variant})", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// Why it does not play on this stage, if it does not.
+    pub fn refuses(&self, stage: StageName) -> Option<&str> {
+        if self.stages.contains(&stage) {
+            return None;
+        }
+        let reason = self.not_on.get(&stage).map(String::as_str);
+        Some(reason.unwrap_or("`stages` does not name it"))
+    }
+
     /// What is not as in production: the kubelet's scaled timers and the plugin's changed settings.
     pub fn scaled(&self) -> Vec<String> {
         let mut scaled = self.timers.scaled();
-        scaled.extend(
-            self.plugin
-                .env
-                .iter()
-                .map(|(name, value)| format!("plugin {name}={value}")),
-        );
+        scaled.extend(self.plugin.env.iter().map(|(name, value)| format!("plugin {name}={value}")));
         if !self.plugin.args.is_empty() {
             scaled.push(format!("plugin {}", self.plugin.args.join(" ")));
         }
@@ -152,127 +160,70 @@ pub struct NodeSpec {
     pub gpus: Option<GpuNode>,
     /// Labels that the node starts with.
     pub labels: BTreeMap<String, String>,
+    /// Which kubelet runs on it.
+    pub kubelet: KubeletProfile,
+}
+
+/// Which kubelet is imitated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KubeletProfile {
+    /// Kubernetes 1.36 with its known defects.
+    #[default]
+    V1_36,
+    /// The same without them.
+    Fixed,
+}
+
+impl KubeletProfile {
+    /// The names in scenario files.
+    pub const NAMES: &'static [&'static str] = &["1.36", "fixed"];
+
+    /// What the simulated kubelet is told.
+    pub fn profile(self) -> fake_cluster::kubelet::Profile {
+        match self {
+            KubeletProfile::V1_36 => fake_cluster::kubelet::Profile::v1_36(),
+            KubeletProfile::Fixed => fake_cluster::kubelet::Profile::fixed(),
+        }
+    }
+
+    /// The profile of that name.
+    pub fn parse(name: &str) -> Option<KubeletProfile> {
+        match name {
+            "1.36" => Some(KubeletProfile::V1_36),
+            "fixed" => Some(KubeletProfile::Fixed),
+            _ => None,
+        }
+    }
 }
 
 /// The GPUs of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GpuNode {
     /// The board profile, such as `tesla-t4`.
     pub board: String,
     /// How many.
     pub count: u32,
+    /// The NUMA node of each GPU, by index; empty on a machine without NUMA.
+    pub numa: Vec<u32>,
+    /// The driver's version; a current one when absent.
+    pub driver_version: Option<String>,
+    /// The CUDA version as `major.minor`; a current one when absent.
+    pub cuda_version: Option<String>,
 }
 
-/// One step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// Where the step stands.
-    pub place: Place,
-    /// The author's name for it; other steps refer to it.
-    pub name: Option<String>,
-    /// What happens.
-    pub verb: Verb,
-}
-
-/// What a step does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verb {
-    /// Sets labels of a node, as `kubectl label` does.
-    Label {
-        /// The node.
-        node: String,
-        /// The labels.
-        set: BTreeMap<String, String>,
-    },
-    /// Removes labels of a node.
-    Unlabel {
-        /// The node.
-        node: String,
-        /// The labels' keys.
-        keys: Vec<String>,
-    },
-    /// Creates pods.
-    Apply(Vec<Apply>),
-    /// Deletes pods.
-    Delete(Selection),
-    /// Stops a process of a node and starts it again.
-    Restart {
-        /// Which.
-        process: Process,
-        /// On which node.
-        node: String,
-    },
-    /// Kills a process of a node with SIGKILL; its DaemonSet starts it again.
-    Kill {
-        /// Which.
-        process: Process,
-        /// On which node.
-        node: String,
-    },
-    /// Installs a driver (library and GPUs) on a node that has none.
-    InstallDriver {
-        /// The node.
-        node: String,
-        /// What it gets.
-        gpus: GpuNode,
-    },
-    /// Lets time pass.
-    Wait(Duration),
-    /// Demands something of the world.
-    Expect(Expectation),
-}
-
-/// Pods to create.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Apply {
-    /// The names of the pods, `<name>` or `<name>-1` … `<name>-<count>`.
-    pub names: Vec<String>,
-    /// The Kubernetes manifest, as written; each pod gets its own name.
-    pub manifest: Value,
-}
-
-/// Which pods.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// By name; a name may be a glob.
-    Names(Vec<String>),
-    /// By labels.
-    Labels(BTreeMap<String, String>),
-}
-
-/// A process of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Process {
-    /// The simulated kubelet.
-    Kubelet,
-    /// `tandem-device-plugin run`.
-    Plugin,
-    /// `tandem-device-plugin mps`.
-    Mps,
-}
-
-impl Process {
-    /// The names in scenario files.
-    pub const NAMES: &'static [&'static str] = &["kubelet", "plugin", "mps"];
-}
-
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Process::Kubelet => "kubelet",
-            Process::Plugin => "plugin",
-            Process::Mps => "mps",
-        })
+impl GpuNode {
+    /// The GPUs as the fake driver is told of them.
+    pub fn spec(&self, node: &str) -> fake_gpu::NodeSpec {
+        let mut spec = fake_gpu::NodeSpec::uniform(node, &self.board, self.count as usize);
+        for (gpu, numa) in spec.gpus.iter_mut().zip(&self.numa) {
+            gpu.numa_node = Some(*numa);
+        }
+        if let Some(version) = &self.driver_version {
+            spec.driver_version.clone_from(version);
+        }
+        if let Some(version) = &self.cuda_version {
+            spec.cuda_version.clone_from(version);
+        }
+        spec
     }
-}
-
-/// What an `expect` step demands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Expectation {
-    /// How long it may take to become true.
-    pub within: Duration,
-    /// How long it must then stay true.
-    pub holds: Duration,
-    /// What must be true.
-    pub pattern: Pattern,
 }

@@ -74,12 +74,9 @@ impl Node {
             Kind::Float(n) => Value::from(*n),
             Kind::Text(t) => Value::from(t.as_str()),
             Kind::List(items) => items.iter().map(Node::to_json).collect(),
-            Kind::Map(entries) => Value::Object(
-                entries
-                    .iter()
-                    .map(|(k, v)| (k.name.clone(), v.to_json()))
-                    .collect(),
-            ),
+            Kind::Map(entries) => {
+                Value::Object(entries.iter().map(|(k, v)| (k.name.clone(), v.to_json())).collect())
+            }
         }
     }
 }
@@ -94,14 +91,10 @@ pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
         with_snippet: false,
         budget: serde_saphyr::budget! { max_depth: DEPTH_MAX },
     };
-    serde_saphyr::from_str_with_options::<Spanned<Kind>>(text, options)
-        .map(Node::from)
-        .map_err(|error| {
-            let place = error
-                .location()
-                .map_or(Place::START, |at| Place::new(at.line(), at.column()));
-            Problem::new(file, place, "", error.without_snippet().to_string(), None)
-        })
+    serde_saphyr::from_str_with_options::<Spanned<Kind>>(text, options).map(Node::from).map_err(|error| {
+        let place = error.location().map_or(Place::START, |at| Place::new(at.line(), at.column()));
+        Problem::new(file, place, "", error.without_snippet().to_string(), None)
+    })
 }
 
 impl From<Spanned<Kind>> for Node {
@@ -145,9 +138,7 @@ impl<'de> Visitor<'de> for KindVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Kind, E> {
-        i64::try_from(value)
-            .map(Kind::Int)
-            .map_err(|_| E::custom("whole number out of range"))
+        i64::try_from(value).map(Kind::Int).map_err(|_| E::custom("whole number out of range"))
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Kind, E> {
@@ -171,13 +162,7 @@ impl<'de> Visitor<'de> for KindVisitor {
         while let Some(key) = map.next_key::<Spanned<String>>()? {
             let place = Place::new(key.referenced.line(), key.referenced.column());
             let value = Node::from(map.next_value::<Spanned<Kind>>()?);
-            entries.push((
-                Key {
-                    place,
-                    name: key.value,
-                },
-                value,
-            ));
+            entries.push((Key { place, name: key.value }, value));
         }
         Ok(Kind::Map(entries))
     }
@@ -190,35 +175,18 @@ mod tests {
     #[test]
     fn every_key_and_value_knows_its_place() {
         let node = parse("f.yaml", "a: 1\nb:\n  - x\n  - c: 'y'\n").unwrap();
-        let Kind::Map(entries) = &node.kind else {
-            panic!("{node:?}")
-        };
+        let Kind::Map(entries) = &node.kind else { panic!("{node:?}") };
         assert_eq!(entries[0].0.place, Place::new(1, 1));
-        assert_eq!(
-            entries[0].1,
-            Node {
-                place: Place::new(1, 4),
-                kind: Kind::Int(1)
-            }
-        );
-        let Kind::List(items) = &entries[1].1.kind else {
-            panic!("{node:?}")
-        };
+        assert_eq!(entries[0].1, Node { place: Place::new(1, 4), kind: Kind::Int(1) });
+        let Kind::List(items) = &entries[1].1.kind else { panic!("{node:?}") };
         assert_eq!(items[0].place, Place::new(3, 5));
-        let Kind::Map(inner) = &items[1].kind else {
-            panic!("{node:?}")
-        };
-        assert_eq!(
-            (inner[0].0.place, inner[0].1.place),
-            (Place::new(4, 5), Place::new(4, 8))
-        );
+        let Kind::Map(inner) = &items[1].kind else { panic!("{node:?}") };
+        assert_eq!((inner[0].0.place, inner[0].1.place), (Place::new(4, 5), Place::new(4, 8)));
     }
 
     #[test]
     fn plain_scalars_have_their_type_and_quoted_ones_are_text() {
-        let json = parse("f.yaml", "[1, '1', true, yes, 1.5, ~, a/b]")
-            .unwrap()
-            .to_json();
+        let json = parse("f.yaml", "[1, '1', true, yes, 1.5, ~, a/b]").unwrap().to_json();
         assert_eq!(json, serde_json::json!([1, "1", true, "yes", 1.5, null, "a/b"]));
     }
 

@@ -26,11 +26,8 @@ pub(super) fn located(mut failure: Failure, nodes: &[NodeLane], pods: &[PodLane]
             failure.nodes.push(node.name.clone());
         }
     }
-    failure.pods = pods
-        .iter()
-        .filter(|pod| names(&text, "pods.", &pod.name))
-        .map(|pod| pod.name.clone())
-        .collect();
+    failure.pods =
+        pods.iter().filter(|pod| names(&text, "pods.", &pod.name)).map(|pod| pod.name.clone()).collect();
     failure
 }
 
@@ -43,10 +40,7 @@ fn names(text: &str, section: &str, name: &str) -> bool {
         let starts = before.ends_with(section)
             || before.ends_with('`')
             || (name.len() > 1
-                && before
-                    .chars()
-                    .next_back()
-                    .is_none_or(|c| c.is_whitespace() || "\"[,(".contains(c)));
+                && before.chars().next_back().is_none_or(|c| c.is_whitespace() || "\"[,(".contains(c)));
         starts && ends
     })
 }

@@ -24,7 +24,11 @@ impl Recorder {
             ok: match report.outcome {
                 Outcome::Passed => Some(true),
                 Outcome::Skipped { .. } | Outcome::NotReached | Outcome::Interrupted => None,
-                Outcome::Unmet { .. } | Outcome::Violated { .. } | Outcome::Broken { .. } => Some(false),
+                Outcome::Unmet { .. }
+                | Outcome::Violated { .. }
+                | Outcome::Forbidden { .. }
+                | Outcome::NeverExercised { .. }
+                | Outcome::Broken { .. } => Some(false),
             },
             step: Some(report.index + 1),
             details: report.outcome.details(),
@@ -40,10 +44,7 @@ impl Recorder {
 
 /// What a report says of the run as a whole.
 fn header(run: &RunReport, commit: Option<String>) -> Header {
-    let not_reached = run
-        .steps
-        .iter()
-        .filter(|step| step.outcome == Outcome::NotReached);
+    let not_reached = run.steps.iter().filter(|step| step.outcome == Outcome::NotReached);
     Header {
         scenario: run.scenario.clone(),
         file: run.file.clone(),
@@ -58,9 +59,7 @@ fn header(run: &RunReport, commit: Option<String>) -> Header {
             (false, false) => Verdict::Failed,
         },
         wall_seconds: run.took.as_secs_f64(),
-        not_reached: not_reached
-            .map(|step| format!("{}  {}", step.index + 1, step.text))
-            .collect(),
+        not_reached: not_reached.map(|step| format!("{}  {}", step.index + 1, step.text)).collect(),
         replay: None,
     }
 }
@@ -75,7 +74,12 @@ fn about(verb: &Verb) -> (Kind, Option<String>) {
         Verb::Kill { node, .. } => (Kind::Fault, Some(node.clone())),
         Verb::Expect(_) => (Kind::Expect, None),
         Verb::InstallDriver { node, .. } => (Kind::Note, Some(node.clone())),
-        Verb::Wait(_) => (Kind::Note, None),
+        Verb::Fault { spec, .. } => (Kind::Fault, (!spec.node.contains('*')).then(|| spec.node.clone())),
+        Verb::Scale { .. } => (Kind::Apply, None),
+        Verb::Finish { .. } => (Kind::Delete, None),
+        Verb::Never(_) | Verb::Sometimes(_) => (Kind::Expect, None),
+        Verb::Edit { .. } | Verb::Workload(_) | Verb::Parallel(_) => (Kind::Note, None),
+        Verb::Wait(_) | Verb::Advance(_) => (Kind::Note, None),
     }
 }
 
@@ -84,7 +88,11 @@ fn failed_step(markers: &[Marker], run: &RunReport) -> Option<Failure> {
     let failed = |step: &&StepReport| {
         matches!(
             step.outcome,
-            Outcome::Unmet { .. } | Outcome::Violated { .. } | Outcome::Broken { .. }
+            Outcome::Unmet { .. }
+                | Outcome::Violated { .. }
+                | Outcome::Forbidden { .. }
+                | Outcome::NeverExercised { .. }
+                | Outcome::Broken { .. }
         )
     };
     let step = run.steps.iter().find(failed)?;
@@ -93,9 +101,7 @@ fn failed_step(markers: &[Marker], run: &RunReport) -> Option<Failure> {
     let at = marker.map_or(run.took.as_secs_f64(), |marker| marker.until.unwrap_or(marker.at));
     let (invariant, evidence) = match &step.outcome {
         Outcome::Violated { violations } => {
-            let first = violations
-                .first()
-                .map(|first| first.split(':').next().unwrap_or(first).to_owned());
+            let first = violations.first().map(|first| first.split(':').next().unwrap_or(first).to_owned());
             (first, violations.join("\n"))
         }
         outcome => (None, outcome.details().unwrap_or_default()),

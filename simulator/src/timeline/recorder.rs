@@ -52,10 +52,7 @@ struct PodTrack {
 impl Recorder {
     /// A recorder with other bounds than the default.
     pub fn with_bounds(bounds: Bounds) -> Self {
-        Recorder {
-            bounds,
-            ..Recorder::default()
-        }
+        Recorder { bounds, ..Recorder::default() }
     }
 
     /// The world at a time, in the shape of [`crate::world::World`] as JSON.
@@ -102,30 +99,12 @@ impl Recorder {
     /// Ends the record. The failure's nodes, pods and GPUs are found in its evidence.
     pub fn finish(mut self, header: Header, failure: Option<Failure>) -> Timeline {
         let end = self.now;
-        self.markers
-            .sort_by(|a, b| a.at.total_cmp(&b.at).then(a.step.cmp(&b.step)));
-        let nodes: Vec<NodeLane> = self
-            .nodes
-            .into_iter()
-            .map(|(name, lane)| lane.ended(name, end))
-            .collect();
-        let pods = self
-            .pods
-            .into_iter()
-            .map(|pod| pod.ended(end))
-            .collect::<Vec<_>>();
+        self.markers.sort_by(|a, b| a.at.total_cmp(&b.at).then(a.step.cmp(&b.step)));
+        let nodes: Vec<NodeLane> = self.nodes.into_iter().map(|(name, lane)| lane.ended(name, end)).collect();
+        let pods = self.pods.into_iter().map(|pod| pod.ended(end)).collect::<Vec<_>>();
         let truncated = self.room.sentences(&self.bounds);
         let failure = failure.map(|failure| located(failure, &nodes, &pods));
-        Timeline {
-            version: VERSION,
-            header,
-            end,
-            nodes,
-            pods,
-            markers: self.markers,
-            failure,
-            truncated,
-        }
+        Timeline { version: VERSION, header, end, nodes, pods, markers: self.markers, failure, truncated }
     }
 
     fn advance(&mut self, at: Duration) -> f64 {
@@ -143,8 +122,7 @@ impl Recorder {
         let Some(lane) = self.nodes.get_mut(name) else {
             return;
         };
-        lane.track
-            .see(at, snapshot::node(view), &mut self.room, &self.bounds);
+        lane.track.see(at, snapshot::node(view), &mut self.room, &self.bounds);
         let seen = snapshot::gpus(name, view, pods);
         for (uuid, gpu) in &mut lane.gpus {
             if !seen.iter().any(|seen| seen.uuid == *uuid) {
@@ -155,10 +133,10 @@ impl Recorder {
             if !lane.gpus.contains_key(&seen.uuid) && !self.room.lane(&self.bounds) {
                 continue;
             }
-            let gpu = lane.gpus.entry(seen.uuid.clone()).or_insert_with(|| GpuTrack {
-                index: seen.index,
-                ..GpuTrack::default()
-            });
+            let gpu = lane
+                .gpus
+                .entry(seen.uuid.clone())
+                .or_insert_with(|| GpuTrack { index: seen.index, ..GpuTrack::default() });
             gpu.see(at, seen, &mut self.room, &self.bounds);
         }
     }
@@ -169,10 +147,7 @@ impl Recorder {
             Some(index) => index,
             None if !self.room.lane(&self.bounds) => return,
             None => {
-                self.pods.push(PodTrack {
-                    name: name.to_owned(),
-                    ..PodTrack::default()
-                });
+                self.pods.push(PodTrack { name: name.to_owned(), ..PodTrack::default() });
                 self.pod_at.insert(name.to_owned(), self.pods.len() - 1);
                 self.pods.len() - 1
             }
@@ -188,10 +163,7 @@ impl Recorder {
 
 /// A GPU that the driver does not list any more.
 fn lost() -> GpuWas {
-    GpuWas {
-        state: "lost".to_owned(),
-        ..GpuWas::default()
-    }
+    GpuWas { state: "lost".to_owned(), ..GpuWas::default() }
 }
 
 impl NodeTrack {
@@ -215,11 +187,7 @@ impl NodeTrack {
             })
             .collect();
         gpus.sort_by(|a, b| a.index.cmp(&b.index).then(a.uuid.cmp(&b.uuid)));
-        NodeLane {
-            name,
-            spans: self.track.ended(end),
-            gpus,
-        }
+        NodeLane { name, spans: self.track.ended(end), gpus }
     }
 }
 
@@ -257,12 +225,7 @@ impl GpuTrack {
 
 impl PodTrack {
     fn ended(self, end: f64) -> PodLane {
-        PodLane {
-            name: self.name,
-            asks: self.asks,
-            there: self.track.there,
-            spans: self.track.ended(end),
-        }
+        PodLane { name: self.name, asks: self.asks, there: self.track.there, spans: self.track.ended(end) }
     }
 }
 

@@ -79,25 +79,14 @@ pub(super) fn gpus(name: &str, view: &Value, pods: &Value) -> Vec<GpuSeen> {
 /// A pod, and what it asks for.
 pub(super) fn pod(view: &Value) -> (PodWas, BTreeMap<String, u64>) {
     let scheduled = &view["scheduled"];
-    let mut words: Vec<String> = ["reason", "message"]
-        .iter()
-        .filter_map(|key| text(&view[key]))
-        .collect();
+    let mut words: Vec<String> = ["reason", "message"].iter().filter_map(|key| text(&view[key])).collect();
     if words.is_empty() && scheduled["status"] == "False" {
-        words = ["reason", "message"]
-            .iter()
-            .filter_map(|key| text(&scheduled[key]))
-            .collect();
+        words = ["reason", "message"].iter().filter_map(|key| text(&scheduled[key])).collect();
     }
     let lists = view["ids"].as_object().into_iter().flatten();
-    let ids = lists
-        .flat_map(|(_, ids)| ids.as_array().into_iter().flatten())
-        .filter_map(text)
-        .collect();
+    let ids = lists.flat_map(|(_, ids)| ids.as_array().into_iter().flatten()).filter_map(text).collect();
     let asks = view["resources"].as_object().into_iter().flatten();
-    let asks = asks
-        .filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)))
-        .collect();
+    let asks = asks.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect();
     let was = PodWas {
         phase: text(&view["phase"]).unwrap_or_default(),
         node: text(&view["node"]),
@@ -115,15 +104,9 @@ fn slots<'p>(node: &str, pods: &'p Value) -> BTreeMap<&'p str, Vec<(&'p str, Opt
             continue;
         }
         let lists = pod["ids"].as_object().into_iter().flatten();
-        for id in lists
-            .flat_map(|(_, ids)| ids.as_array().into_iter().flatten())
-            .filter_map(Value::as_str)
-        {
+        for id in lists.flat_map(|(_, ids)| ids.as_array().into_iter().flatten()).filter_map(Value::as_str) {
             let replica = id.split_once("::").and_then(|(_, replica)| replica.parse().ok());
-            slots
-                .entry(gpu_of(id))
-                .or_default()
-                .push((name.as_str(), replica));
+            slots.entry(gpu_of(id)).or_default().push((name.as_str(), replica));
         }
     }
     slots
@@ -153,37 +136,23 @@ fn replicas(
     strategy: Option<&str>,
     holders: &[Holder],
 ) -> u32 {
-    let held = holders
-        .iter()
-        .map(|holder| holder.slot.map_or(0, |slot| slot + 1))
-        .max()
-        .unwrap_or(0);
+    let held = holders.iter().map(|holder| holder.slot.map_or(0, |slot| slot + 1)).max().unwrap_or(0);
     let least = u64::from(held).max(holders.len() as u64);
     let shared = strategy.map_or(holders.len() > 1, |strategy| strategy != "exclusive");
     let said = match gpu["plugin"]["replicas"].as_u64() {
         Some(said) => said,
         None if role.is_none() && holders.is_empty() => 0,
         None if !shared => 1,
-        None => view["labels"][REPLICAS_LABEL]
-            .as_str()
-            .and_then(|count| count.parse().ok())
-            .unwrap_or(1),
+        None => view["labels"][REPLICAS_LABEL].as_str().and_then(|count| count.parse().ok()).unwrap_or(1),
     };
     u32::try_from(said.max(least).min(REPLICAS_MAX)).unwrap_or(u32::MAX)
 }
 
 /// Why a GPU is ill: `ill` or `health` of the GPU or of the plugin's account, as a word or `{reason}`.
 fn ill(gpu: &Value) -> Option<String> {
-    let places = [
-        &gpu["ill"],
-        &gpu["health"],
-        &gpu["plugin"]["ill"],
-        &gpu["plugin"]["health"],
-    ];
+    let places = [&gpu["ill"], &gpu["health"], &gpu["plugin"]["ill"], &gpu["plugin"]["health"]];
     places.into_iter().find_map(|place| {
-        let word = text(place)
-            .or_else(|| text(&place["reason"]))
-            .or_else(|| text(&place["state"]))?;
+        let word = text(place).or_else(|| text(&place["reason"])).or_else(|| text(&place["state"]))?;
         (!matches!(word.to_ascii_lowercase().as_str(), "healthy" | "ok")).then_some(word)
     })
 }

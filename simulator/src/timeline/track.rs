@@ -20,13 +20,7 @@ pub struct Bounds {
 impl Default for Bounds {
     /// Enough for a cluster of hundreds of GPUs; the record stays below some 30 MiB.
     fn default() -> Self {
-        Bounds {
-            spans: 100_000,
-            spans_per_lane: 5_000,
-            lanes: 25_000,
-            markers: 5_000,
-            samples: 200_000,
-        }
+        Bounds { spans: 100_000, spans_per_lane: 5_000, lanes: 25_000, markers: 5_000, samples: 200_000 }
     }
 }
 
@@ -44,12 +38,7 @@ pub(super) struct Track<T> {
 
 impl<T> Default for Track<T> {
     fn default() -> Self {
-        Track {
-            spans: Vec::new(),
-            open: false,
-            full: false,
-            there: false,
-        }
+        Track { spans: Vec::new(), open: false, full: false, there: false }
     }
 }
 

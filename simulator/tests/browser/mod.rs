@@ -45,13 +45,7 @@ impl Chromium {
         let preferred = if scheme == Scheme::Dark { 0 } else { 1 };
         let mut command = Command::new(&self.program);
         command
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                "--disable-sync",
-            ])
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"])
             .args([
                 "--disable-background-networking",
                 "--disable-component-update",
@@ -60,10 +54,7 @@ impl Chromium {
             .args(["--window-size=1500,1000", "--hide-scrollbars", "--dump-dom"])
             .arg(format!("--blink-settings=preferredColorScheme={preferred}"))
             .arg(format!("--virtual-time-budget={VIRTUAL_TIME_MS}"))
-            .arg(format!(
-                "--user-data-dir={}",
-                directory.path().join("profile").display()
-            ))
+            .arg(format!("--user-data-dir={}", directory.path().join("profile").display()))
             .arg(format!("file://{}", file.display()))
             .env("HOME", directory.path())
             .stdin(Stdio::null())
@@ -78,11 +69,7 @@ impl Chromium {
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        assert!(
-            status.success(),
-            "`{}` ended with {status}",
-            self.program.display()
-        );
+        assert!(status.success(), "`{}` ended with {status}", self.program.display());
         std::fs::read_to_string(dom).unwrap()
     }
 }

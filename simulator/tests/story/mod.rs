@@ -10,9 +10,9 @@ const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 const LOOK_MS: u64 = 25;
 
 fn uuid(node: &str, gpu: u32) -> String {
-    let tail = node.bytes().fold(u64::from(gpu) + 1, |sum, byte| {
-        sum.wrapping_mul(131).wrapping_add(u64::from(byte))
-    });
+    let tail = node
+        .bytes()
+        .fold(u64::from(gpu) + 1, |sum, byte| sum.wrapping_mul(131).wrapping_add(u64::from(byte)));
     format!("GPU-{:08x}-4c0a-9b1d-0000-{gpu:012x}", tail & 0xffff_ffff)
 }
 
@@ -21,11 +21,8 @@ type Holders = Vec<(String, u32)>;
 
 fn gpu(node: &str, index: u32, shared: bool, state: &str, holders: &Holders, used: f64) -> Value {
     let names: Vec<&String> = holders.iter().map(|(pod, _)| pod).collect();
-    let (role, strategy) = if shared {
-        ("nvidia.com/gpu.shared", "mps")
-    } else {
-        ("nvidia.com/gpu", "exclusive")
-    };
+    let (role, strategy) =
+        if shared { ("nvidia.com/gpu.shared", "mps") } else { ("nvidia.com/gpu", "exclusive") };
     json!({
         "uuid": uuid(node, index), "index": index, "role": role, "state": state, "holders": names,
         "computeMode": if shared { "Exclusive_Process" } else { "Default" },
@@ -74,20 +71,13 @@ fn look(ms: u64) -> Value {
             }
             let name = format!("shared-{number}");
             let id = format!("{}::{replica}", uuid("gpu-2", gpu));
-            pods.insert(
-                name.clone(),
-                pod(Some("gpu-2"), "nvidia.com/gpu.shared", vec![id]),
-            );
+            pods.insert(name.clone(), pod(Some("gpu-2"), "nvidia.com/gpu.shared", vec![id]));
             on[gpu as usize].push((name, replica));
         }
     }
     let mut whole_gpus = vec![Holders::new(); 4];
     if ms >= 1800 {
-        for (name, gpus) in [
-            ("exclusive-1", vec![0]),
-            ("exclusive-2", vec![1]),
-            ("pair", vec![2, 3]),
-        ] {
+        for (name, gpus) in [("exclusive-1", vec![0]), ("exclusive-2", vec![1]), ("pair", vec![2, 3])] {
             let ids = gpus.iter().map(|gpu| uuid("gpu-1", *gpu)).collect();
             pods.insert(name.to_owned(), pod(Some("gpu-1"), "nvidia.com/gpu", ids));
             for gpu in gpus {
@@ -115,37 +105,17 @@ fn look(ms: u64) -> Value {
     };
     let second = (0..4).map(|index| {
         let holders = &on[index as usize];
-        whole(gpu(
-            "gpu-2",
-            index,
-            shared_now,
-            state(ms),
-            holders,
-            memory(holders, 3.2),
-        ))
+        whole(gpu("gpu-2", index, shared_now, state(ms), holders, memory(holders, 3.2)))
     });
-    let first = (0..4)
-        .filter(|index| *index != 3 || !(6900..7500).contains(&ms))
-        .map(|index| {
-            let holders = &whole_gpus[index as usize];
-            let mut gpu = whole(gpu(
-                "gpu-1",
-                index,
-                false,
-                "settled",
-                holders,
-                memory(holders, 11.0),
-            ));
-            if index == 2 && (6700..7600).contains(&ms) {
-                gpu["plugin"]["health"] = json!("Xid 79: fallen off the bus");
-            }
-            gpu
-        });
-    let config = if (1200..4200).contains(&ms) {
-        "mps-config"
-    } else {
-        "default"
-    };
+    let first = (0..4).filter(|index| *index != 3 || !(6900..7500).contains(&ms)).map(|index| {
+        let holders = &whole_gpus[index as usize];
+        let mut gpu = whole(gpu("gpu-1", index, false, "settled", holders, memory(holders, 11.0)));
+        if index == 2 && (6700..7600).contains(&ms) {
+            gpu["plugin"]["health"] = json!("Xid 79: fallen off the bus");
+        }
+        gpu
+    });
+    let config = if (1200..4200).contains(&ms) { "mps-config" } else { "default" };
     let switch = if draining { "applying" } else { "settled" };
     json!({
         "nodes": {
@@ -191,30 +161,9 @@ pub(crate) fn mixed() -> Timeline {
     last.details = Some(evidence.to_owned());
     let label = "nvidia.com/device-plugin.config";
     for marker in [
-        marker(
-            1,
-            0.0,
-            0.62,
-            Kind::Expect,
-            None,
-            "both GPU nodes serve whole GPUs  [expect within 10.0s]",
-        ),
-        marker(
-            2,
-            0.98,
-            0.99,
-            Kind::Label,
-            Some("gpu-2"),
-            &format!("label gpu-2 {label}=mps-config"),
-        ),
-        marker(
-            3,
-            0.99,
-            1.5,
-            Kind::Expect,
-            None,
-            "gpu-2 shares its GPUs through MPS  [expect within 10.0s]",
-        ),
+        marker(1, 0.0, 0.62, Kind::Expect, None, "both GPU nodes serve whole GPUs  [expect within 10.0s]"),
+        marker(2, 0.98, 0.99, Kind::Label, Some("gpu-2"), &format!("label gpu-2 {label}=mps-config")),
+        marker(3, 0.99, 1.5, Kind::Expect, None, "gpu-2 shares its GPUs through MPS  [expect within 10.0s]"),
         marker(
             4,
             1.72,
@@ -223,55 +172,13 @@ pub(crate) fn mixed() -> Timeline {
             None,
             "apply pods exclusive-1…exclusive-2, pair, shared-1…shared-10, too-big, greedy",
         ),
-        marker(
-            5,
-            1.78,
-            2.5,
-            Kind::Expect,
-            None,
-            "every pod has its place  [expect within 10.0s]",
-        ),
-        marker(
-            6,
-            4.18,
-            4.2,
-            Kind::Label,
-            Some("gpu-2"),
-            &format!("label gpu-2 {label}-"),
-        ),
-        marker(
-            7,
-            4.2,
-            4.9,
-            Kind::Expect,
-            None,
-            "gpu-2 drains  [expect within 10.0s]",
-        ),
+        marker(5, 1.78, 2.5, Kind::Expect, None, "every pod has its place  [expect within 10.0s]"),
+        marker(6, 4.18, 4.2, Kind::Label, Some("gpu-2"), &format!("label gpu-2 {label}-")),
+        marker(7, 4.2, 4.9, Kind::Expect, None, "gpu-2 drains  [expect within 10.0s]"),
         marker(8, 5.5, 5.51, Kind::Delete, None, "delete pods with app=shared"),
-        marker(
-            9,
-            5.51,
-            6.3,
-            Kind::Expect,
-            None,
-            "gpu-2 is exclusive again  [expect within 15.0s]",
-        ),
-        marker(
-            10,
-            6.4,
-            6.45,
-            Kind::Restart,
-            Some("gpu-1"),
-            "restart the kubelet of gpu-1",
-        ),
-        marker(
-            11,
-            6.7,
-            6.71,
-            Kind::Fault,
-            Some("gpu-1"),
-            "fault: Xid 79 on GPU 2 of gpu-1, for 900ms",
-        ),
+        marker(9, 5.51, 6.3, Kind::Expect, None, "gpu-2 is exclusive again  [expect within 15.0s]"),
+        marker(10, 6.4, 6.45, Kind::Restart, Some("gpu-1"), "restart the kubelet of gpu-1"),
+        marker(11, 6.7, 6.71, Kind::Fault, Some("gpu-1"), "fault: Xid 79 on GPU 2 of gpu-1, for 900ms"),
         last,
     ] {
         recorder.mark(marker);
@@ -324,10 +231,7 @@ pub(crate) fn large(nodes: u32, gpus: u32, pods: u32) -> Timeline {
             let (resource, id) = if most == 1 {
                 ("nvidia.com/gpu", uuid(&host, index))
             } else {
-                (
-                    "nvidia.com/gpu.shared",
-                    format!("{}::{}", uuid(&host, index), holders.len()),
-                )
+                ("nvidia.com/gpu.shared", format!("{}::{}", uuid(&host, index), holders.len()))
             };
             let replica = holders.len() as u32;
             holders.push((name.clone(), replica));
@@ -337,24 +241,15 @@ pub(crate) fn large(nodes: u32, gpus: u32, pods: u32) -> Timeline {
             let begins = number * 110 / pods;
             let name = format!("job-{number}");
             if minute + 1 >= begins && minute < begins + 3 && !named.contains_key(&name) {
-                named.insert(
-                    name,
-                    json!({"phase": "Pending", "resources": {"nvidia.com/gpu": 1}}),
-                );
+                named.insert(name, json!({"phase": "Pending", "resources": {"nvidia.com/gpu": 1}}));
             }
         }
         for on in 0..nodes {
             let host = format!("node-{on:02}");
             let list = (0..gpus).map(|index| {
                 let holders = &held[on as usize][index as usize];
-                let mut gpu = whole(gpu(
-                    &host,
-                    index,
-                    on % 5 == 0,
-                    "settled",
-                    holders,
-                    holders.len() as f64 * 3.0,
-                ));
+                let mut gpu =
+                    whole(gpu(&host, index, on % 5 == 0, "settled", holders, holders.len() as f64 * 3.0));
                 if on == 3 && index == 2 && (40..60).contains(&minute) {
                     gpu["plugin"]["health"] = json!("Xid 48");
                 }
@@ -366,10 +261,7 @@ pub(crate) fn large(nodes: u32, gpus: u32, pods: u32) -> Timeline {
                 node(list.collect(), config, "settled", if on % 5 == 0 { 4 } else { 1 }),
             );
         }
-        recorder.see(
-            Duration::from_secs(u64::from(minute) * 60),
-            &json!({"nodes": all, "pods": named}),
-        );
+        recorder.see(Duration::from_secs(u64::from(minute) * 60), &json!({"nodes": all, "pods": named}));
     }
     let header = Header {
         scenario: "a-large-cluster".into(),

@@ -36,11 +36,7 @@ pub(super) fn answer(path: &str) -> Option<Answer> {
 }
 
 fn groups() -> Vec<&'static str> {
-    let mut groups: Vec<_> = Resource::ALL
-        .iter()
-        .map(|r| r.group())
-        .filter(|g| !g.is_empty())
-        .collect();
+    let mut groups: Vec<_> = Resource::ALL.iter().map(|r| r.group()).filter(|g| !g.is_empty()).collect();
     groups.dedup();
     groups
 }
@@ -85,20 +81,12 @@ fn resources(group: &str) -> Value {
             sub("eviction", "Eviction", &["create"]);
         }
     }
-    let group_version = if group.is_empty() {
-        "v1".to_string()
-    } else {
-        format!("{group}/v1")
-    };
+    let group_version = if group.is_empty() { "v1".to_string() } else { format!("{group}/v1") };
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list})
 }
 
 fn root(group: &str) -> String {
-    if group.is_empty() {
-        "api/v1".to_string()
-    } else {
-        format!("apis/{group}/v1")
-    }
+    if group.is_empty() { "api/v1".to_string() } else { format!("apis/{group}/v1") }
 }
 
 fn openapi_paths() -> Value {
@@ -115,11 +103,7 @@ fn openapi_paths() -> Value {
 fn openapi(group: &str) -> Value {
     let mut paths = json!({});
     for resource in Resource::ALL.into_iter().filter(|r| r.group() == group) {
-        let namespaced = if resource.namespaced() {
-            "/namespaces/{namespace}"
-        } else {
-            ""
-        };
+        let namespaced = if resource.namespaced() { "/namespaces/{namespace}" } else { "" };
         let path = format!("/{}{namespaced}/{}/{{name}}", root(group), resource.plural());
         let gvk = json!({"group": group, "version": "v1", "kind": resource.kind()});
         let parameter = json!({"name": "fieldValidation", "in": "query", "schema": {"type": "string"}});
@@ -148,12 +132,8 @@ mod tests {
     fn every_resource_is_discovered_in_its_group() {
         for resource in Resource::ALL {
             let listed = get(&format!("/{}", root(resource.group())));
-            let names: Vec<_> = listed["resources"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|r| r["name"].clone())
-                .collect();
+            let names: Vec<_> =
+                listed["resources"].as_array().unwrap().iter().map(|r| r["name"].clone()).collect();
             assert!(names.contains(&json!(resource.plural())), "{names:?}");
         }
         assert_eq!(get("/apis")["groups"].as_array().map(Vec::len), Some(2));

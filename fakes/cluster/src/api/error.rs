@@ -34,20 +34,12 @@ impl FieldError {
     /// The value of `field` is not acceptable, and `why`.
     pub fn invalid(field: impl Into<String>, value: &Value, why: impl AsRef<str>) -> FieldError {
         let message = format!("Invalid value: {value}: {}", why.as_ref());
-        FieldError {
-            field: field.into(),
-            reason: "FieldValueInvalid",
-            message,
-        }
+        FieldError { field: field.into(), reason: "FieldValueInvalid", message }
     }
 
     /// `field` is missing; `hint` may be empty.
     pub fn required(field: impl Into<String>, hint: &str) -> FieldError {
-        let tail = if hint.is_empty() {
-            String::new()
-        } else {
-            format!(": {hint}")
-        };
+        let tail = if hint.is_empty() { String::new() } else { format!(": {hint}") };
         FieldError {
             field: field.into(),
             reason: "FieldValueRequired",
@@ -76,12 +68,7 @@ impl FieldError {
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: String, details: Value) -> ApiError {
-        ApiError {
-            code,
-            reason,
-            message,
-            details,
-        }
+        ApiError { code, reason, message, details }
     }
 
     /// 404: there is no object `name`.
@@ -108,19 +95,13 @@ impl ApiError {
 
     /// 409: the object was changed in the meantime, or `why` says what else collides.
     pub fn conflict(resource: Resource, name: &str, why: &str) -> ApiError {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {why}",
-            resource.qualified()
-        );
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
         Self::new(409, "Conflict", message, details(resource, name))
     }
 
     /// 422: the listed fields are not acceptable; `errors` is never empty.
     pub fn invalid(resource: Resource, name: &str, errors: &[FieldError]) -> ApiError {
-        let texts: Vec<String> = errors
-            .iter()
-            .map(|e| format!("{}: {}", e.field, e.message))
-            .collect();
+        let texts: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -174,22 +155,12 @@ impl ApiError {
 
     /// 429: told to come back after a while; also used where a named bound of the store is reached.
     pub fn too_many_requests(why: &str) -> ApiError {
-        Self::new(
-            429,
-            "TooManyRequests",
-            why.to_string(),
-            json!({"retryAfterSeconds": 1}),
-        )
+        Self::new(429, "TooManyRequests", why.to_string(), json!({"retryAfterSeconds": 1}))
     }
 
     /// 500: a fault played on purpose.
     pub fn internal(why: &str) -> ApiError {
-        Self::new(
-            500,
-            "InternalError",
-            format!("Internal error occurred: {why}"),
-            Value::Null,
-        )
+        Self::new(500, "InternalError", format!("Internal error occurred: {why}"), Value::Null)
     }
 
     /// The `Status` object that goes over the wire.
@@ -217,14 +188,8 @@ mod tests {
     fn one_bad_field_reads_as_kubernetes_writes_it() {
         let error = FieldError::invalid("metadata.labels", &json!("a b"), "bad");
         let got = ApiError::invalid(Resource::Nodes, "n1", &[error]);
-        assert_eq!(
-            got.message,
-            "Node \"n1\" is invalid: metadata.labels: Invalid value: \"a b\": bad"
-        );
-        assert_eq!(
-            got.to_status()["details"]["causes"][0]["field"],
-            "metadata.labels"
-        );
+        assert_eq!(got.message, "Node \"n1\" is invalid: metadata.labels: Invalid value: \"a b\": bad");
+        assert_eq!(got.to_status()["details"]["causes"][0]["field"], "metadata.labels");
         assert_eq!(got.to_status()["code"], 422);
     }
 

@@ -71,26 +71,11 @@ mod tests {
         let now = Timestamp::from_seconds(5);
         let mut store = Store::default();
         store.create_namespaces(now).unwrap();
-        let node = store
-            .create(Resource::Nodes, "", json!({"metadata": {"name": "n"}}), now)
-            .unwrap();
-        let text = EventText {
-            warning: true,
-            reason: "R",
-            message: "m",
-            component: "c",
-        };
+        let node = store.create(Resource::Nodes, "", json!({"metadata": {"name": "n"}}), now).unwrap();
+        let text = EventText { warning: true, reason: "R", message: "m", component: "c" };
         record(&mut store, &node, text, now);
         record(&mut store, &node, text, now);
-        record(
-            &mut store,
-            &node,
-            EventText {
-                message: "other",
-                ..text
-            },
-            now,
-        );
+        record(&mut store, &node, EventText { message: "other", ..text }, now);
         let counts: Vec<_> = store
             .list(Resource::Events, None, &Selector::everything())
             .iter()

@@ -25,12 +25,7 @@ impl ApiHandle {
     /// Shares a store.
     pub fn new(store: Store) -> ApiHandle {
         let revision = watch::Sender::new(store.revision());
-        ApiHandle {
-            shared: Arc::new(Shared {
-                store: Mutex::new(store),
-                revision,
-            }),
-        }
+        ApiHandle { shared: Arc::new(Shared { store: Mutex::new(store), revision }) }
     }
 
     /// A cluster with only the namespaces every cluster has.

@@ -14,9 +14,7 @@ pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 /// `[a-z0-9]([-a-z0-9]*[a-z0-9])?`, at most 63 bytes.
 pub fn is_dns_label(text: &str) -> bool {
     text.len() <= LABEL_BYTES_MAX
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
         && !text.is_empty()
@@ -27,9 +25,7 @@ pub fn is_dns_subdomain(text: &str) -> bool {
     text.len() <= SUBDOMAIN_BYTES_MAX
         && text.split('.').all(|part| {
             !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
                 && !part.starts_with('-')
                 && !part.ends_with('-')
         })
@@ -38,22 +34,10 @@ pub fn is_dns_subdomain(text: &str) -> bool {
 /// What is wrong with `text` as an object's name; `None` when nothing is.
 pub fn name_problem(text: &str, must_be_label: bool) -> Option<String> {
     let (ok, max, kind, dots, regex) = if must_be_label {
-        (
-            is_dns_label(text),
-            LABEL_BYTES_MAX,
-            "label",
-            "or '-'",
-            "[a-z0-9]([-a-z0-9]*[a-z0-9])?",
-        )
+        (is_dns_label(text), LABEL_BYTES_MAX, "label", "or '-'", "[a-z0-9]([-a-z0-9]*[a-z0-9])?")
     } else {
         let regex = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
-        (
-            is_dns_subdomain(text),
-            SUBDOMAIN_BYTES_MAX,
-            "subdomain",
-            "'-' or '.'",
-            regex,
-        )
+        (is_dns_subdomain(text), SUBDOMAIN_BYTES_MAX, "subdomain", "'-' or '.'", regex)
     };
     if ok {
         return None;
@@ -83,8 +67,7 @@ fn name_part_problem(text: &str) -> Option<String> {
 }
 
 fn is_label_text(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && !text.starts_with(['-', '_', '.'])
         && !text.ends_with(['-', '_', '.'])
 }
@@ -172,11 +155,7 @@ mod tests {
         let labels = json!({"nvidia.com/gpu.product": "x".repeat(64)});
         let errors = check_labels(&labels, "metadata.labels");
         assert_eq!(errors.len(), 1);
-        assert!(
-            errors[0].message.ends_with("must be no more than 63 bytes"),
-            "{}",
-            errors[0].message
-        );
+        assert!(errors[0].message.ends_with("must be no more than 63 bytes"), "{}", errors[0].message);
         assert!(check_labels(&json!({"nvidia.com/gpu.product": "x".repeat(63)}), "l").is_empty());
     }
 

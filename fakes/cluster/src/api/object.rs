@@ -102,17 +102,12 @@ pub(super) fn merge_parts(resource: Resource, old: &Value, new: Value, part: Par
 }
 
 pub(super) fn has_generation(resource: Resource) -> bool {
-    matches!(
-        resource,
-        Resource::Pods | Resource::Deployments | Resource::DaemonSets
-    )
+    matches!(resource, Resource::Pods | Resource::Deployments | Resource::DaemonSets)
 }
 
 /// True when nothing holds a deleted object any more.
 pub(super) fn may_go(resource: Resource, object: &Value) -> bool {
-    let free = object["metadata"]["finalizers"]
-        .as_array()
-        .is_none_or(Vec::is_empty);
+    let free = object["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
     free && (resource != Resource::Pods || object["metadata"]["deletionGracePeriodSeconds"] == 0)
 }
 
@@ -122,10 +117,7 @@ pub(super) fn grace_seconds(resource: Resource, object: &Value, options: &Delete
     if resource != Resource::Pods || unbound || over {
         return 0;
     }
-    options
-        .grace_period_seconds
-        .or(object["spec"]["terminationGracePeriodSeconds"].as_u64())
-        .unwrap_or(30)
+    options.grace_period_seconds.or(object["spec"]["terminationGracePeriodSeconds"].as_u64()).unwrap_or(30)
 }
 
 /// A uid in the form of a UUID that carries the number of the creation, so that runs repeat byte for byte.
@@ -136,10 +128,7 @@ pub(super) fn uid(sequence: u64) -> String {
 /// The number of an object's creation; creation times have only seconds.
 pub(super) fn uid_sequence(object: &Value) -> u64 {
     let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-    uid.rsplit('-')
-        .next()
-        .and_then(|hex| u64::from_str_radix(hex, 16).ok())
-        .unwrap_or(u64::MAX)
+    uid.rsplit('-').next().and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(u64::MAX)
 }
 
 /// Five letters for `generateName`, different for every creation.

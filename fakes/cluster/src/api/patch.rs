@@ -54,9 +54,7 @@ pub fn apply(object: &Value, kind: PatchKind, patch: &Value) -> Result<Value, Ap
         }
         PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply => {
             if !patch.is_object() {
-                return Err(ApiError::bad_request(
-                    "error decoding patch: expected a JSON object",
-                ));
+                return Err(ApiError::bad_request("error decoding patch: expected a JSON object"));
             }
             match kind {
                 PatchKind::Merge => json_patch::merge(&mut patched, patch),
@@ -124,18 +122,14 @@ fn merge_field(fields: &mut Map<String, Value>, key: &str, value: &Value) {
     match (value, merge_key(key)) {
         (Value::Object(_), _) => merge_maps(fields.entry(key.to_string()).or_insert(Value::Null), value),
         (Value::Array(changes), Some(by)) if changes.iter().all(Value::is_object) => {
-            let entry = fields
-                .entry(key.to_string())
-                .or_insert_with(|| Value::Array(Vec::new()));
+            let entry = fields.entry(key.to_string()).or_insert_with(|| Value::Array(Vec::new()));
             match entry {
                 Value::Array(elements) => merge_elements(elements, changes, by),
                 other => *other = value.clone(),
             }
         }
         (Value::Array(changes), None) if is_united(key) => {
-            let entry = fields
-                .entry(key.to_string())
-                .or_insert_with(|| Value::Array(Vec::new()));
+            let entry = fields.entry(key.to_string()).or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(elements) = entry {
                 for change in changes {
                     if !elements.contains(change) {
@@ -151,16 +145,11 @@ fn merge_field(fields: &mut Map<String, Value>, key: &str, value: &Value) {
 }
 
 fn merge_elements(elements: &mut Vec<Value>, changes: &[Value], by: &str) {
-    if changes
-        .iter()
-        .any(|c| c["$patch"] == "replace" && c[by].is_null())
-    {
+    if changes.iter().any(|c| c["$patch"] == "replace" && c[by].is_null()) {
         elements.clear();
     }
     for change in changes {
-        let at = elements
-            .iter()
-            .position(|e| !e[by].is_null() && e[by] == change[by]);
+        let at = elements.iter().position(|e| !e[by].is_null() && e[by] == change[by]);
         match (change["$patch"].as_str(), at) {
             (Some("delete"), Some(at)) => {
                 elements.remove(at);
@@ -181,11 +170,7 @@ fn merge_elements(elements: &mut Vec<Value>, changes: &[Value], by: &str) {
 }
 
 fn without_directives(fields: &Map<String, Value>) -> Map<String, Value> {
-    fields
-        .iter()
-        .filter(|(k, _)| !k.starts_with('$'))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect()
+    fields.iter().filter(|(k, _)| !k.starts_with('$')).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 fn remove_plain(fields: &mut Map<String, Value>, list: &str, gone: &Value) {
@@ -265,18 +250,9 @@ mod tests {
     #[test]
     fn a_json_patch_with_a_false_test_is_refused() {
         let patch = json!([{"op": "test", "path": "/a", "value": 2}, {"op": "remove", "path": "/a"}]);
-        assert_eq!(
-            apply(&json!({"a": 1}), PatchKind::Json, &patch).map_err(|e| e.code),
-            Err(422)
-        );
-        assert_eq!(
-            apply(&json!({}), PatchKind::Json, &json!({"op": "x"})).map_err(|e| e.code),
-            Err(400)
-        );
-        assert_eq!(
-            apply(&json!({}), PatchKind::Merge, &json!([])).map_err(|e| e.code),
-            Err(400)
-        );
+        assert_eq!(apply(&json!({"a": 1}), PatchKind::Json, &patch).map_err(|e| e.code), Err(422));
+        assert_eq!(apply(&json!({}), PatchKind::Json, &json!({"op": "x"})).map_err(|e| e.code), Err(400));
+        assert_eq!(apply(&json!({}), PatchKind::Merge, &json!([])).map_err(|e| e.code), Err(400));
     }
 
     #[test]
@@ -285,9 +261,6 @@ mod tests {
             json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
             json!({"volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/x"}}]}),
         );
-        assert_eq!(
-            got,
-            json!({"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]})
-        );
+        assert_eq!(got, json!({"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}));
     }
 }

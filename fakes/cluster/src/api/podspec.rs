@@ -12,10 +12,7 @@ const CONTAINERS_MAX: usize = 64;
 /// True for a resource that the kubelet does not measure itself, such as `nvidia.com/gpu`: integers only, request = limit.
 pub fn is_extended(resource: &str) -> bool {
     resource.contains('/')
-        && !resource
-            .split('/')
-            .next()
-            .is_some_and(|domain| domain.ends_with("kubernetes.io"))
+        && !resource.split('/').next().is_some_and(|domain| domain.ends_with("kubernetes.io"))
 }
 
 /// Fills in what the API server fills in at creation; leaves malformed parts for validation to refuse.
@@ -40,12 +37,8 @@ pub fn default_pod(pod: &mut Value) {
     }
     default_tolerations(spec);
     for list in ["initContainers", "containers"] {
-        for container in spec
-            .get_mut(list)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-            .filter(|c| c.is_object())
+        for container in
+            spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().filter(|c| c.is_object())
         {
             default_container(container);
         }
@@ -102,9 +95,7 @@ fn default_container(container: &mut Value) {
 /// Writes amounts given as numbers as text, the form in which Kubernetes stores quantities.
 pub fn normalise_amounts(pod: &mut Value) {
     for list in ["initContainers", "containers"] {
-        let containers = pod
-            .pointer_mut(&format!("/spec/{list}"))
-            .and_then(Value::as_array_mut);
+        let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
             for kind in ["limits", "requests"] {
                 numbers_to_text(container.pointer_mut(&format!("/resources/{kind}")));
@@ -115,11 +106,7 @@ pub fn normalise_amounts(pod: &mut Value) {
 
 /// Replaces the numbers of one map of amounts by their text.
 pub(super) fn numbers_to_text(amounts: Option<&mut Value>) {
-    for amount in amounts
-        .and_then(Value::as_object_mut)
-        .into_iter()
-        .flat_map(Map::values_mut)
-    {
+    for amount in amounts.and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
         if let Value::Number(number) = amount {
             *amount = json!(number.to_string());
         }
@@ -130,11 +117,8 @@ pub(super) fn numbers_to_text(amounts: Option<&mut Value>) {
 fn qos_class(spec: &Value) -> &'static str {
     let containers: Vec<&Value> = spec["containers"].as_array().into_iter().flatten().collect();
     let named = |c: &Value, list: &str, name: &str| !c["resources"][list][name].is_null();
-    let any = |c: &&Value| {
-        ["limits", "requests"]
-            .iter()
-            .any(|l| ["cpu", "memory"].iter().any(|n| named(c, l, n)))
-    };
+    let any =
+        |c: &&Value| ["limits", "requests"].iter().any(|l| ["cpu", "memory"].iter().any(|n| named(c, l, n)));
     let full = |c: &&Value| {
         ["cpu", "memory"]
             .iter()
@@ -154,16 +138,9 @@ pub fn check_pod(pod: &Value) -> Vec<FieldError> {
     if spec["containers"].as_array().is_none_or(Vec::is_empty) {
         errors.push(FieldError::required("spec.containers", ""));
     }
-    if !matches!(
-        spec["restartPolicy"].as_str(),
-        Some("Always" | "OnFailure" | "Never")
-    ) {
+    if !matches!(spec["restartPolicy"].as_str(), Some("Always" | "OnFailure" | "Never")) {
         let why = "supported values: \"Always\", \"OnFailure\", \"Never\"";
-        errors.push(FieldError::invalid(
-            "spec.restartPolicy",
-            &spec["restartPolicy"],
-            why,
-        ));
+        errors.push(FieldError::invalid("spec.restartPolicy", &spec["restartPolicy"], why));
     }
     let mut seen: Vec<&str> = Vec::new();
     for list in ["initContainers", "containers"] {
@@ -192,11 +169,7 @@ fn check_container<'a>(
         None | Some("") => errors.push(FieldError::required(format!("{path}.name"), "")),
         Some(name) => {
             if let Some(why) = names::name_problem(name, true) {
-                errors.push(FieldError::invalid(
-                    format!("{path}.name"),
-                    &container["name"],
-                    why,
-                ));
+                errors.push(FieldError::invalid(format!("{path}.name"), &container["name"], why));
             }
             if seen.contains(&name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), &container["name"]));
@@ -229,17 +202,9 @@ fn check_amount(name: &str, amount: &Value, path: &str, errors: &mut Vec<FieldEr
         ));
     }
     match Quantity::read(amount) {
-        None => errors.push(FieldError::invalid(
-            field,
-            amount,
-            "must be a quantity such as 4, 500m or 2Gi",
-        )),
+        None => errors.push(FieldError::invalid(field, amount, "must be a quantity such as 4, 500m or 2Gi")),
         Some(quantity) if quantity.milli < 0 => {
-            errors.push(FieldError::invalid(
-                field,
-                amount,
-                "must be greater than or equal to 0",
-            ));
+            errors.push(FieldError::invalid(field, amount, "must be greater than or equal to 0"));
         }
         Some(quantity) if is_extended(name) && !quantity.is_whole() => {
             errors.push(FieldError::invalid(field, amount, "must be an integer"));
@@ -297,20 +262,11 @@ pub fn check_pod_update(old: &Value, new: &Value) -> Vec<FieldError> {
 fn frozen(spec: &Value) -> Value {
     let mut rest = spec.clone();
     if let Some(map) = rest.as_object_mut() {
-        for key in [
-            "activeDeadlineSeconds",
-            "tolerations",
-            "terminationGracePeriodSeconds",
-        ] {
+        for key in ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"] {
             map.remove(key);
         }
         for list in ["containers", "initContainers"] {
-            for container in map
-                .get_mut(list)
-                .and_then(Value::as_array_mut)
-                .into_iter()
-                .flatten()
-            {
+            for container in map.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
                 if let Some(fields) = container.as_object_mut() {
                     fields.remove("image");
                 }
@@ -333,10 +289,7 @@ mod tests {
     }
 
     fn problems(resources: Value) -> Vec<String> {
-        check_pod(&pod(resources))
-            .iter()
-            .map(|e| format!("{}: {}", e.field, e.message))
-            .collect()
+        check_pod(&pod(resources)).iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
     }
 
     #[test]

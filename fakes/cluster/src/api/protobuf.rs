@@ -68,9 +68,8 @@ struct ConfigMap {
 /// 415 for kinds that are not read, 400 for a broken body.
 pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
     let broken = |why: String| ApiError::bad_request(format!("couldn't read the body as protobuf: {why}"));
-    let envelope = body
-        .strip_prefix(MAGIC)
-        .ok_or_else(|| broken("it does not begin with `k8s`".to_string()))?;
+    let envelope =
+        body.strip_prefix(MAGIC).ok_or_else(|| broken("it does not begin with `k8s`".to_string()))?;
     let envelope = Envelope::decode(envelope).map_err(|e| broken(e.to_string()))?;
     let kind = envelope.type_meta.unwrap_or_default();
     let object = Object::decode(envelope.raw.as_slice()).map_err(|e| broken(e.to_string()))?;
@@ -84,10 +83,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
                 json["data"] = json!(map.data);
             }
             if !map.binary_data.is_empty() {
-                let coded = map
-                    .binary_data
-                    .into_iter()
-                    .map(|(k, v)| (k, json!(STANDARD.encode(v))));
+                let coded = map.binary_data.into_iter().map(|(k, v)| (k, json!(STANDARD.encode(v))));
                 json["binaryData"] = Value::Object(coded.collect());
             }
             if map.immutable {
@@ -95,9 +91,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
             }
         }
         other => {
-            return Err(ApiError::unsupported_media_type(&format!(
-                "{MEDIA_TYPE} of kind {other}"
-            )));
+            return Err(ApiError::unsupported_media_type(&format!("{MEDIA_TYPE} of kind {other}")));
         }
     }
     Ok(json)
@@ -105,11 +99,9 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
 
 fn metadata(meta: ObjectMeta) -> Value {
     let mut fields = Map::new();
-    for (key, text) in [
-        ("name", meta.name),
-        ("generateName", meta.generate_name),
-        ("namespace", meta.namespace),
-    ] {
+    for (key, text) in
+        [("name", meta.name), ("generateName", meta.generate_name), ("namespace", meta.namespace)]
+    {
         if !text.is_empty() {
             fields.insert(key.to_string(), json!(text));
         }
@@ -131,10 +123,7 @@ mod tests {
         let envelope = |kind: &str| {
             // metadata {name: "c"}, data {"a": "b"}
             let raw = vec![0x0a, 3, 0x0a, 1, b'c', 0x12, 6, 0x0a, 1, b'a', 0x12, 1, b'b'];
-            let type_meta = Some(TypeMeta {
-                api_version: "v1".to_string(),
-                kind: kind.to_string(),
-            });
+            let type_meta = Some(TypeMeta { api_version: "v1".to_string(), kind: kind.to_string() });
             [MAGIC.to_vec(), Envelope { type_meta, raw }.encode_to_vec()].concat()
         };
         let read = decode(&envelope("ConfigMap")).unwrap();

@@ -15,9 +15,7 @@ const DIGITS_MAX: usize = 21;
 impl Quantity {
     /// A whole amount.
     pub const fn whole(amount: u64) -> Quantity {
-        Quantity {
-            milli: amount as i128 * 1000,
-        }
+        Quantity { milli: amount as i128 * 1000 }
     }
 
     /// Reads a JSON string or number; `None` when it is not a quantity. Parts below a thousandth are rounded up.
@@ -35,9 +33,7 @@ impl Quantity {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
-        let end = unsigned
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(unsigned.len());
+        let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if whole.is_empty() && fraction.is_empty() || whole.len() + fraction.len() > DIGITS_MAX {
@@ -48,9 +44,7 @@ impl Quantity {
         let scaled = digits.checked_mul(multiplier)?.checked_mul(1000)?;
         let divisor = divisor.checked_mul(10i128.checked_pow(u32::try_from(fraction.len()).ok()?)?)?;
         let milli = scaled / divisor + i128::from(scaled % divisor != 0);
-        Some(Quantity {
-            milli: if negative { -milli } else { milli },
-        })
+        Some(Quantity { milli: if negative { -milli } else { milli } })
     }
 
     /// True when there is no fractional part.
@@ -60,16 +54,12 @@ impl Quantity {
 
     /// This amount and `other`.
     pub const fn plus(self, other: Quantity) -> Quantity {
-        Quantity {
-            milli: self.milli.saturating_add(other.milli),
-        }
+        Quantity { milli: self.milli.saturating_add(other.milli) }
     }
 
     /// This amount less `other`; may be negative.
     pub const fn minus(self, other: Quantity) -> Quantity {
-        Quantity {
-            milli: self.milli.saturating_sub(other.milli),
-        }
+        Quantity { milli: self.milli.saturating_sub(other.milli) }
     }
 
     /// The amount as a count of whole units, rounded up, never below 0.
@@ -124,16 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in [
-            "",
-            "gpu",
-            "1 Gi",
-            "1.2.3",
-            "1X",
-            "--1",
-            "e3",
-            "9999999999999999999999",
-        ] {
+        for text in ["", "gpu", "1 Gi", "1.2.3", "1X", "--1", "e3", "9999999999999999999999"] {
             assert_eq!(Quantity::parse(text), None, "{text}");
         }
     }

@@ -41,15 +41,7 @@ const fn facts(
     namespaced: bool,
     has_status: bool,
 ) -> Facts {
-    Facts {
-        group,
-        plural: names.0,
-        singular: names.1,
-        kind: names.2,
-        short,
-        namespaced,
-        has_status,
-    }
+    Facts { group, plural: names.0, singular: names.1, kind: names.2, short, namespaced, has_status }
 }
 
 impl Resource {
@@ -73,42 +65,22 @@ impl Resource {
             Resource::Pods => facts("", ("pods", "pod", "Pod"), &["po"], true, true),
             Resource::Events => facts("", ("events", "event", "Event"), &["ev"], true, false),
             Resource::ConfigMaps => facts("", ("configmaps", "configmap", "ConfigMap"), &["cm"], true, false),
-            Resource::ServiceAccounts => facts(
-                "",
-                ("serviceaccounts", "serviceaccount", "ServiceAccount"),
-                &["sa"],
-                true,
-                false,
-            ),
-            Resource::DaemonSets => facts(
-                "apps",
-                ("daemonsets", "daemonset", "DaemonSet"),
-                &["ds"],
-                true,
-                true,
-            ),
-            Resource::Deployments => facts(
-                "apps",
-                ("deployments", "deployment", "Deployment"),
-                &["deploy"],
-                true,
-                true,
-            ),
-            Resource::Leases => facts(
-                "coordination.k8s.io",
-                ("leases", "lease", "Lease"),
-                &[],
-                true,
-                false,
-            ),
+            Resource::ServiceAccounts => {
+                facts("", ("serviceaccounts", "serviceaccount", "ServiceAccount"), &["sa"], true, false)
+            }
+            Resource::DaemonSets => {
+                facts("apps", ("daemonsets", "daemonset", "DaemonSet"), &["ds"], true, true)
+            }
+            Resource::Deployments => {
+                facts("apps", ("deployments", "deployment", "Deployment"), &["deploy"], true, true)
+            }
+            Resource::Leases => facts("coordination.k8s.io", ("leases", "lease", "Lease"), &[], true, false),
         }
     }
 
     /// The resource that a path names, if this server has it. Every version here is `v1`.
     pub fn find(group: &str, plural: &str) -> Option<Resource> {
-        Resource::ALL
-            .into_iter()
-            .find(|r| r.group() == group && r.plural() == plural)
+        Resource::ALL.into_iter().find(|r| r.group() == group && r.plural() == plural)
     }
 
     /// The API group; empty for the core group.
@@ -166,11 +138,7 @@ impl Resource {
 }
 
 fn with_group(name: &str, group: &str) -> String {
-    if group.is_empty() {
-        name.to_string()
-    } else {
-        format!("{name}.{group}")
-    }
+    if group.is_empty() { name.to_string() } else { format!("{name}.{group}") }
 }
 
 #[cfg(test)]
@@ -180,10 +148,7 @@ mod tests {
     #[test]
     fn every_resource_is_found_by_its_own_path() {
         for resource in Resource::ALL {
-            assert_eq!(
-                Resource::find(resource.group(), resource.plural()),
-                Some(resource)
-            );
+            assert_eq!(Resource::find(resource.group(), resource.plural()), Some(resource));
         }
         assert_eq!(Resource::find("apps", "pods"), None);
     }

@@ -183,11 +183,7 @@ fn delete_options(body: &Value) -> DeleteOptions {
 }
 
 fn read_delete_options(request: &Request, query: &Query) -> Result<DeleteOptions, ApiError> {
-    let body = if request.body.is_empty() {
-        Value::Null
-    } else {
-        parse(&request.body)?
-    };
+    let body = if request.body.is_empty() { Value::Null } else { parse(&request.body)? };
     let mut options = delete_options(&body);
     if let Some(seconds) = query.number("gracePeriodSeconds")? {
         options.grace_period_seconds = Some(seconds);
@@ -271,19 +267,11 @@ fn watch(
 ) -> Result<Answer, ApiError> {
     let selector = Selector::parse(resource, query.text("labelSelector"), fields)?;
     let initial = query.is_true("sendInitialEvents");
-    let since = query
-        .number("resourceVersion")?
-        .filter(|version| *version > 0 && !initial);
-    let timeout = query
-        .number("timeoutSeconds")?
-        .unwrap_or(WATCH_SECONDS_DEFAULT)
-        .clamp(1, WATCH_SECONDS_MAX);
+    let since = query.number("resourceVersion")?.filter(|version| *version > 0 && !initial);
+    let timeout =
+        query.number("timeoutSeconds")?.unwrap_or(WATCH_SECONDS_DEFAULT).clamp(1, WATCH_SECONDS_MAX);
     Ok(Answer::Watch(WatchRequest {
-        watched: Watched {
-            resource,
-            namespace,
-            selector,
-        },
+        watched: Watched { resource, namespace, selector },
         since,
         timeout_seconds: timeout,
         bookmarks: query.is_true("allowWatchBookmarks"),

@@ -19,10 +19,7 @@ impl Query {
 
     /// A parameter's text; empty when it is absent.
     pub(super) fn text(&self, key: &str) -> &str {
-        self.0
-            .iter()
-            .find(|(k, _)| k == key)
-            .map_or("", |(_, v)| v.as_str())
+        self.0.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str())
     }
 
     /// True for a parameter that says `true` or `1`.
@@ -67,10 +64,7 @@ fn decode(text: &str) -> String {
 /// What a path names.
 pub(super) enum Target {
     /// All objects of a resource, in one namespace or all.
-    Collection {
-        resource: Resource,
-        namespace: Option<String>,
-    },
+    Collection { resource: Resource, namespace: Option<String> },
     /// One object, or the named part of it; `sub` is empty for the whole.
     Object { key: Key, sub: String },
 }
@@ -101,16 +95,10 @@ pub(super) fn target(path: &str) -> Result<Target, ApiError> {
         return Err(ApiError::no_such_path());
     }
     match rest {
-        [] => Ok(Target::Collection {
-            resource,
-            namespace: namespace.map(str::to_string),
-        }),
+        [] => Ok(Target::Collection { resource, namespace: namespace.map(str::to_string) }),
         [name] | [name, _] => {
             let key = Key::new(resource, namespace.unwrap_or_default(), name);
-            Ok(Target::Object {
-                key,
-                sub: rest.get(1).copied().unwrap_or_default().to_string(),
-            })
+            Ok(Target::Object { key, sub: rest.get(1).copied().unwrap_or_default().to_string() })
         }
         _ => Err(ApiError::no_such_path()),
     }

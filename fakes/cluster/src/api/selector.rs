@@ -46,10 +46,7 @@ impl Selector {
     /// # Errors
     /// 400 for a text that is no selector, or a field the resource cannot be selected by.
     pub fn parse(resource: Resource, labels: &str, fields: &str) -> Result<Selector, ApiError> {
-        let labels = parts(labels)
-            .into_iter()
-            .map(label_requirement)
-            .collect::<Result<Vec<_>, _>>()?;
+        let labels = parts(labels).into_iter().map(label_requirement).collect::<Result<Vec<_>, _>>()?;
         let fields = parts(fields)
             .into_iter()
             .map(|part| field_requirement(resource, part))
@@ -65,26 +62,15 @@ impl Selector {
 
     /// Selects objects whose labels have all the given values (an object's `nodeSelector`).
     pub fn of_labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Selector {
-        let labels = pairs
-            .into_iter()
-            .map(|(k, v)| (k.to_string(), Test::In(vec![v.to_string()])))
-            .collect();
-        Selector {
-            labels,
-            fields: Vec::new(),
-        }
+        let labels = pairs.into_iter().map(|(k, v)| (k.to_string(), Test::In(vec![v.to_string()]))).collect();
+        Selector { labels, fields: Vec::new() }
     }
 
     /// True when the object satisfies every requirement.
     pub fn matches(&self, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
-        self.labels
-            .iter()
-            .all(|(key, test)| test.holds(labels[key.as_str()].as_str()))
-            && self
-                .fields
-                .iter()
-                .all(|(path, test)| test.holds(Some(&field(object, path))))
+        self.labels.iter().all(|(key, test)| test.holds(labels[key.as_str()].as_str()))
+            && self.fields.iter().all(|(path, test)| test.holds(Some(&field(object, path))))
     }
 }
 
@@ -126,11 +112,7 @@ fn label_requirement(part: &str) -> Result<(String, Test), ApiError> {
         Some(key) => (key.trim(), Test::Absent),
         None => (part, Test::Exists),
     };
-    if key.is_empty() || key.contains(char::is_whitespace) {
-        Err(bad())
-    } else {
-        Ok((key.to_string(), test))
-    }
+    if key.is_empty() || key.contains(char::is_whitespace) { Err(bad()) } else { Ok((key.to_string(), test)) }
 }
 
 fn equality(part: &str) -> Option<(String, Test)> {
@@ -172,19 +154,13 @@ fn field_requirement(resource: Resource, part: &str) -> Result<(String, Test), A
     if known {
         Ok((path, test))
     } else {
-        Err(ApiError::bad_request(format!(
-            "field label not supported: {path}"
-        )))
+        Err(ApiError::bad_request(format!("field label not supported: {path}")))
     }
 }
 
 /// The text of a field; absent reads as the zero value, as in Kubernetes.
 fn field(object: &Value, path: &str) -> String {
-    let path = if path == "source" {
-        "source.component"
-    } else {
-        path
-    };
+    let path = if path == "source" { "source.component" } else { path };
     match path.split('.').fold(object, |at, step| &at[step]) {
         Value::String(text) => text.clone(),
         Value::Null if path == "spec.unschedulable" => "false".to_string(),
@@ -201,33 +177,18 @@ mod tests {
     fn selects(labels: &str, fields: &str) -> bool {
         let pod = json!({"metadata": {"name": "p", "labels": {"app": "web", "tier": "front"}},
             "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}});
-        Selector::parse(Resource::Pods, labels, fields)
-            .unwrap()
-            .matches(&pod)
+        Selector::parse(Resource::Pods, labels, fields).unwrap().matches(&pod)
     }
 
     #[test]
     fn label_requirements_of_every_form_are_understood() {
-        for yes in [
-            "",
-            "app=web",
-            "app==web",
-            "app!=db",
-            "app in (db, web),tier",
-            "app notin (db)",
-            "!gone",
-        ] {
+        for yes in ["", "app=web", "app==web", "app!=db", "app in (db, web),tier", "app notin (db)", "!gone"]
+        {
             assert!(selects(yes, ""), "{yes}");
         }
-        for no in [
-            "app=db",
-            "app!=web",
-            "gone",
-            "!app",
-            "app in (db)",
-            "app notin (web,db)",
-            "app=web,tier=back",
-        ] {
+        for no in
+            ["app=db", "app!=web", "gone", "!app", "app in (db)", "app notin (web,db)", "app=web,tier=back"]
+        {
             assert!(!selects(no, ""), "{no}");
         }
     }
@@ -242,15 +203,8 @@ mod tests {
     #[test]
     fn a_text_that_is_no_selector_is_a_bad_request() {
         for labels in ["a in b)", "a b", "a within (b)", "!"] {
-            assert_eq!(
-                Selector::parse(Resource::Pods, labels, "").map_err(|e| e.code),
-                Err(400),
-                "{labels}"
-            );
+            assert_eq!(Selector::parse(Resource::Pods, labels, "").map_err(|e| e.code), Err(400), "{labels}");
         }
-        assert_eq!(
-            Selector::parse(Resource::Pods, "", "spec.color=red").map_err(|e| e.code),
-            Err(400)
-        );
+        assert_eq!(Selector::parse(Resource::Pods, "", "spec.color=red").map_err(|e| e.code), Err(400));
     }
 }

@@ -71,11 +71,7 @@ impl ApiServer {
         let address = listener.local_addr().map_err(failed)?;
         let faults = watch::Sender::new(Faults::default());
         let accepting = tokio::spawn(accept(listener, handle, faults.subscribe()));
-        Ok(ApiServer {
-            address,
-            faults,
-            accepting,
-        })
+        Ok(ApiServer { address, faults, accepting })
     }
 
     /// Where the server listens.
@@ -169,10 +165,7 @@ async fn respond(
 fn refusal(code: u16) -> Answer {
     let refused = match code {
         429 => ApiError::too_many_requests("too many requests, please try again later"),
-        code => ApiError {
-            code,
-            ..ApiError::internal("a fault played on purpose")
-        },
+        code => ApiError { code, ..ApiError::internal("a fault played on purpose") },
     };
     Answer::Json(code, refused.to_status())
 }
@@ -185,10 +178,7 @@ async fn read(request: hyper::Request<Incoming>) -> Result<Request, ApiError> {
     let (content_type, accept) = (header(CONTENT_TYPE), header(ACCEPT));
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
-    let body = body
-        .map_err(|_| ApiError::too_large(BODY_BYTES_MAX))?
-        .to_bytes()
-        .to_vec();
+    let body = body.map_err(|_| ApiError::too_large(BODY_BYTES_MAX))?.to_bytes().to_vec();
     Ok(Request {
         method: parts.method.as_str().to_string(),
         path: parts.uri.path().to_string(),
@@ -204,16 +194,12 @@ fn response(code: u16, media_type: &'static str, body: Bytes) -> hyper::Response
     *response.status_mut() =
         hyper::StatusCode::from_u16(code).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     if code == 429 {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, hyper::header::HeaderValue::from_static("1"));
+        response.headers_mut().insert(RETRY_AFTER, hyper::header::HeaderValue::from_static("1"));
     }
     with_type(response, media_type)
 }
 
 fn with_type(mut response: hyper::Response<Body>, media_type: &'static str) -> hyper::Response<Body> {
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(media_type));
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(media_type));
     response
 }

@@ -35,11 +35,7 @@ impl Key {
     /// The key of an object of `resource`; the namespace of a resource without namespaces is ignored.
     pub fn new(resource: Resource, namespace: &str, name: &str) -> Key {
         let namespace = if resource.namespaced() { namespace } else { "" };
-        Key {
-            resource,
-            namespace: namespace.to_string(),
-            name: name.to_string(),
-        }
+        Key { resource, namespace: namespace.to_string(), name: name.to_string() }
     }
 
     /// A pod's key.
@@ -109,12 +105,7 @@ impl Store {
     /// An empty cluster that remembers `changes_max` changes for watches. Namespaces are made by [`Store::create_namespaces`].
     pub fn with_history(changes_max: usize) -> Store {
         // A first revision of 1 keeps "0" free for its meaning in the API: "any version".
-        Store {
-            objects: BTreeMap::new(),
-            revision: 1,
-            created: 0,
-            log: WatchLog::new(changes_max),
-        }
+        Store { objects: BTreeMap::new(), revision: 1, created: 0, log: WatchLog::new(changes_max) }
     }
 
     /// Creates the namespaces every cluster has.
@@ -140,10 +131,7 @@ impl Store {
     /// # Errors
     /// 404 when there is none.
     pub fn get(&self, key: &Key) -> Result<Arc<Value>, ApiError> {
-        self.objects
-            .get(key)
-            .cloned()
-            .ok_or_else(|| ApiError::not_found(key.resource, &key.name))
+        self.objects.get(key).cloned().ok_or_else(|| ApiError::not_found(key.resource, &key.name))
     }
 
     /// The objects of a resource in one namespace or all, by namespace and name.
@@ -185,8 +173,7 @@ impl Store {
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let object = Arc::new(object);
         let before = self.objects.insert(key.clone(), object.clone());
-        self.log
-            .push(self.revision, key.resource, before, Some(object.clone()), None);
+        self.log.push(self.revision, key.resource, before, Some(object.clone()), None);
         object
     }
 
@@ -196,8 +183,7 @@ impl Store {
         let mut tombstone = last.as_ref().clone();
         tombstone["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let tombstone = Arc::new(tombstone);
-        self.log
-            .push(self.revision, key.resource, before, None, Some(tombstone.clone()));
+        self.log.push(self.revision, key.resource, before, None, Some(tombstone.clone()));
         tombstone
     }
 }

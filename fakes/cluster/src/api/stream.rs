@@ -53,9 +53,7 @@ pub(super) fn body(handle: ApiHandle, request: WatchRequest, expired: bool) -> B
     if expired {
         let revision = watching.handle.read(Store::revision);
         let refused = ApiError::expired(watching.seen.unwrap_or(1), revision);
-        watching
-            .lines
-            .push_back(json!({"type": "ERROR", "object": refused.to_status()}));
+        watching.lines.push_back(json!({"type": "ERROR", "object": refused.to_status()}));
     }
     let frames = stream::unfold(watching, |mut watching| async move {
         let line = watching.next_line().await?;
@@ -97,10 +95,7 @@ impl Watching {
         match found {
             Ok(found) => {
                 let first = self.seen.is_none();
-                self.lines = found
-                    .into_iter()
-                    .map(|(kind, object)| self.line(kind, &object))
-                    .collect();
+                self.lines = found.into_iter().map(|(kind, object)| self.line(kind, &object)).collect();
                 self.seen = Some(revision);
                 if first && self.request.mark_initial_end && self.request.bookmarks {
                     let annotations = json!({"k8s.io/initial-events-end": "true"});
@@ -108,8 +103,7 @@ impl Watching {
                 }
             }
             Err(refused) => {
-                self.lines
-                    .push_back(json!({"type": "ERROR", "object": refused.to_status()}));
+                self.lines.push_back(json!({"type": "ERROR", "object": refused.to_status()}));
                 self.ending = true;
             }
         }
@@ -117,13 +111,9 @@ impl Watching {
 
     fn line(&self, kind: &str, object: &Value) -> Value {
         let shown = match self.request.table {
-            Some(include) => table::table(
-                self.request.watched.resource,
-                &[object],
-                include,
-                None,
-                Timestamp::now(),
-            ),
+            Some(include) => {
+                table::table(self.request.watched.resource, &[object], include, None, Timestamp::now())
+            }
             None => object.clone(),
         };
         json!({"type": kind, "object": shown})
@@ -145,8 +135,7 @@ impl Watching {
         }
         let object =
             json!({"kind": resource.kind(), "apiVersion": resource.api_version(), "metadata": metadata});
-        self.lines
-            .push_back(json!({"type": "BOOKMARK", "object": object}));
+        self.lines.push_back(json!({"type": "BOOKMARK", "object": object}));
     }
 }
 

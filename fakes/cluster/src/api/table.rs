@@ -38,10 +38,7 @@ pub fn table(
         .iter()
         .map(|object| json!({"cells": cells(resource, object, now), "object": carried(object, include)}))
         .collect();
-    let version = revision.map_or(
-        json!({}),
-        |revision| json!({"resourceVersion": revision.to_string()}),
-    );
+    let version = revision.map_or(json!({}), |revision| json!({"resourceVersion": revision.to_string()}));
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": version,
         "columnDefinitions": definitions, "rows": rows})
 }
@@ -94,13 +91,9 @@ fn columns(resource: Resource) -> &'static [Column] {
         Resource::Namespaces => &[("Name", false), ("Status", false), ("Age", false)],
         Resource::ServiceAccounts => &[("Name", false), ("Secrets", false), ("Age", false)],
         Resource::Leases => &[("Name", false), ("Holder", false), ("Age", false)],
-        Resource::Deployments => &[
-            ("Name", false),
-            ("Ready", false),
-            ("Up-to-date", false),
-            ("Available", false),
-            ("Age", false),
-        ],
+        Resource::Deployments => {
+            &[("Name", false), ("Ready", false), ("Up-to-date", false), ("Available", false), ("Age", false)]
+        }
         Resource::DaemonSets => &[
             ("Name", false),
             ("Desired", false),
@@ -124,11 +117,7 @@ fn cells(resource: Resource, object: &Value, now: Timestamp) -> Vec<String> {
         Resource::Pods => pod_cells(object, name, age),
         Resource::Events => {
             let involved = &object["involvedObject"];
-            let about = format!(
-                "{}/{}",
-                text(&involved["kind"]).to_lowercase(),
-                text(&involved["name"])
-            );
+            let about = format!("{}/{}", text(&involved["kind"]).to_lowercase(), text(&involved["name"]));
             vec![
                 self::age(&object["lastTimestamp"], now),
                 text(&object["type"]),
@@ -145,25 +134,13 @@ fn cells(resource: Resource, object: &Value, now: Timestamp) -> Vec<String> {
             vec![name, (size("data") + size("binaryData")).to_string(), age]
         }
         Resource::Namespaces => vec![name, text(&status["phase"]), age],
-        Resource::ServiceAccounts => vec![
-            name,
-            object["secrets"].as_array().map_or(0, Vec::len).to_string(),
-            age,
-        ],
+        Resource::ServiceAccounts => {
+            vec![name, object["secrets"].as_array().map_or(0, Vec::len).to_string(), age]
+        }
         Resource::Leases => vec![name, text(&object["spec"]["holderIdentity"]), age],
         Resource::Deployments => {
-            let ready = format!(
-                "{}/{}",
-                count(&status["readyReplicas"]),
-                count(&object["spec"]["replicas"])
-            );
-            vec![
-                name,
-                ready,
-                count(&status["updatedReplicas"]),
-                count(&status["availableReplicas"]),
-                age,
-            ]
+            let ready = format!("{}/{}", count(&status["readyReplicas"]), count(&object["spec"]["replicas"]));
+            vec![name, ready, count(&status["updatedReplicas"]), count(&status["availableReplicas"]), age]
         }
         Resource::DaemonSets => {
             let n = |field: &str| count(&status[field]);
@@ -183,11 +160,7 @@ fn cells(resource: Resource, object: &Value, now: Timestamp) -> Vec<String> {
 }
 
 fn node_cells(node: &Value, name: String, age: String) -> Vec<String> {
-    let ready = node["status"]["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|c| c["type"] == "Ready");
+    let ready = node["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == "Ready");
     let mut status = match ready.map(|c| c["status"].as_str()) {
         Some(Some("True")) => "Ready",
         Some(_) => "NotReady",
@@ -232,11 +205,7 @@ fn node_cells(node: &Value, name: String, age: String) -> Vec<String> {
 
 fn pod_cells(pod: &Value, name: String, age: String) -> Vec<String> {
     let containers = pod["spec"]["containers"].as_array().map_or(0, Vec::len);
-    let statuses: Vec<&Value> = pod["status"]["containerStatuses"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .collect();
+    let statuses: Vec<&Value> = pod["status"]["containerStatuses"].as_array().into_iter().flatten().collect();
     let ready = statuses.iter().filter(|s| s["ready"] == true).count();
     let restarts: u64 = statuses.iter().filter_map(|s| s["restartCount"].as_u64()).sum();
     vec![
@@ -262,9 +231,7 @@ fn pod_status(pod: &Value, statuses: &[&Value]) -> String {
     }
     let of_container = statuses.iter().find_map(|s| {
         let state = &s["state"];
-        state["waiting"]["reason"]
-            .as_str()
-            .or(state["terminated"]["reason"].as_str())
+        state["waiting"]["reason"].as_str().or(state["terminated"]["reason"].as_str())
     });
     of_container.map_or_else(|| text(&pod["status"]["phase"]), str::to_string)
 }
@@ -278,20 +245,12 @@ fn count(value: &Value) -> String {
 }
 
 fn or_none(text: &str) -> String {
-    if text.is_empty() {
-        "<none>".to_string()
-    } else {
-        text.to_string()
-    }
+    if text.is_empty() { "<none>".to_string() } else { text.to_string() }
 }
 
 fn pairs(map: &Value) -> String {
-    let pairs: Vec<String> = map
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(k, v)| format!("{k}={}", text(v)))
-        .collect();
+    let pairs: Vec<String> =
+        map.as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", text(v))).collect();
     or_none(&pairs.join(","))
 }
 
@@ -323,9 +282,6 @@ mod tests {
         );
         let node = json!({"metadata": {"name": "n"}, "spec": {"unschedulable": true},
             "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
-        assert_eq!(
-            cells(Resource::Nodes, &node, Timestamp::default())[1],
-            "Ready,SchedulingDisabled"
-        );
+        assert_eq!(cells(Resource::Nodes, &node, Timestamp::default())[1], "Ready,SchedulingDisabled");
     }
 }

@@ -19,17 +19,13 @@ impl Timestamp {
 
     /// From whole seconds since the Unix epoch.
     pub const fn from_seconds(seconds: u64) -> Timestamp {
-        Timestamp {
-            micros: seconds.saturating_mul(MICROS),
-        }
+        Timestamp { micros: seconds.saturating_mul(MICROS) }
     }
 
     /// What the machine's clock shows; a clock before 1970 reads as 1970.
     pub fn now() -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp {
-            micros: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
-        }
+        Timestamp { micros: u64::try_from(since.as_micros()).unwrap_or(u64::MAX) }
     }
 
     /// Whole seconds since the Unix epoch.
@@ -39,9 +35,7 @@ impl Timestamp {
 
     /// This time and `seconds` more.
     pub const fn plus_seconds(self, seconds: u64) -> Timestamp {
-        Timestamp {
-            micros: self.micros.saturating_add(seconds.saturating_mul(MICROS)),
-        }
+        Timestamp { micros: self.micros.saturating_add(seconds.saturating_mul(MICROS)) }
     }
 
     /// `2026-01-31T12:00:00Z`, the form of `creationTimestamp`.
@@ -74,9 +68,7 @@ impl Timestamp {
         let digits: String = fraction.chars().chain("000000".chars()).take(6).collect();
         let micros: u64 = digits.parse().ok()?;
         let seconds = days(y, mo, d) * DAY_SECONDS + h * 3600 + mi * 60 + s;
-        Some(Timestamp {
-            micros: seconds * MICROS + micros,
-        })
+        Some(Timestamp { micros: seconds * MICROS + micros })
     }
 
     /// The age at `now`, as kubectl prints it: `45s`, `3m20s`, `5h`, `12d`.
@@ -106,11 +98,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year, month, day)
 }
@@ -131,10 +119,7 @@ mod tests {
     #[test]
     fn known_points_in_time_are_written_as_rfc3339() {
         assert_eq!(Timestamp::from_seconds(0).rfc3339(), "1970-01-01T00:00:00Z");
-        assert_eq!(
-            Timestamp::from_seconds(951_782_400).rfc3339(),
-            "2000-02-29T00:00:00Z"
-        );
+        assert_eq!(Timestamp::from_seconds(951_782_400).rfc3339(), "2000-02-29T00:00:00Z");
         assert_eq!(
             Timestamp::from_micros(1_767_225_599_000_007).rfc3339_micros(),
             "2025-12-31T23:59:59.000007Z"
@@ -155,16 +140,7 @@ mod tests {
     fn ages_use_two_units_only_where_kubectl_does() {
         let at = |s| Timestamp::from_seconds(0).age(Timestamp::from_seconds(s));
         assert_eq!(
-            [
-                at(0),
-                at(119),
-                at(200),
-                at(1200),
-                at(11_000),
-                at(30_000),
-                at(200_000),
-                at(900_000)
-            ],
+            [at(0), at(119), at(200), at(1200), at(11_000), at(30_000), at(200_000), at(900_000)],
             ["0s", "119s", "3m20s", "20m", "3h3m", "8h", "2d7h", "10d"]
         );
     }

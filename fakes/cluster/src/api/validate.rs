@@ -68,11 +68,7 @@ pub fn check(resource: Resource, object: &Value, old: Option<&Value>) -> Result<
         (Resource::DaemonSets | Resource::Deployments, _) => errors.extend(check_workload(object)),
         _ => {}
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(ApiError::invalid(resource, name, &errors))
-    }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(resource, name, &errors)) }
 }
 
 fn check_metadata(resource: Resource, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -80,10 +76,9 @@ fn check_metadata(resource: Resource, object: &Value, old: Option<&Value>) -> Ve
     let mut errors = Vec::new();
     let must_be_label = resource == Resource::Namespaces;
     match metadata["name"].as_str() {
-        None | Some("") => errors.push(FieldError::required(
-            "metadata.name",
-            "name or generateName is required",
-        )),
+        None | Some("") => {
+            errors.push(FieldError::required("metadata.name", "name or generateName is required"))
+        }
         Some(name) => {
             if let Some(why) = names::name_problem(name, must_be_label) {
                 errors.push(FieldError::invalid("metadata.name", &metadata["name"], why));
@@ -93,11 +88,7 @@ fn check_metadata(resource: Resource, object: &Value, old: Option<&Value>) -> Ve
     for map in ["labels", "annotations"] {
         if !metadata[map].is_null() && !metadata[map].is_object() {
             let field = format!("metadata.{map}");
-            errors.push(FieldError::invalid(
-                field,
-                &metadata[map],
-                "must be a map of strings",
-            ));
+            errors.push(FieldError::invalid(field, &metadata[map], "must be a map of strings"));
         }
     }
     errors.extend(names::check_labels(&metadata["labels"], "metadata.labels"));
@@ -119,12 +110,7 @@ fn check_metadata(resource: Resource, object: &Value, old: Option<&Value>) -> Ve
 fn check_node(node: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut seen: Vec<(&Value, &Value)> = Vec::new();
-    for (at, taint) in node["spec"]["taints"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    for (at, taint) in node["spec"]["taints"].as_array().into_iter().flatten().enumerate() {
         let path = format!("spec.taints[{at}]");
         let key = taint["key"].as_str().unwrap_or_default();
         if let Some(why) = names::key_problem(key) {
@@ -133,16 +119,9 @@ fn check_node(node: &Value) -> Vec<FieldError> {
         if let Some(why) = taint["value"].as_str().and_then(names::value_problem) {
             errors.push(FieldError::invalid(format!("{path}.value"), &taint["value"], why));
         }
-        if !matches!(
-            taint["effect"].as_str(),
-            Some("NoSchedule" | "PreferNoSchedule" | "NoExecute")
-        ) {
+        if !matches!(taint["effect"].as_str(), Some("NoSchedule" | "PreferNoSchedule" | "NoExecute")) {
             let why = "supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"";
-            errors.push(FieldError::invalid(
-                format!("{path}.effect"),
-                &taint["effect"],
-                why,
-            ));
+            errors.push(FieldError::invalid(format!("{path}.effect"), &taint["effect"], why));
         }
         if seen.contains(&(&taint["key"], &taint["effect"])) {
             errors.push(FieldError::duplicate(path, taint));
@@ -183,11 +162,7 @@ fn check_config_map(map: &Value, old: Option<&Value>) -> Vec<FieldError> {
                 errors.push(FieldError::invalid(format!("{list}[{key}]"), &json!(key), why));
             }
             if !value.is_string() {
-                errors.push(FieldError::invalid(
-                    format!("{list}[{key}]"),
-                    value,
-                    "must be a string",
-                ));
+                errors.push(FieldError::invalid(format!("{list}[{key}]"), value, "must be a string"));
             }
         }
     }
@@ -201,10 +176,7 @@ fn check_config_map(map: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if let Some(old) = old.filter(|old| old["immutable"] == true) {
         for field in ["data", "binaryData", "immutable"] {
             if old[field] != map[field] {
-                errors.push(FieldError::forbidden(
-                    field,
-                    "field is immutable when `immutable` is set",
-                ));
+                errors.push(FieldError::forbidden(field, "field is immutable when `immutable` is set"));
             }
         }
     }
@@ -212,8 +184,7 @@ fn check_config_map(map: &Value, old: Option<&Value>) -> Vec<FieldError> {
 }
 
 fn is_config_key(key: &str) -> bool {
-    key.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && (1..=names::SUBDOMAIN_BYTES_MAX).contains(&key.len())
         && key != "."
         && !key.starts_with("..")
@@ -226,18 +197,12 @@ fn check_workload(object: &Value) -> Vec<FieldError> {
     match wanted {
         None => vec![FieldError::required("spec.selector", "")],
         Some(wanted) => {
-            let labels = spec["template"]["metadata"]["labels"]
-                .as_object()
-                .unwrap_or(&empty);
+            let labels = spec["template"]["metadata"]["labels"].as_object().unwrap_or(&empty);
             if wanted.iter().all(|(key, value)| labels.get(key) == Some(value)) {
                 Vec::new()
             } else {
                 let why = "`selector` does not match template `labels`";
-                vec![FieldError::invalid(
-                    "spec.template.metadata.labels",
-                    &json!(labels),
-                    why,
-                )]
+                vec![FieldError::invalid("spec.template.metadata.labels", &json!(labels), why)]
             }
         }
     }
@@ -248,22 +213,13 @@ mod tests {
     use super::*;
 
     fn refused(resource: Resource, object: Value) -> String {
-        check(resource, &object, None)
-            .expect_err("this object must be refused")
-            .message
+        check(resource, &object, None).expect_err("this object must be refused").message
     }
 
     #[test]
     fn a_taint_needs_a_key_and_a_known_effect() {
         let node = |taints| json!({"metadata": {"name": "n"}, "spec": {"taints": taints}});
-        assert!(
-            check(
-                Resource::Nodes,
-                &node(json!([{"key": "a", "effect": "NoSchedule"}])),
-                None
-            )
-            .is_ok()
-        );
+        assert!(check(Resource::Nodes, &node(json!([{"key": "a", "effect": "NoSchedule"}])), None).is_ok());
         let message = refused(Resource::Nodes, node(json!([{"key": "a b", "effect": "Never"}])));
         assert!(
             message.contains("spec.taints[0].key") && message.contains("spec.taints[0].effect"),
@@ -291,10 +247,7 @@ mod tests {
             assert!(check(Resource::ConfigMaps, &map(key), None).is_ok(), "{key}");
         }
         for key in ["..data", "a/b", ".", ""] {
-            assert!(
-                refused(Resource::ConfigMaps, map(key)).contains("config key"),
-                "{key}"
-            );
+            assert!(refused(Resource::ConfigMaps, map(key)).contains("config key"), "{key}");
         }
     }
 

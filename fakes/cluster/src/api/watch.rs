@@ -56,18 +56,12 @@ pub struct Watched {
 impl Watched {
     /// Every object of a resource.
     pub fn all(resource: Resource) -> Watched {
-        Watched {
-            resource,
-            namespace: None,
-            selector: Selector::everything(),
-        }
+        Watched { resource, namespace: None, selector: Selector::everything() }
     }
 
     /// True when the object is of the asked namespace and matches the selector.
     pub fn wants(&self, object: &Value) -> bool {
-        self.namespace
-            .as_deref()
-            .is_none_or(|ns| object["metadata"]["namespace"] == ns)
+        self.namespace.as_deref().is_none_or(|ns| object["metadata"]["namespace"] == ns)
             && self.selector.matches(object)
     }
 }
@@ -93,11 +87,7 @@ pub(super) struct WatchLog {
 
 impl WatchLog {
     pub(super) fn new(entries_max: usize) -> WatchLog {
-        WatchLog {
-            entries: VecDeque::new(),
-            entries_max: entries_max.max(1),
-            forgotten: 0,
-        }
+        WatchLog { entries: VecDeque::new(), entries_max: entries_max.max(1), forgotten: 0 }
     }
 
     pub(super) fn push(
@@ -113,13 +103,7 @@ impl WatchLog {
         {
             self.forgotten = oldest.revision;
         }
-        self.entries.push_back(Entry {
-            revision,
-            resource,
-            before,
-            after,
-            tombstone,
-        });
+        self.entries.push_back(Entry { revision, resource, before, after, tombstone });
     }
 
     /// Forgets everything up to `revision`, as a compaction of etcd does.
@@ -134,11 +118,7 @@ impl WatchLog {
             return Err(ApiError::expired(since, self.forgotten));
         }
         let start = self.entries.partition_point(|e| e.revision <= since);
-        Ok(self
-            .entries
-            .range(start..)
-            .filter_map(|entry| as_seen(entry, watched))
-            .collect())
+        Ok(self.entries.range(start..).filter_map(|entry| as_seen(entry, watched)).collect())
     }
 }
 
@@ -152,17 +132,10 @@ fn as_seen(entry: &Entry, watched: &Watched) -> Option<Change> {
     let (kind, object) = match (matched, now) {
         (false, Some(object)) => (ChangeKind::Added, object),
         (true, Some(object)) => (ChangeKind::Modified, object),
-        (true, None) => (
-            ChangeKind::Deleted,
-            entry.tombstone.as_ref().or(entry.after.as_ref())?,
-        ),
+        (true, None) => (ChangeKind::Deleted, entry.tombstone.as_ref().or(entry.after.as_ref())?),
         (false, None) => return None,
     };
-    Some(Change {
-        revision: entry.revision,
-        kind,
-        object: object.clone(),
-    })
+    Some(Change { revision: entry.revision, kind, object: object.clone() })
 }
 
 #[cfg(test)]
@@ -181,24 +154,10 @@ mod tests {
         log.push(2, Resource::Nodes, labelled("no"), labelled("yes"), None);
         log.push(3, Resource::Nodes, labelled("yes"), labelled("yes"), None);
         log.push(4, Resource::Nodes, labelled("yes"), labelled("no"), None);
-        let watched = Watched {
-            selector: Selector::of_labels([("a", "yes")]),
-            ..Watched::all(Resource::Nodes)
-        };
-        let kinds: Vec<_> = log
-            .since(0, &watched)
-            .unwrap()
-            .iter()
-            .map(|c| (c.revision, c.kind))
-            .collect();
-        assert_eq!(
-            kinds,
-            [
-                (2, ChangeKind::Added),
-                (3, ChangeKind::Modified),
-                (4, ChangeKind::Deleted)
-            ]
-        );
+        let watched =
+            Watched { selector: Selector::of_labels([("a", "yes")]), ..Watched::all(Resource::Nodes) };
+        let kinds: Vec<_> = log.since(0, &watched).unwrap().iter().map(|c| (c.revision, c.kind)).collect();
+        assert_eq!(kinds, [(2, ChangeKind::Added), (3, ChangeKind::Modified), (4, ChangeKind::Deleted)]);
     }
 
     #[test]

@@ -77,9 +77,7 @@ impl Store {
     fn check_shape(&self, resource: Resource, namespace: &str, object: &Value) -> Result<(), ApiError> {
         let metadata = &object["metadata"];
         if !object.is_object() || !(metadata.is_object() || metadata.is_null()) {
-            return Err(ApiError::bad_request(
-                "the object must be a JSON object with `metadata`",
-            ));
+            return Err(ApiError::bad_request("the object must be a JSON object with `metadata`"));
         }
         check_type(resource, object)?;
         if !resource.namespaced() {
@@ -91,8 +89,7 @@ impl Store {
             );
             return Err(ApiError::bad_request(why));
         }
-        self.get(&Key::new(Resource::Namespaces, "", namespace))
-            .map(|_| ())
+        self.get(&Key::new(Resource::Namespaces, "", namespace)).map(|_| ())
     }
 
     /// Replaces an object. When it names a `resourceVersion`, that must be the stored one.
@@ -102,9 +99,7 @@ impl Store {
     pub fn update(&mut self, key: &Key, object: Value, part: Part) -> Result<Arc<Value>, ApiError> {
         let old = self.get(key)?;
         if !object.is_object() || !object["metadata"].is_object() {
-            return Err(ApiError::bad_request(
-                "the object must be a JSON object with `metadata`",
-            ));
+            return Err(ApiError::bad_request("the object must be a JSON object with `metadata`"));
         }
         check_type(key.resource, &object)?;
         let version = &object["metadata"]["resourceVersion"];
@@ -118,11 +113,7 @@ impl Store {
         if new == *old {
             return Ok(old);
         }
-        validate::check(
-            key.resource,
-            &new,
-            Some(&old).filter(|_| part != Part::Whole).map(Arc::as_ref),
-        )?;
+        validate::check(key.resource, &new, Some(&old).filter(|_| part != Part::Whole).map(Arc::as_ref))?;
         if new["metadata"]["deletionTimestamp"].is_string() && may_go(key.resource, &new) {
             return Ok(self.remove(key, Arc::new(new)));
         }
@@ -171,10 +162,9 @@ impl Store {
     ) -> Result<Deleted, ApiError> {
         let old = self.get(key)?;
         let metadata = &old["metadata"];
-        for (wanted, actual) in [
-            (&options.uid, &metadata["uid"]),
-            (&options.resource_version, &metadata["resourceVersion"]),
-        ] {
+        for (wanted, actual) in
+            [(&options.uid, &metadata["uid"]), (&options.resource_version, &metadata["resourceVersion"])]
+        {
             if let Some(wanted) = wanted
                 && actual != wanted
             {
@@ -190,9 +180,7 @@ impl Store {
         if grace == 0 && !has_finalizers {
             return Ok(Deleted::Gone(self.remove(key, old)));
         }
-        let sooner = metadata["deletionGracePeriodSeconds"]
-            .as_u64()
-            .is_none_or(|was| grace < was);
+        let sooner = metadata["deletionGracePeriodSeconds"].as_u64().is_none_or(|was| grace < was);
         if metadata["deletionTimestamp"].is_string() && !sooner {
             return Ok(Deleted::Marked(old));
         }
@@ -223,11 +211,7 @@ impl Store {
     }
 
     fn remove_contents(&mut self, namespace: &str) {
-        let inside: Vec<_> = self
-            .objects
-            .iter()
-            .filter(|(k, _)| k.namespace == namespace)
-            .collect();
+        let inside: Vec<_> = self.objects.iter().filter(|(k, _)| k.namespace == namespace).collect();
         let inside: Vec<_> = inside.into_iter().map(|(k, o)| (k.clone(), o.clone())).collect();
         for (key, object) in inside {
             self.remove(&key, object);

@@ -48,16 +48,8 @@ impl NodeAgent {
     /// # Errors
     /// The kubelet's directories or sockets cannot be used, or the API refuses the Node object.
     pub async fn start(handle: ApiHandle, settings: NodeSettings) -> Result<NodeAgent, NodeStartError> {
-        let node = Arc::new(Shared {
-            handle,
-            settings,
-            runtime: Runtime::default(),
-        });
-        let mut agent = NodeAgent {
-            node,
-            running: None,
-            left_running: None,
-        };
+        let node = Arc::new(Shared { handle, settings, runtime: Runtime::default() });
+        let mut agent = NodeAgent { node, running: None, left_running: None };
         agent.start_kubelet().await?;
         Ok(agent)
     }
@@ -96,24 +88,14 @@ impl NodeAgent {
         if let Some(running) = &self.left_running {
             settings = settings.restarted(running.clone());
         }
-        status::register(&self.node, reset).map_err(|why| NodeStartError::Register {
-            node: name.clone(),
-            why,
-        })?;
-        let kubelet = Kubelet::start(settings)
-            .await
-            .map_err(|why| NodeStartError::Kubelet { node: name, why })?;
+        status::register(&self.node, reset)
+            .map_err(|why| NodeStartError::Register { node: name.clone(), why })?;
+        let kubelet =
+            Kubelet::start(settings).await.map_err(|why| NodeStartError::Kubelet { node: name, why })?;
         let (ending, ended) = watch::channel(false);
-        let life = Life {
-            node: self.node.clone(),
-            kubelet: Arc::new(kubelet),
-            ending: ended,
-        };
+        let life = Life { node: self.node.clone(), kubelet: Arc::new(kubelet), ending: ended };
         status::write(&life);
-        let tasks = vec![
-            tokio::spawn(pods::run(life.clone())),
-            tokio::spawn(status::run(life.clone())),
-        ];
+        let tasks = vec![tokio::spawn(pods::run(life.clone())), tokio::spawn(status::run(life.clone()))];
         self.running = Some(RunningKubelet { life, ending, tasks });
         Ok(())
     }
@@ -161,8 +143,7 @@ impl NodeAgent {
         if again {
             self.node.show_containers(&life.kubelet, &object);
         } else {
-            self.node
-                .change_pod(&object, |object, now| podstatus::ended(object, exit_code, now));
+            self.node.change_pod(&object, |object, now| podstatus::ended(object, exit_code, now));
             life.kubelet.pod_terminated(uid(&object));
         }
         Ok(())
@@ -174,13 +155,9 @@ impl NodeAgent {
     /// There is no such container running here, or the kubelet is stopped.
     pub async fn restart_container(&self, pod: &Key, container: &str) -> Result<(), PodError> {
         let (life, object) = self.running_pod(pod)?;
-        let spec = podstatus::containers(&object)
-            .map(|(spec, _)| spec)
-            .find(|spec| spec["name"] == container);
-        let not_running = || PodError::NotRunning {
-            pod: pod.name.clone(),
-            node: self.name().to_string(),
-        };
+        let spec =
+            podstatus::containers(&object).map(|(spec, _)| spec).find(|spec| spec["name"] == container);
+        let not_running = || PodError::NotRunning { pod: pod.name.clone(), node: self.name().to_string() };
         let spec = spec.ok_or_else(not_running)?;
         if !self.node.runtime.ended(uid(&object), container) {
             return Err(not_running());
@@ -204,10 +181,7 @@ impl NodeAgent {
         };
         let object = self.node.handle.read(|store| store.get(pod))?;
         if !self.node.runtime.runs(uid(&object)) {
-            return Err(PodError::NotRunning {
-                pod: pod.name.clone(),
-                node,
-            });
+            return Err(PodError::NotRunning { pod: pod.name.clone(), node });
         }
         Ok((&running.life, object))
     }

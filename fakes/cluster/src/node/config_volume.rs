@@ -43,9 +43,7 @@ impl ConfigVolume {
             project(&directory, &files, Timestamp::now())?;
             shown = Some(files);
         }
-        Ok(ConfigVolume {
-            task: tokio::spawn(follow(handle, key, directory, delay, shown)),
-        })
+        Ok(ConfigVolume { task: tokio::spawn(follow(handle, key, directory, delay, shown)) })
     }
 }
 
@@ -61,11 +59,7 @@ async fn follow(handle: ApiHandle, key: Key, directory: PathBuf, delay: Duration
     loop {
         handle
             .wait_for(|store| {
-                store
-                    .get(&key)
-                    .ok()
-                    .map(|map| files(&map))
-                    .filter(|f| Some(f) != shown.as_ref())
+                store.get(&key).ok().map(|map| files(&map)).filter(|f| Some(f) != shown.as_ref())
             })
             .await;
         if shown.is_some() {
@@ -99,10 +93,7 @@ fn files(map: &Value) -> Files {
 /// Files or links cannot be written; what was shown before stays.
 pub fn project(directory: &Path, files: &BTreeMap<String, Vec<u8>>, now: Timestamp) -> io::Result<bool> {
     let old = std::fs::read_link(directory.join(DATA)).ok();
-    if old
-        .as_ref()
-        .is_some_and(|old| is_same(&directory.join(old), files))
-    {
+    if old.as_ref().is_some_and(|old| is_same(&directory.join(old), files)) {
         return Ok(false);
     }
     let fresh = new_directory(directory, now)?;
@@ -141,10 +132,7 @@ fn is_same(shown: &Path, files: &Files) -> bool {
 /// A fresh directory named after the time, as the kubelet names it.
 fn new_directory(directory: &Path, now: Timestamp) -> io::Result<String> {
     const TRIES_MAX: u32 = 1000;
-    let stamp = now
-        .rfc3339_micros()
-        .replace(['-', ':', 'T'], "_")
-        .replace('Z', "");
+    let stamp = now.rfc3339_micros().replace(['-', ':', 'T'], "_").replace('Z', "");
     for attempt in 0..TRIES_MAX {
         let name = format!("..{stamp}{attempt:03}");
         match std::fs::create_dir(directory.join(&name)) {
@@ -153,10 +141,7 @@ fn new_directory(directory: &Path, now: Timestamp) -> io::Result<String> {
             Err(why) => return Err(why),
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::AlreadyExists,
-        format!("no free name for `{stamp}`"),
-    ))
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("no free name for `{stamp}`")))
 }
 
 fn remove_stale(directory: &Path, files: &Files) -> io::Result<()> {
@@ -177,17 +162,12 @@ mod tests {
     use serde_json::json;
 
     fn files(pairs: &[(&str, &str)]) -> Files {
-        pairs
-            .iter()
-            .map(|(k, v)| (k.to_string(), v.as_bytes().to_vec()))
-            .collect()
+        pairs.iter().map(|(k, v)| (k.to_string(), v.as_bytes().to_vec())).collect()
     }
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(directory).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.retain(|name| !name.starts_with("..2"));
         names.sort();
         names
@@ -199,10 +179,7 @@ mod tests {
         let dir = dir.path();
         let now = Timestamp::from_seconds(1_800_000_000);
         assert!(project(dir, &files(&[("default", "a"), ("old", "x")]), now).unwrap());
-        assert_eq!(
-            std::fs::read_link(dir.join("default")).unwrap(),
-            Path::new("..data/default")
-        );
+        assert_eq!(std::fs::read_link(dir.join("default")).unwrap(), Path::new("..data/default"));
         let before = std::fs::read_link(dir.join(DATA)).unwrap();
         assert!(project(dir, &files(&[("default", "b"), ("new", "y")]), now).unwrap());
         assert_eq!(names(dir), ["..data", "default", "new"]);
@@ -231,14 +208,10 @@ mod tests {
         )
         .unwrap();
         let map = json!({"metadata": {"name": "configs"}, "data": {"default": "v1"}});
-        handle
-            .write(|store, now| store.create(Resource::ConfigMaps, "default", map, now))
-            .unwrap();
+        handle.write(|store, now| store.create(Resource::ConfigMaps, "default", map, now)).unwrap();
         until(|| std::fs::read_to_string(dir.path().join("default")).is_ok_and(|text| text == "v1")).await;
         let patch = json!({"data": {"default": "v2"}, "binaryData": {"blob": "AAE="}});
-        handle
-            .write(|store, now| store.patch(&key, PatchKind::Merge, &patch, Part::Main, now))
-            .unwrap();
+        handle.write(|store, now| store.patch(&key, PatchKind::Merge, &patch, Part::Main, now)).unwrap();
         until(|| std::fs::read_to_string(dir.path().join("default")).is_ok_and(|text| text == "v2")).await;
         assert_eq!(std::fs::read(dir.path().join("blob")).unwrap(), [0, 1]);
     }

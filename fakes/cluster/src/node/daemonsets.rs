@@ -51,10 +51,7 @@ pub struct DaemonSetSettings {
 
 impl Default for DaemonSetSettings {
     fn default() -> DaemonSetSettings {
-        DaemonSetSettings {
-            stop_max: Duration::from_secs(30),
-            retry_after: Duration::from_secs(1),
-        }
+        DaemonSetSettings { stop_max: Duration::from_secs(30), retry_after: Duration::from_secs(1) }
     }
 }
 
@@ -69,17 +66,8 @@ impl DaemonSets {
     /// Starts the controller; must be called inside a tokio runtime.
     pub fn start(handle: ApiHandle, sets: Vec<DaemonSet>, settings: DaemonSetSettings) -> DaemonSets {
         let (end, ended) = oneshot::channel();
-        let controller = Controller {
-            handle,
-            sets,
-            settings,
-            places: BTreeMap::new(),
-            work: JoinSet::new(),
-        };
-        DaemonSets {
-            end,
-            task: tokio::spawn(controller.run(ended)),
-        }
+        let controller = Controller { handle, sets, settings, places: BTreeMap::new(), work: JoinSet::new() };
+        DaemonSets { end, task: tokio::spawn(controller.run(ended)) }
     }
 
     /// Stops every program on every node, each within the bound, and the controller.
@@ -134,9 +122,7 @@ impl Controller {
     }
 
     fn wanted(&self) -> Vec<Place> {
-        let nodes = self
-            .handle
-            .read(|store| store.list(Resource::Nodes, None, &Selector::everything()));
+        let nodes = self.handle.read(|store| store.list(Resource::Nodes, None, &Selector::everything()));
         let mut wanted = Vec::new();
         for (index, set) in self.sets.iter().enumerate() {
             let selector =
@@ -158,8 +144,7 @@ impl Controller {
                 self.begin_start(place.clone());
             }
         }
-        self.places
-            .retain(|place, state| wanted.contains(place) || !matches!(state, State::Failed(_)));
+        self.places.retain(|place, state| wanted.contains(place) || !matches!(state, State::Failed(_)));
         let surplus = |(place, state): (&Place, &State)| {
             (*state == State::Running && !wanted.contains(place)).then(|| place.clone())
         };
@@ -194,10 +179,7 @@ impl Controller {
         self.places.insert(place.clone(), State::Busy);
         let stop_max = self.settings.stop_max;
         self.work.spawn(async move {
-            if tokio::time::timeout(stop_max, set.program.stop(&place.1))
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout(stop_max, set.program.stop(&place.1)).await.is_err() {
                 tracing::warn!(
                     program = set.name,
                     node = place.1,
@@ -281,11 +263,7 @@ mod tests {
 
     impl Recorder {
         fn new(failures: u32, hangs: bool) -> Arc<Recorder> {
-            Arc::new(Recorder {
-                told: watch::Sender::new(Vec::new()),
-                failures: failures.into(),
-                hangs,
-            })
+            Arc::new(Recorder { told: watch::Sender::new(Vec::new()), failures: failures.into(), hangs })
         }
 
         fn tell(&self, what: &str, node: &str) {
@@ -296,9 +274,8 @@ mod tests {
             let mut told = self.told.subscribe();
             let seen = told.wait_for(|told| told.len() >= wanted.len());
             let seen = tokio::time::timeout(Duration::from_secs(5), seen).await;
-            let seen = seen
-                .unwrap_or_else(|_| panic!("only {:?} of {wanted:?}", self.told.borrow()))
-                .unwrap();
+            let seen =
+                seen.unwrap_or_else(|_| panic!("only {:?} of {wanted:?}", self.told.borrow())).unwrap();
             assert_eq!(*seen, wanted);
         }
     }
@@ -308,8 +285,7 @@ mod tests {
             Box::pin(async move {
                 let left = self.failures.load(std::sync::atomic::Ordering::Relaxed);
                 if left > 0 {
-                    self.failures
-                        .store(left - 1, std::sync::atomic::Ordering::Relaxed);
+                    self.failures.store(left - 1, std::sync::atomic::Ordering::Relaxed);
                     return Err("the binary is missing".to_string());
                 }
                 self.tell("start", node);
@@ -335,9 +311,7 @@ mod tests {
         let handle = ApiHandle::empty_cluster().unwrap();
         for name in ["n1", "n2"] {
             let node = json!({"metadata": {"name": name}});
-            handle
-                .write(|store, now| store.create(Resource::Nodes, "", node, now))
-                .unwrap();
+            handle.write(|store, now| store.create(Resource::Nodes, "", node, now)).unwrap();
         }
         handle
     }
@@ -351,15 +325,9 @@ mod tests {
 
     fn start(handle: &ApiHandle, program: Arc<Recorder>) -> DaemonSets {
         let node_selector = [("nvidia.com/mps.capable".to_string(), "true".to_string())].into();
-        let sets = vec![DaemonSet {
-            name: "mps".to_string(),
-            node_selector,
-            program,
-        }];
-        let settings = DaemonSetSettings {
-            stop_max: Duration::from_millis(20),
-            retry_after: Duration::from_millis(5),
-        };
+        let sets = vec![DaemonSet { name: "mps".to_string(), node_selector, program }];
+        let settings =
+            DaemonSetSettings { stop_max: Duration::from_millis(20), retry_after: Duration::from_millis(5) };
         DaemonSets::start(handle.clone(), sets, settings)
     }
 
@@ -394,10 +362,7 @@ mod tests {
         program.expect(&["start n1"]).await;
         let events = handle.read(|store| store.list(Resource::Events, None, &Selector::everything()));
         assert_eq!(events.len(), 1);
-        assert_eq!(
-            (&events[0]["count"], &events[0]["reason"]),
-            (&json!(2), &json!("FailedStart"))
-        );
+        assert_eq!((&events[0]["count"], &events[0]["reason"]), (&json!(2), &json!("FailedStart")));
         sets.stop().await;
     }
 }

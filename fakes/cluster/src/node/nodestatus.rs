@@ -30,11 +30,7 @@ pub(super) fn new_node(settings: &NodeSettings) -> Value {
 pub(super) fn reset_extended(node: &mut Value) {
     for list in ["/status/capacity", "/status/allocatable"] {
         let amounts = node.pointer_mut(list).and_then(Value::as_object_mut);
-        for (_, amount) in amounts
-            .into_iter()
-            .flatten()
-            .filter(|(name, _)| is_extended(name))
-        {
+        for (_, amount) in amounts.into_iter().flatten().filter(|(name, _)| is_extended(name)) {
             *amount = json!("0");
         }
     }
@@ -81,23 +77,9 @@ pub(super) fn write(node: &mut Value, settings: &NodeSettings, devices: &Capacit
         ("DiskPressure", "kubelet has no disk pressure"),
         ("PIDPressure", "kubelet has sufficient PID available"),
     ] {
-        set_condition(
-            node,
-            pressure,
-            false,
-            &format!("KubeletHasNo{pressure}"),
-            text,
-            now,
-        );
+        set_condition(node, pressure, false, &format!("KubeletHasNo{pressure}"), text, now);
     }
-    set_condition(
-        node,
-        "Ready",
-        true,
-        "KubeletReady",
-        "kubelet is posting ready status",
-        now,
-    );
+    set_condition(node, "Ready", true, "KubeletReady", "kubelet is posting ready status", now);
 }
 
 fn amounts(node: &Value, list: &str) -> Map<String, Value> {
@@ -106,12 +88,8 @@ fn amounts(node: &Value, list: &str) -> Map<String, Value> {
 
 /// The extended resources that the node shows as allocatable, keys with 0 included.
 pub(super) fn extended_allocatable(node: &Value) -> BTreeMap<String, u64> {
-    let amounts = amounts(node, "allocatable")
-        .into_iter()
-        .filter(|(name, _)| is_extended(name));
-    amounts
-        .filter_map(|(name, amount)| Some((name, Quantity::read(&amount)?.count())))
-        .collect()
+    let amounts = amounts(node, "allocatable").into_iter().filter(|(name, _)| is_extended(name));
+    amounts.filter_map(|(name, amount)| Some((name, Quantity::read(&amount)?.count()))).collect()
 }
 
 #[cfg(test)]
@@ -127,37 +105,22 @@ mod tests {
     }
 
     fn shown(node: &Value, name: &str) -> (Value, Value) {
-        (
-            node["status"]["capacity"][name].clone(),
-            node["status"]["allocatable"][name].clone(),
-        )
+        (node["status"]["capacity"][name].clone(), node["status"]["allocatable"][name].clone())
     }
 
     #[test]
     fn unhealthy_devices_lower_allocatable_and_removed_resources_keep_their_keys_with_zero() {
         let mut node = new_node(&settings());
         let mut devices = Capacity::default();
-        devices.resources.insert(
-            GPU.to_string(),
-            ResourceCount {
-                capacity: 4,
-                allocatable: 3,
-            },
-        );
+        devices.resources.insert(GPU.to_string(), ResourceCount { capacity: 4, allocatable: 3 });
         write(&mut node, &settings(), &devices, Timestamp::default());
         assert_eq!(shown(&node, GPU), (json!("4"), json!("3")));
-        let gone = Capacity {
-            removed: [GPU.to_string()].into(),
-            ..Capacity::default()
-        };
+        let gone = Capacity { removed: [GPU.to_string()].into(), ..Capacity::default() };
         write(&mut node, &settings(), &gone, Timestamp::default());
         assert_eq!(shown(&node, GPU), (json!("0"), json!("0")));
         write(&mut node, &settings(), &Capacity::default(), Timestamp::default());
         assert_eq!(shown(&node, GPU), (json!("0"), json!("0")));
-        assert_eq!(
-            extended_allocatable(&node),
-            BTreeMap::from([(GPU.to_string(), 0)])
-        );
+        assert_eq!(extended_allocatable(&node), BTreeMap::from([(GPU.to_string(), 0)]));
     }
 
     #[test]

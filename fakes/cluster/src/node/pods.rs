@@ -19,12 +19,7 @@ use crate::scheduler::fit::has_ended;
 
 /// Runs until the kubelet ends.
 pub(super) async fn run(life: Life) {
-    let mut pods = Pods {
-        life,
-        admitted: BTreeSet::new(),
-        busy: BTreeSet::new(),
-        workers: JoinSet::new(),
-    };
+    let mut pods = Pods { life, admitted: BTreeSet::new(), busy: BTreeSet::new(), workers: JoinSet::new() };
     let mut changes = pods.life.node.handle.subscribe();
     let mut known_all = false;
     loop {
@@ -88,13 +83,7 @@ impl Pods {
     /// Pods deleted without grace are gone from the API before their containers have ended.
     fn forget_gone(&mut self, pods: &[Arc<Value>]) {
         let present: BTreeSet<&str> = pods.iter().map(|pod| uid(pod)).collect();
-        let known = self
-            .life
-            .node
-            .runtime
-            .uids()
-            .into_iter()
-            .chain(self.admitted.iter().cloned());
+        let known = self.life.node.runtime.uids().into_iter().chain(self.admitted.iter().cloned());
         let gone: BTreeSet<String> = known.filter(|uid| !present.contains(uid.as_str())).collect();
         for uid in gone.into_iter().filter(|uid| !self.busy.contains(uid)) {
             self.life.kubelet.pod_terminated(&uid);
@@ -106,24 +95,16 @@ impl Pods {
 
     async fn admit(&mut self, pod: &Arc<Value>) -> Step {
         let life = &self.life;
-        let node = life
-            .node
-            .handle
-            .read(|store| store.get(&Key::node(&life.node.settings.name)));
+        let node = life.node.handle.read(|store| store.get(&Key::node(&life.node.settings.name)));
         if let Ok(node) = node {
-            life.kubelet
-                .set_node_allocatable(nodestatus::extended_allocatable(&node));
+            life.kubelet.set_node_allocatable(nodestatus::extended_allocatable(&node));
         }
         match life.kubelet.admit(&podstatus::request(pod)).await {
             Ok(_) if life.node.runtime.runs(uid(pod)) => life.node.show_containers(&life.kubelet, pod),
-            Ok(_) => self.work(
-                pod,
-                |life, pod| async move { create_containers(&life, &pod).await },
-            ),
+            Ok(_) => self.work(pod, |life, pod| async move { create_containers(&life, &pod).await }),
             Err(AdmitError::Rejected(rejection)) => {
                 life.node.runtime.all_ended(uid(pod));
-                life.node
-                    .change_pod(pod, |pod, now| podstatus::rejected(pod, &rejection, now));
+                life.node.change_pod(pod, |pod, now| podstatus::rejected(pod, &rejection, now));
                 life.node.report(pod, true, &rejection.reason, &rejection.message);
             }
             Err(AdmitError::KubeletGone) => return Step::KubeletGone,
@@ -160,8 +141,7 @@ async fn create_containers(life: &Life, pod: &Arc<Value>) {
         match create_all(life, pod).await {
             Ok(()) => return life.node.show_containers(&life.kubelet, pod),
             Err((container, why)) => {
-                life.node
-                    .change_pod(pod, |pod, _| podstatus::waiting(pod, &container, &why));
+                life.node.change_pod(pod, |pod, _| podstatus::waiting(pod, &container, &why));
                 life.node.report(pod, true, "Failed", &format!("Error: {why}"));
             }
         }
@@ -191,18 +171,10 @@ async fn wait_for_retry(life: &Life, pod: &Arc<Value>) -> bool {
 async fn create_all(life: &Life, pod: &Arc<Value>) -> Result<(), (String, String)> {
     for (spec, kind) in podstatus::containers(pod) {
         let name = spec["name"].as_str().unwrap_or_default();
-        if life
-            .node
-            .runtime
-            .of_pod(uid(pod))
-            .get(name)
-            .is_some_and(|container| container.running)
-        {
+        if life.node.runtime.of_pod(uid(pod)).get(name).is_some_and(|container| container.running) {
             continue;
         }
-        create(life, pod, spec)
-            .await
-            .map_err(|why| (name.to_string(), why))?;
+        create(life, pod, spec).await.map_err(|why| (name.to_string(), why))?;
         if kind == ContainerKind::Init {
             // Init containers have nothing to do here: they end as soon as they run.
             life.node.runtime.ended(uid(pod), name);
@@ -215,17 +187,10 @@ async fn create_all(life: &Life, pod: &Arc<Value>) -> Result<(), (String, String
 /// Creates one container, also again after its end.
 pub(super) async fn create(life: &Life, pod: &Value, spec: &Value) -> Result<(), String> {
     let name = spec["name"].as_str().unwrap_or_default();
-    let options = life
-        .kubelet
-        .start_container(uid(pod), name)
-        .await
-        .map_err(|why| why.to_string())?;
+    let options = life.kubelet.start_container(uid(pod), name).await.map_err(|why| why.to_string())?;
     let ids = life.kubelet.devices_of(uid(pod)).remove(name).unwrap_or_default();
-    life.node
-        .runtime
-        .created(ContainerSnapshot::new(pod, spec, &options, ids));
-    life.node
-        .report(pod, false, "Started", &format!("Started container {name}"));
+    life.node.runtime.created(ContainerSnapshot::new(pod, spec, &options, ids));
+    life.node.report(pod, false, "Started", &format!("Started container {name}"));
     Ok(())
 }
 
@@ -234,9 +199,7 @@ async fn terminate(life: &Life, pod: &Arc<Value>) {
     let node = &life.node;
     if node.runtime.runs(uid(pod)) {
         node.report(pod, false, "Killing", "Stopping all containers of the pod");
-        let grace = pod["metadata"]["deletionGracePeriodSeconds"]
-            .as_u64()
-            .unwrap_or(0);
+        let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(0);
         let grace = Duration::from_secs(grace).mul_f64(node.settings.grace_scale.max(0.0));
         if !life.sleep(node.settings.stop_takes.min(grace)).await {
             return;

@@ -12,28 +12,12 @@ use crate::kubelet::pod::{ContainerKind, ContainerRequest, PodRequest, Rejection
 
 /// The containers of a pod's spec in the order in which they are created.
 pub(super) fn containers(pod: &Value) -> impl Iterator<Item = (&Value, ContainerKind)> {
-    let list = |field: &str| {
-        pod["spec"][field]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-    };
+    let list = |field: &str| pod["spec"][field].as_array().map(Vec::as_slice).unwrap_or_default();
     let init = list("initContainers").iter().map(|container| {
         let sidecar = container["restartPolicy"] == "Always";
-        (
-            container,
-            if sidecar {
-                ContainerKind::Sidecar
-            } else {
-                ContainerKind::Init
-            },
-        )
+        (container, if sidecar { ContainerKind::Sidecar } else { ContainerKind::Init })
     });
-    init.chain(
-        list("containers")
-            .iter()
-            .map(|container| (container, ContainerKind::App)),
-    )
+    init.chain(list("containers").iter().map(|container| (container, ContainerKind::App)))
 }
 
 /// What the device manager is told about a pod.
@@ -45,11 +29,7 @@ pub(super) fn request(pod: &Value) -> PodRequest {
         let limits = limits.filter(|(name, _)| is_extended(name));
         let limits =
             limits.filter_map(|(name, amount)| Some((name.clone(), Quantity::read(amount)?.count())));
-        ContainerRequest {
-            name: text(&container["name"]),
-            kind,
-            limits: limits.collect(),
-        }
+        ContainerRequest { name: text(&container["name"]), kind, limits: limits.collect() }
     });
     PodRequest {
         uid: text(&metadata["uid"]),
@@ -103,16 +83,8 @@ pub(super) fn running(
         let Some(container) = present.get(name) else {
             continue;
         };
-        let list = if kind == ContainerKind::App {
-            "containerStatuses"
-        } else {
-            "initContainerStatuses"
-        };
-        let old = before[list]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|status| status["name"] == name);
+        let list = if kind == ContainerKind::App { "containerStatuses" } else { "initContainerStatuses" };
+        let old = before[list].as_array().into_iter().flatten().find(|status| status["name"] == name);
         let mut status = container_status(spec, container, old, now);
         if kind == ContainerKind::App {
             let health = resource_health(container, &health);
@@ -134,12 +106,7 @@ pub(super) fn running(
     if !init.is_empty() {
         status["initContainerStatuses"] = json!(init);
     }
-    for condition in [
-        "PodReadyToStartContainers",
-        "Initialized",
-        "Ready",
-        "ContainersReady",
-    ] {
+    for condition in ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"] {
         set_condition(pod, condition, true, "", "", now);
     }
 }
@@ -165,10 +132,7 @@ fn container_status(
         Some(old) => old["lastState"].clone(),
         None => json!({}),
     };
-    let id = format!(
-        "tandem://{}/{}/{}",
-        container.pod_uid, container.container, container.restarts
-    );
+    let id = format!("tandem://{}/{}/{}", container.pod_uid, container.container, container.restarts);
     json!({"name": spec["name"], "image": spec["image"], "imageID": spec["image"], "containerID": id,
         "ready": true, "started": container.running, "restartCount": container.restarts, "state": state,
         "lastState": last})
@@ -177,10 +141,8 @@ fn container_status(
 /// `allocatedResourcesStatus` (KEP-4680).
 fn resource_health(container: &ContainerSnapshot, health: impl Fn(&str, &str) -> &'static str) -> Vec<Value> {
     let of_resource = |(resource, ids): (&String, &Vec<String>)| {
-        let devices: Vec<Value> = ids
-            .iter()
-            .map(|id| json!({"resourceID": id, "health": health(resource, id)}))
-            .collect();
+        let devices: Vec<Value> =
+            ids.iter().map(|id| json!({"resourceID": id, "health": health(resource, id)})).collect();
         json!({"name": resource, "resources": devices})
     };
     container.ids.iter().map(of_resource).collect()
@@ -191,9 +153,7 @@ pub(super) fn ended(pod: &mut Value, exit_code: i32, now: Timestamp) {
     let phase = if exit_code == 0 { "Succeeded" } else { "Failed" };
     let reason = if exit_code == 0 { "Completed" } else { "Error" };
     pod["status"]["phase"] = json!(phase);
-    let statuses = pod
-        .pointer_mut("/status/containerStatuses")
-        .and_then(Value::as_array_mut);
+    let statuses = pod.pointer_mut("/status/containerStatuses").and_then(Value::as_array_mut);
     for status in statuses.into_iter().flatten() {
         let started = status["state"]["running"]["startedAt"].clone();
         status["ready"] = json!(false);
@@ -201,11 +161,7 @@ pub(super) fn ended(pod: &mut Value, exit_code: i32, now: Timestamp) {
         status["state"] = json!({"terminated": {"exitCode": exit_code, "reason": reason, "startedAt": started,
             "finishedAt": now.rfc3339(), "containerID": status["containerID"]}});
     }
-    let why = if exit_code == 0 {
-        "PodCompleted"
-    } else {
-        "PodFailed"
-    };
+    let why = if exit_code == 0 { "PodCompleted" } else { "PodFailed" };
     for condition in ["Ready", "ContainersReady"] {
         set_condition(pod, condition, false, why, "", now);
     }
@@ -221,23 +177,12 @@ mod tests {
             "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
             "containers": [{"name": "c", "resources": {"limits": {"cpu": "500m", "nvidia.com/gpu": "2"}}}]}});
         let request = request(&pod);
-        let kinds: Vec<_> = request
-            .containers
-            .iter()
-            .map(|c| (c.name.as_str(), c.kind))
-            .collect();
+        let kinds: Vec<_> = request.containers.iter().map(|c| (c.name.as_str(), c.kind)).collect();
         assert_eq!(
             kinds,
-            [
-                ("i", ContainerKind::Init),
-                ("s", ContainerKind::Sidecar),
-                ("c", ContainerKind::App)
-            ]
+            [("i", ContainerKind::Init), ("s", ContainerKind::Sidecar), ("c", ContainerKind::App)]
         );
-        assert_eq!(
-            request.containers[2].limits,
-            BTreeMap::from([("nvidia.com/gpu".to_string(), 2)])
-        );
+        assert_eq!(request.containers[2].limits, BTreeMap::from([("nvidia.com/gpu".to_string(), 2)]));
     }
 
     #[test]
@@ -247,26 +192,14 @@ mod tests {
         let ids = BTreeMap::from([("nvidia.com/gpu".to_string(), vec!["GPU-1".to_string()])]);
         let container = ContainerSnapshot::new(&pod, &spec, &Default::default(), ids);
         let present = BTreeMap::from([("c".to_string(), container)]);
-        running(
-            &mut pod,
-            &present,
-            "10.0.0.1",
-            |_, _| "Unhealthy",
-            Timestamp::from_seconds(1),
-        );
+        running(&mut pod, &present, "10.0.0.1", |_, _| "Unhealthy", Timestamp::from_seconds(1));
         let status = &pod["status"]["containerStatuses"][0];
         assert_eq!(
             status["allocatedResourcesStatus"],
             json!([{"name": "nvidia.com/gpu", "resources": [{"resourceID": "GPU-1", "health": "Unhealthy"}]}])
         );
         let before = pod.clone();
-        running(
-            &mut pod,
-            &present,
-            "10.0.0.1",
-            |_, _| "Unhealthy",
-            Timestamp::from_seconds(99),
-        );
+        running(&mut pod, &present, "10.0.0.1", |_, _| "Unhealthy", Timestamp::from_seconds(99));
         assert_eq!(pod, before);
     }
 
@@ -277,10 +210,7 @@ mod tests {
                 json!({"status": {"containerStatuses": [{"state": {"running": {"startedAt": "x"}}}]}});
             ended(&mut pod, code, Timestamp::from_seconds(1));
             assert_eq!(pod["status"]["phase"], phase);
-            assert_eq!(
-                pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"],
-                code
-            );
+            assert_eq!(pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], code);
         }
     }
 }

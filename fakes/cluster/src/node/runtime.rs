@@ -135,18 +135,14 @@ impl Runtime {
     /// Marks one container as ended; false when none of that name runs.
     pub(super) fn ended(&self, uid: &str, container: &str) -> bool {
         let mut pods = self.lock();
-        let found = pods
-            .get_mut(uid)
-            .and_then(|containers| containers.get_mut(container));
+        let found = pods.get_mut(uid).and_then(|containers| containers.get_mut(container));
         found.is_some_and(|container| std::mem::replace(&mut container.running, false))
     }
 
     /// Marks all containers of a pod as ended.
     pub(super) fn all_ended(&self, uid: &str) {
         if let Some(containers) = self.lock().get_mut(uid) {
-            containers
-                .values_mut()
-                .for_each(|container| container.running = false);
+            containers.values_mut().for_each(|container| container.running = false);
         }
     }
 
@@ -167,16 +163,11 @@ impl Runtime {
 
     /// True when any container of the pod runs.
     pub(super) fn runs(&self, uid: &str) -> bool {
-        self.lock()
-            .get(uid)
-            .is_some_and(|containers| containers.values().any(|c| c.running))
+        self.lock().get(uid).is_some_and(|containers| containers.values().any(|c| c.running))
     }
 
     /// All containers, by pod uid and container name.
     pub(super) fn all(&self) -> Vec<ContainerSnapshot> {
-        self.lock()
-            .values()
-            .flat_map(|containers| containers.values().cloned())
-            .collect()
+        self.lock().values().flat_map(|containers| containers.values().cloned()).collect()
     }
 }

@@ -42,18 +42,11 @@ pub struct NodeSettings {
 impl NodeSettings {
     /// A node with 8 CPUs, 32 GiB, room for 110 pods, and real timers, whose containers end as soon as they are asked to.
     pub fn new(name: &str, kubelet: KubeletSettings) -> NodeSettings {
-        let capacity = [
-            ("cpu", "8"),
-            ("memory", "32Gi"),
-            ("ephemeral-storage", "100Gi"),
-            ("pods", "110"),
-        ];
+        let capacity = [("cpu", "8"), ("memory", "32Gi"), ("ephemeral-storage", "100Gi"), ("pods", "110")];
         NodeSettings {
             name: name.to_string(),
             labels: BTreeMap::new(),
-            capacity: capacity
-                .map(|(name, amount)| (name.to_string(), amount.to_string()))
-                .into(),
+            capacity: capacity.map(|(name, amount)| (name.to_string(), amount.to_string())).into(),
             address: "127.0.0.1".to_string(),
             kubelet,
             status_every: STATUS_EVERY,

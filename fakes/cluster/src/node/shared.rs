@@ -91,12 +91,7 @@ impl Shared {
 
     /// Records an Event about an object of this node.
     pub(super) fn report(&self, about: &Value, warning: bool, reason: &str, message: &str) {
-        let text = EventText {
-            warning,
-            reason,
-            message,
-            component: COMPONENT,
-        };
+        let text = EventText { warning, reason, message, component: COMPONENT };
         self.handle.write(|store, now| record(store, about, text, now));
     }
 }

@@ -16,10 +16,9 @@ pub(super) fn register(node: &Shared, reset: bool) -> Result<(), ApiError> {
     node.handle.write(|store, now| {
         let mut object = match store.get(&key) {
             Ok(known) => known.as_ref().clone(),
-            Err(_) => store
-                .create(Resource::Nodes, "", nodestatus::new_node(settings), now)?
-                .as_ref()
-                .clone(),
+            Err(_) => {
+                store.create(Resource::Nodes, "", nodestatus::new_node(settings), now)?.as_ref().clone()
+            }
         };
         for (label, value) in nodestatus::labels(settings) {
             object["metadata"]["labels"][label] = serde_json::json!(value);

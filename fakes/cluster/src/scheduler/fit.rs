@@ -34,21 +34,14 @@ pub struct Reason {
 
 impl Reason {
     fn fixed(text: impl Into<String>) -> Reason {
-        Reason {
-            text: text.into(),
-            resolvable: false,
-        }
+        Reason { text: text.into(), resolvable: false }
     }
 }
 
 impl<'a> NodeView<'a> {
     /// The view of a node with the pods that are bound to it.
     pub fn new<'p>(node: &'a Value, pods: impl IntoIterator<Item = &'p Value>) -> NodeView<'a> {
-        let mut view = NodeView {
-            node,
-            requested: Amounts::new(),
-            pods: 0,
-        };
+        let mut view = NodeView { node, requested: Amounts::new(), pods: 0 };
         for pod in pods {
             view.take(pod);
         }
@@ -108,9 +101,7 @@ fn of_container(container: &Value) -> Amounts {
 
 fn amounts(map: &Value) -> Amounts {
     let pairs = map.as_object().into_iter().flatten();
-    pairs
-        .filter_map(|(name, amount)| Some((name.clone(), Quantity::read(amount)?)))
-        .collect()
+    pairs.filter_map(|(name, amount)| Some((name.clone(), Quantity::read(amount)?))).collect()
 }
 
 fn add(sum: &mut Amounts, more: &Amounts) {
@@ -135,11 +126,7 @@ pub fn obstacles(pod: &Value, view: &NodeView<'_>) -> Vec<Reason> {
     }
     if let Some(taint) = untolerated_taint(pod, view.node, &["NoSchedule", "NoExecute"]) {
         let part = |field: &str| taint[field].as_str().unwrap_or_default();
-        let text = format!(
-            "node(s) had untolerated taint {{{}: {}}}",
-            part("key"),
-            part("value")
-        );
+        let text = format!("node(s) had untolerated taint {{{}: {}}}", part("key"), part("value"));
         return vec![Reason::fixed(text)];
     }
     if !matches_affinity(pod, view.node) {
@@ -155,29 +142,21 @@ fn unschedulable(pod: &Value, node: &Value) -> Option<Reason> {
 }
 
 fn untolerated_taint<'a>(pod: &Value, node: &'a Value, effects: &[&str]) -> Option<&'a Value> {
-    node["spec"]["taints"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|taint| {
-            effects.contains(&taint["effect"].as_str().unwrap_or_default()) && !tolerates(pod, taint)
-        })
+    node["spec"]["taints"].as_array().into_iter().flatten().find(|taint| {
+        effects.contains(&taint["effect"].as_str().unwrap_or_default()) && !tolerates(pod, taint)
+    })
 }
 
 /// True when one of the pod's tolerations covers the taint.
 pub fn tolerates(pod: &Value, taint: &Value) -> bool {
-    pod["spec"]["tolerations"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|toleration| {
-            let part = |from: &Value, field: &str| from[field].as_str().unwrap_or_default().to_string();
-            let (effect, key) = (part(toleration, "effect"), part(toleration, "key"));
-            let exists = toleration["operator"] == "Exists";
-            (effect.is_empty() || taint["effect"] == effect.as_str())
-                && (key == part(taint, "key") || key.is_empty() && exists)
-                && (exists || part(toleration, "value") == part(taint, "value"))
-        })
+    pod["spec"]["tolerations"].as_array().into_iter().flatten().any(|toleration| {
+        let part = |from: &Value, field: &str| from[field].as_str().unwrap_or_default().to_string();
+        let (effect, key) = (part(toleration, "effect"), part(toleration, "key"));
+        let exists = toleration["operator"] == "Exists";
+        (effect.is_empty() || taint["effect"] == effect.as_str())
+            && (key == part(taint, "key") || key.is_empty() && exists)
+            && (exists || part(toleration, "value") == part(taint, "value"))
+    })
 }
 
 /// `nodeSelector` and the required terms of node affinity: any term, and in it every expression.
@@ -204,11 +183,7 @@ fn matches_term(term: &Value, node: &Value) -> bool {
     }
     let label = |key: &str| node["metadata"]["labels"][key].as_str();
     let field = |key: &str| {
-        if key == "metadata.name" {
-            node["metadata"]["name"].as_str()
-        } else {
-            None
-        }
+        if key == "metadata.name" { node["metadata"]["name"].as_str() } else { None }
     };
     by_label.iter().all(|e| matches_expression(e, label))
         && by_field.iter().all(|e| matches_expression(e, field))
@@ -217,11 +192,7 @@ fn matches_term(term: &Value, node: &Value) -> bool {
 fn matches_expression<'a>(expression: &Value, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
     let value = value_of(expression["key"].as_str().unwrap_or_default());
     let listed = value.is_some_and(|value| {
-        expression["values"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(|v| v.as_str() == Some(value))
+        expression["values"].as_array().into_iter().flatten().any(|v| v.as_str() == Some(value))
     });
     let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok());
     let bound = number(expression["values"][0].as_str());
@@ -230,12 +201,8 @@ fn matches_expression<'a>(expression: &Value, value_of: impl Fn(&str) -> Option<
         Some("NotIn") => !listed,
         Some("Exists") => value.is_some(),
         Some("DoesNotExist") => value.is_none(),
-        Some("Gt") => number(value)
-            .zip(bound)
-            .is_some_and(|(value, bound)| value > bound),
-        Some("Lt") => number(value)
-            .zip(bound)
-            .is_some_and(|(value, bound)| value < bound),
+        Some("Gt") => number(value).zip(bound).is_some_and(|(value, bound)| value > bound),
+        Some("Lt") => number(value).zip(bound).is_some_and(|(value, bound)| value < bound),
         _ => false,
     }
 }
@@ -243,23 +210,15 @@ fn matches_expression<'a>(expression: &Value, value_of: impl Fn(&str) -> Option<
 fn insufficient(pod: &Value, view: &NodeView<'_>) -> Vec<Reason> {
     let allocatable = amounts(&view.node["status"]["allocatable"]);
     let mut reasons = Vec::new();
-    let pods_max = allocatable
-        .get("pods")
-        .map_or(PODS_DEFAULT, |amount| amount.count());
+    let pods_max = allocatable.get("pods").map_or(PODS_DEFAULT, |amount| amount.count());
     if view.pods >= pods_max {
-        reasons.push(Reason {
-            text: "Too many pods".to_string(),
-            resolvable: pods_max > 0,
-        });
+        reasons.push(Reason { text: "Too many pods".to_string(), resolvable: pods_max > 0 });
     }
     for (name, asked) in requests(pod) {
         let offered = allocatable.get(&name).copied().unwrap_or_default();
         let taken = view.requested.get(&name).copied().unwrap_or_default();
         if asked.milli > 0 && asked > offered.minus(taken) {
-            reasons.push(Reason {
-                text: format!("Insufficient {name}"),
-                resolvable: asked <= offered,
-            });
+            reasons.push(Reason { text: format!("Insufficient {name}"), resolvable: asked <= offered });
         }
     }
     reasons
@@ -281,10 +240,7 @@ mod tests {
 
     fn why(pod: &Value, node: &Value, held: &[Value]) -> Vec<(String, bool)> {
         let view = NodeView::new(node, held);
-        obstacles(pod, &view)
-            .into_iter()
-            .map(|r| (r.text, r.resolvable))
-            .collect()
+        obstacles(pod, &view).into_iter().map(|r| (r.text, r.resolvable)).collect()
     }
 
     #[test]
@@ -326,22 +282,13 @@ mod tests {
         let taint = json!([{"key": "shared", "value": "true", "effect": "NoSchedule"},
             {"key": "soft", "effect": "PreferNoSchedule"}]);
         let node = node(json!({"nvidia.com/gpu": "4"}), json!({"taints": taint}));
-        assert_eq!(
-            why(&pod(1), &node, &[])[0].0,
-            "node(s) had untolerated taint {shared: true}"
-        );
+        assert_eq!(why(&pod(1), &node, &[])[0].0, "node(s) had untolerated taint {shared: true}");
         for (toleration, lets_in) in [
             (json!({"key": "shared", "value": "true"}), true),
-            (
-                json!({"key": "shared", "operator": "Exists", "effect": "NoSchedule"}),
-                true,
-            ),
+            (json!({"key": "shared", "operator": "Exists", "effect": "NoSchedule"}), true),
             (json!({"operator": "Exists"}), true),
             (json!({"key": "shared", "value": "false"}), false),
-            (
-                json!({"key": "shared", "operator": "Exists", "effect": "NoExecute"}),
-                false,
-            ),
+            (json!({"key": "shared", "operator": "Exists", "effect": "NoExecute"}), false),
         ] {
             let mut pod = pod(1);
             pod["spec"]["tolerations"] = json!([toleration]);
@@ -364,10 +311,7 @@ mod tests {
         assert!(fits("Gt", "slots", json!(["3"])) && !fits("Lt", "slots", json!(["3"])));
         let mut pod = pod(1);
         pod["spec"]["nodeSelector"] = json!({"gpu": "a100"});
-        assert_eq!(
-            why(&pod, &node, &[])[0].0,
-            "node(s) didn't match Pod's node affinity/selector"
-        );
+        assert_eq!(why(&pod, &node, &[])[0].0, "node(s) didn't match Pod's node affinity/selector");
     }
 
     #[test]
@@ -375,9 +319,6 @@ mod tests {
         let cordoned = node(json!({"nvidia.com/gpu": "4"}), json!({"unschedulable": true}));
         assert_eq!(why(&pod(1), &cordoned, &[])[0].0, "node(s) were unschedulable");
         let full = node(json!({"nvidia.com/gpu": "4", "pods": "1"}), json!({}));
-        assert_eq!(
-            why(&pod(1), &full, &[pod(1)])[0],
-            ("Too many pods".to_string(), true)
-        );
+        assert_eq!(why(&pod(1), &full, &[pod(1)])[0], ("Too many pods".to_string(), true));
     }
 }

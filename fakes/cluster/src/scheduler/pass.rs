@@ -21,12 +21,7 @@ pub fn pass(store: &mut Store, now: Timestamp) -> usize {
         .iter()
         .map(|node| {
             let name = &node["metadata"]["name"];
-            NodeView::new(
-                node,
-                pods.iter()
-                    .map(Arc::as_ref)
-                    .filter(|pod| &pod["spec"]["nodeName"] == name),
-            )
+            NodeView::new(node, pods.iter().map(Arc::as_ref).filter(|pod| &pod["spec"]["nodeName"] == name))
         })
         .collect();
     let mut bound = 0;
@@ -35,10 +30,7 @@ pub fn pass(store: &mut Store, now: Timestamp) -> usize {
             Decision::Bind { node } => {
                 if bind(store, pod, &node, now) {
                     bound += 1;
-                    views
-                        .iter_mut()
-                        .filter(|view| view.name() == node)
-                        .for_each(|view| view.take(pod));
+                    views.iter_mut().filter(|view| view.name() == node).for_each(|view| view.take(pod));
                 }
             }
             Decision::Unschedulable { message } => refuse(store, pod, &message, now),
@@ -51,9 +43,7 @@ fn is_waiting(pod: &Value) -> bool {
     pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty()
         && pod["metadata"]["deletionTimestamp"].is_null()
         && pod["spec"]["schedulerName"].as_str().unwrap_or(NAME) == NAME
-        && pod["spec"]["schedulingGates"]
-            .as_array()
-            .is_none_or(Vec::is_empty)
+        && pod["spec"]["schedulingGates"].as_array().is_none_or(Vec::is_empty)
         && !super::fit::has_ended(pod)
 }
 
@@ -65,12 +55,7 @@ fn bind(store: &mut Store, pod: &Value, node: &str, now: Timestamp) -> bool {
             record(
                 store,
                 &pod,
-                EventText {
-                    warning: false,
-                    reason: "Scheduled",
-                    message: &message,
-                    component: NAME,
-                },
+                EventText { warning: false, reason: "Scheduled", message: &message, component: NAME },
                 now,
             );
             true
@@ -91,12 +76,7 @@ fn refuse(store: &mut Store, pod: &Arc<Value>, message: &str, now: Timestamp) {
     let key = Key::of(Resource::Pods, pod);
     match store.update(&key, told, Part::Status) {
         Ok(pod) => {
-            let text = EventText {
-                warning: true,
-                reason: "FailedScheduling",
-                message,
-                component: NAME,
-            };
+            let text = EventText { warning: true, reason: "FailedScheduling", message, component: NAME };
             record(store, &pod, text, now);
         }
         Err(refused) => tracing::debug!(pod = key.name, %refused, "pod not told why it is pending"),
@@ -130,10 +110,7 @@ mod tests {
         for (name, capacity) in [
             ("cpu-1", json!({"cpu": "4"})),
             ("gpu-1", json!({"nvidia.com/gpu": "4"})),
-            (
-                "gpu-2",
-                json!({"nvidia.com/gpu": "0", "nvidia.com/gpu.shared": "16"}),
-            ),
+            ("gpu-2", json!({"nvidia.com/gpu": "0", "nvidia.com/gpu.shared": "16"})),
         ] {
             let node = json!({"metadata": {"name": name}, "status": {"capacity": capacity}});
             store.create(Resource::Nodes, "", node, NOW).unwrap();
@@ -163,10 +140,7 @@ mod tests {
         let told = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: \
                     3 Preemption is not helpful for scheduling.";
         let condition = &get(&store, "big")["status"]["conditions"][0];
-        assert_eq!(
-            (&condition["reason"], &condition["message"]),
-            (&json!("Unschedulable"), &json!(told))
-        );
+        assert_eq!((&condition["reason"], &condition["message"]), (&json!("Unschedulable"), &json!(told)));
         let warnings: Vec<_> = store
             .list(Resource::Events, None, &Selector::everything())
             .into_iter()
@@ -192,9 +166,7 @@ mod tests {
         submit(&mut store, "big", "nvidia.com/gpu", 5);
         assert_eq!(pass(&mut store, NOW), 0);
         let more = json!({"status": {"allocatable": {"nvidia.com/gpu": "8"}}});
-        store
-            .patch(&Key::node("gpu-1"), PatchKind::Merge, &more, Part::Status, NOW)
-            .unwrap();
+        store.patch(&Key::node("gpu-1"), PatchKind::Merge, &more, Part::Status, NOW).unwrap();
         assert_eq!(pass(&mut store, NOW), 1);
         let pod = get(&store, "big");
         assert_eq!(pod["status"]["conditions"][0]["status"], "True");
@@ -217,14 +189,9 @@ mod tests {
         let scheduler = tokio::spawn(run(handle.clone()));
         tokio::task::yield_now().await;
         handle.write(|store, _| submit(store, "late", "nvidia.com/gpu", 1));
-        let bound = handle.wait_for(|store| {
-            get(store, "late")["spec"]["nodeName"]
-                .as_str()
-                .map(str::to_string)
-        });
-        let node = tokio::time::timeout(std::time::Duration::from_secs(5), bound)
-            .await
-            .expect("never bound");
+        let bound =
+            handle.wait_for(|store| get(store, "late")["spec"]["nodeName"].as_str().map(str::to_string));
+        let node = tokio::time::timeout(std::time::Duration::from_secs(5), bound).await.expect("never bound");
         assert_eq!(node, "gpu-1");
         scheduler.abort();
     }

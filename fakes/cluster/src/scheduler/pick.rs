@@ -36,12 +36,8 @@ pub fn decide(pod: &Value, nodes: &[NodeView<'_>]) -> Decision {
         }
     }
     match best {
-        Some((_, node)) => Decision::Bind {
-            node: node.to_string(),
-        },
-        None => Decision::Unschedulable {
-            message: message(nodes.len(), &refusals),
-        },
+        Some((_, node)) => Decision::Bind { node: node.to_string() },
+        None => Decision::Unschedulable { message: message(nodes.len(), &refusals) },
     }
 }
 
@@ -68,10 +64,7 @@ fn histogram<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     for text in texts {
         *counts.entry(text).or_default() += 1;
     }
-    let mut parts: Vec<String> = counts
-        .into_iter()
-        .map(|(text, count)| format!("{count} {text}"))
-        .collect();
+    let mut parts: Vec<String> = counts.into_iter().map(|(text, count)| format!("{count} {text}")).collect();
     parts.sort();
     parts.join(", ")
 }
@@ -95,29 +88,17 @@ mod tests {
         let (a, b, held) = (node("a", 4, json!({})), node("b", 4, json!({})), pod(1));
         let (empty_a, empty_b) = (NodeView::new(&a, []), NodeView::new(&b, []));
         let busy_a = NodeView::new(&a, [&held]);
-        let bind = |node: &str| Decision::Bind {
-            node: node.to_string(),
-        };
+        let bind = |node: &str| Decision::Bind { node: node.to_string() };
         assert_eq!(decide(&pod(1), &[empty_b.clone(), empty_a]), bind("a"));
         assert_eq!(decide(&pod(1), &[busy_a, empty_b]), bind("b"));
     }
 
     #[test]
     fn a_pod_that_fits_nowhere_is_told_the_reasons_of_all_nodes() {
-        let tainted = node(
-            "a",
-            8,
-            json!({"taints": [{"key": "a", "value": "b", "effect": "NoSchedule"}]}),
-        );
+        let tainted = node("a", 8, json!({"taints": [{"key": "a", "value": "b", "effect": "NoSchedule"}]}));
         let (small, none) = (node("b", 4, json!({})), node("c", 0, json!({})));
-        let views = [
-            NodeView::new(&tainted, []),
-            NodeView::new(&small, []),
-            NodeView::new(&none, []),
-        ];
-        let Decision::Unschedulable { message } = decide(&pod(5), &views) else {
-            panic!("it fits nowhere")
-        };
+        let views = [NodeView::new(&tainted, []), NodeView::new(&small, []), NodeView::new(&none, [])];
+        let Decision::Unschedulable { message } = decide(&pod(5), &views) else { panic!("it fits nowhere") };
         assert_eq!(
             message,
             "0/3 nodes are available: 1 node(s) had untolerated taint {a: b}, 2 Insufficient nvidia.com/gpu. \
@@ -129,18 +110,11 @@ mod tests {
     fn a_busy_node_could_be_helped_by_preemption_but_has_no_victims() {
         let (busy, held) = (node("a", 4, json!({})), pod(3));
         let views = [NodeView::new(&busy, [&held])];
-        let Decision::Unschedulable { message } = decide(&pod(2), &views) else {
-            panic!("it fits nowhere")
-        };
-        assert!(
-            message.ends_with("1 No preemption victims found for incoming pod."),
-            "{message}"
-        );
+        let Decision::Unschedulable { message } = decide(&pod(2), &views) else { panic!("it fits nowhere") };
+        assert!(message.ends_with("1 No preemption victims found for incoming pod."), "{message}");
         assert_eq!(
             decide(&pod(1), &[]),
-            Decision::Unschedulable {
-                message: "no nodes available to schedule pods".to_string()
-            }
+            Decision::Unschedulable { message: "no nodes available to schedule pods".to_string() }
         );
     }
 }

@@ -23,11 +23,7 @@ impl Claim {
         let path = directory.join(PID_FILE);
         let io_error = |why| io_error(&path, why);
         for _ in 0..CLAIMS_MAX {
-            let opened = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path);
+            let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
             let mut file = opened.map_err(io_error)?;
             match file.try_lock() {
                 Ok(()) => {}
@@ -37,14 +33,9 @@ impl Claim {
             // A daemon that was just ending may have removed the file between open and lock.
             let ours = file.metadata().map_err(io_error)?.ino();
             if std::fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
-                let written = file
-                    .set_len(0)
-                    .and_then(|()| writeln!(file, "{}", std::process::id()));
+                let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
                 written.map_err(io_error)?;
-                return Ok(Self {
-                    directory: directory.to_owned(),
-                    _pid_file: file,
-                });
+                return Ok(Self { directory: directory.to_owned(), _pid_file: file });
             }
         }
         Err(DaemonError::AlreadyRunning)

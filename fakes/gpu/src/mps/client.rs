@@ -23,17 +23,10 @@ pub struct ClientSpec {
 
 impl ClientSpec {
     fn line(&self) -> String {
-        let gpus = if self.gpus.is_empty() {
-            "-".to_owned()
-        } else {
-            self.gpus.join(",")
-        };
+        let gpus = if self.gpus.is_empty() { "-".to_owned() } else { self.gpus.join(",") };
         let name: String = self.name.split_whitespace().collect();
         let name = if name.is_empty() { "-" } else { &name };
-        format!(
-            "@connect {} {} {gpus} {} {name}",
-            self.pid, self.uid, self.limit_bytes
-        )
+        format!("@connect {} {} {gpus} {} {name}", self.pid, self.uid, self.limit_bytes)
     }
 
     pub(crate) fn from_words(words: &[&str]) -> Option<Self> {
@@ -43,11 +36,7 @@ impl ClientSpec {
         Some(Self {
             pid: pid.parse().ok()?,
             uid: uid.parse().ok()?,
-            gpus: gpus
-                .split(',')
-                .filter(|gpu| *gpu != "-")
-                .map(str::to_owned)
-                .collect(),
+            gpus: gpus.split(',').filter(|gpu| *gpu != "-").map(str::to_owned).collect(),
             limit_bytes: limit.parse().ok()?,
             name: (*name).to_owned(),
         })
@@ -102,10 +91,7 @@ pub fn run_commands(
     mut input: impl BufRead,
     mut output: impl Write,
 ) -> Result<bool, ClientError> {
-    let broken = |why| ClientError::Broken {
-        directory: pipe_directory.to_owned(),
-        why,
-    };
+    let broken = |why| ClientError::Broken { directory: pipe_directory.to_owned(), why };
     let mut session = Session::dial(pipe_directory)?;
     let mut all_ok = true;
     while let Some(line) = read_line(&mut input).map_err(broken)? {
@@ -133,19 +119,13 @@ impl Session {
     fn dial(directory: &Path) -> Result<Self, ClientError> {
         let directory = directory.to_owned();
         match dial(&directory) {
-            Ok(stream) => Ok(Self {
-                directory,
-                stream: BufReader::new(stream),
-            }),
+            Ok(stream) => Ok(Self { directory, stream: BufReader::new(stream) }),
             Err(why) => Err(ClientError::NoDaemon { directory, why }),
         }
     }
 
     fn ask(&mut self, line: &str) -> Result<Reply, ClientError> {
         let answer = writeln!(self.stream.get_mut(), "{line}").and_then(|()| Reply::read(&mut self.stream));
-        answer.map_err(|why| ClientError::Broken {
-            directory: self.directory.clone(),
-            why,
-        })
+        answer.map_err(|why| ClientError::Broken { directory: self.directory.clone(), why })
     }
 }

@@ -143,10 +143,7 @@ impl FromStr for Command {
             None => ("", &[][..]),
         };
         let usage = usage(name).ok_or_else(|| CommandError::Unknown(name.to_owned()))?;
-        parse(name, rest).ok_or_else(|| CommandError::Arguments {
-            line: line.trim().to_owned(),
-            usage,
-        })
+        parse(name, rest).ok_or_else(|| CommandError::Arguments { line: line.trim().to_owned(), usage })
     }
 }
 
@@ -155,56 +152,40 @@ fn parse(name: &str, words: &[&str]) -> Option<Command> {
         ("get_server_list", []) => Command::ServerList,
         ("get_server_status", [pid]) => Command::ServerStatus { server: number(pid)? },
         ("start_server", ["-uid", uid]) => Command::StartServer { uid: number(uid)? },
-        ("shutdown_server", [pid]) => Command::ShutdownServer {
-            server: number(pid)?,
-            force: false,
-        },
-        ("shutdown_server", [pid, "-f"]) => Command::ShutdownServer {
-            server: number(pid)?,
-            force: true,
-        },
+        ("shutdown_server", [pid]) => Command::ShutdownServer { server: number(pid)?, force: false },
+        ("shutdown_server", [pid, "-f"]) => Command::ShutdownServer { server: number(pid)?, force: true },
         ("get_client_list", [pid]) => Command::ClientList { server: number(pid)? },
         ("get_device_client_list", []) => Command::DeviceClientList { server: None },
-        ("get_device_client_list", [pid]) => Command::DeviceClientList {
-            server: Some(number(pid)?),
-        },
+        ("get_device_client_list", [pid]) => Command::DeviceClientList { server: Some(number(pid)?) },
         ("ps", []) => Command::Ps,
-        ("set_default_active_thread_percentage", [value]) => Command::SetDefaultThreadPercentage {
-            percentage: percentage(value)?,
-        },
+        ("set_default_active_thread_percentage", [value]) => {
+            Command::SetDefaultThreadPercentage { percentage: percentage(value)? }
+        }
         ("get_default_active_thread_percentage", []) => Command::GetDefaultThreadPercentage,
-        ("set_active_thread_percentage", [pid, value]) => Command::SetThreadPercentage {
-            server: number(pid)?,
-            percentage: percentage(value)?,
-        },
+        ("set_active_thread_percentage", [pid, value]) => {
+            Command::SetThreadPercentage { server: number(pid)?, percentage: percentage(value)? }
+        }
         ("get_active_thread_percentage", [pid]) => Command::GetThreadPercentage { server: number(pid)? },
-        ("set_default_device_pinned_mem_limit", [gpu, value]) => Command::SetDefaultMemoryLimit {
-            gpu: gpu_name(gpu)?,
-            bytes: memory(value)?,
-        },
+        ("set_default_device_pinned_mem_limit", [gpu, value]) => {
+            Command::SetDefaultMemoryLimit { gpu: gpu_name(gpu)?, bytes: memory(value)? }
+        }
         ("get_default_device_pinned_mem_limit", [gpu]) => {
             Command::GetDefaultMemoryLimit { gpu: gpu_name(gpu)? }
         }
-        ("set_device_pinned_mem_limit", [pid, gpu, value]) => Command::SetMemoryLimit {
-            server: number(pid)?,
-            gpu: gpu_name(gpu)?,
-            bytes: memory(value)?,
-        },
-        ("get_device_pinned_mem_limit", [pid, gpu]) => Command::GetMemoryLimit {
-            server: number(pid)?,
-            gpu: gpu_name(gpu)?,
-        },
-        ("terminate_client", [server, client]) => Command::TerminateClient {
-            server: number(server)?,
-            client: number(client)?,
-        },
+        ("set_device_pinned_mem_limit", [pid, gpu, value]) => {
+            Command::SetMemoryLimit { server: number(pid)?, gpu: gpu_name(gpu)?, bytes: memory(value)? }
+        }
+        ("get_device_pinned_mem_limit", [pid, gpu]) => {
+            Command::GetMemoryLimit { server: number(pid)?, gpu: gpu_name(gpu)? }
+        }
+        ("terminate_client", [server, client]) => {
+            Command::TerminateClient { server: number(server)?, client: number(client)? }
+        }
         ("quit", []) => Command::Quit { timeout: None },
-        ("quit", ["-t", seconds]) => Command::Quit {
-            timeout: Some(Duration::from_secs(u64::from(number(seconds)?))),
-        },
-        ("@connect", words) => Command::Connect {
-            client: super::ClientSpec::from_words(words)?,
-        },
+        ("quit", ["-t", seconds]) => {
+            Command::Quit { timeout: Some(Duration::from_secs(u64::from(number(seconds)?))) }
+        }
+        ("@connect", words) => Command::Connect { client: super::ClientSpec::from_words(words)? },
         _ => return None,
     })
 }
@@ -214,9 +195,7 @@ fn number(word: &str) -> Option<u32> {
 }
 
 fn percentage(word: &str) -> Option<f32> {
-    word.parse()
-        .ok()
-        .filter(|value| *value > 0.0 && *value <= PERCENTAGE_MAX)
+    word.parse().ok().filter(|value| *value > 0.0 && *value <= PERCENTAGE_MAX)
 }
 
 fn gpu_name(word: &str) -> Option<GpuName> {
@@ -249,75 +228,37 @@ mod tests {
             ("get_server_list", Command::ServerList),
             ("get_server_status 12", Command::ServerStatus { server }),
             ("start_server -uid 1000", Command::StartServer { uid: 1000 }),
-            (
-                "shutdown_server 12 -f",
-                Command::ShutdownServer { server, force: true },
-            ),
+            ("shutdown_server 12 -f", Command::ShutdownServer { server, force: true }),
             ("get_client_list 12", Command::ClientList { server }),
-            (
-                "get_device_client_list",
-                Command::DeviceClientList { server: None },
-            ),
-            (
-                "get_device_client_list 12",
-                Command::DeviceClientList { server: Some(12) },
-            ),
+            ("get_device_client_list", Command::DeviceClientList { server: None }),
+            ("get_device_client_list 12", Command::DeviceClientList { server: Some(12) }),
             ("  ps \n", Command::Ps),
             (
                 "set_default_active_thread_percentage 25",
                 Command::SetDefaultThreadPercentage { percentage: 25.0 },
             ),
-            (
-                "get_default_active_thread_percentage",
-                Command::GetDefaultThreadPercentage,
-            ),
+            ("get_default_active_thread_percentage", Command::GetDefaultThreadPercentage),
             (
                 "set_active_thread_percentage 12 12.5",
-                Command::SetThreadPercentage {
-                    server,
-                    percentage: 12.5,
-                },
+                Command::SetThreadPercentage { server, percentage: 12.5 },
             ),
-            (
-                "get_active_thread_percentage 12",
-                Command::GetThreadPercentage { server },
-            ),
+            ("get_active_thread_percentage 12", Command::GetThreadPercentage { server }),
             (
                 "set_default_device_pinned_mem_limit 0 3840M",
-                Command::SetDefaultMemoryLimit {
-                    gpu: zero.clone(),
-                    bytes: 3840 << 20,
-                },
+                Command::SetDefaultMemoryLimit { gpu: zero.clone(), bytes: 3840 << 20 },
             ),
             (
                 "get_default_device_pinned_mem_limit GPU-a",
-                Command::GetDefaultMemoryLimit {
-                    gpu: GpuName::Uuid("GPU-a".into()),
-                },
+                Command::GetDefaultMemoryLimit { gpu: GpuName::Uuid("GPU-a".into()) },
             ),
             (
                 "set_device_pinned_mem_limit 12 0 2G",
-                Command::SetMemoryLimit {
-                    server,
-                    gpu: zero.clone(),
-                    bytes: 2 << 30,
-                },
+                Command::SetMemoryLimit { server, gpu: zero.clone(), bytes: 2 << 30 },
             ),
-            (
-                "get_device_pinned_mem_limit 12 0",
-                Command::GetMemoryLimit { server, gpu: zero },
-            ),
-            (
-                "terminate_client 12 34",
-                Command::TerminateClient { server, client: 34 },
-            ),
+            ("get_device_pinned_mem_limit 12 0", Command::GetMemoryLimit { server, gpu: zero }),
+            ("terminate_client 12 34", Command::TerminateClient { server, client: 34 }),
             ("quit", Command::Quit { timeout: None }),
-            (
-                "quit -t 10",
-                Command::Quit {
-                    timeout: Some(Duration::from_secs(10)),
-                },
-            ),
+            ("quit -t 10", Command::Quit { timeout: Some(Duration::from_secs(10)) }),
         ];
         for (line, command) in cases {
             assert_eq!(line.parse(), Ok(command), "{line}");
@@ -326,10 +267,7 @@ mod tests {
 
     #[test]
     fn an_unknown_word_and_wrong_arguments_are_told_apart() {
-        assert_eq!(
-            "help".parse::<Command>(),
-            Err(CommandError::Unknown("help".into()))
-        );
+        assert_eq!("help".parse::<Command>(), Err(CommandError::Unknown("help".into())));
         let wrong = [
             "quit -t",
             "quit now",
@@ -342,10 +280,7 @@ mod tests {
         ];
         for line in wrong {
             let refused = line.parse::<Command>();
-            assert!(
-                matches!(refused, Err(CommandError::Arguments { .. })),
-                "{line}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(CommandError::Arguments { .. })), "{line}: {refused:?}");
         }
     }
 }

@@ -45,15 +45,7 @@ impl Control {
         launcher: Box<dyn Launcher>,
         logs: Logs,
     ) -> Self {
-        Self {
-            node,
-            gpus,
-            defaults: Limits::none(),
-            servers: Vec::new(),
-            launcher,
-            logs,
-            closing: false,
-        }
+        Self { node, gpus, defaults: Limits::none(), servers: Vec::new(), launcher, logs, closing: false }
     }
 
     /// Answers one command. `Quit` only closes the door; the daemon does the rest.
@@ -116,11 +108,7 @@ impl Control {
 
     /// Whether any server still has clients.
     pub(crate) fn has_clients(&self) -> Result<bool, NodeFileError> {
-        self.node.read(|node| {
-            self.servers
-                .iter()
-                .any(|server| !node.mps_clients(server.pid).is_empty())
-        })
+        self.node.read(|node| self.servers.iter().any(|server| !node.mps_clients(server.pid).is_empty()))
     }
 
     /// Ends every server, and takes their clients off the GPUs: they have lost their context.
@@ -131,16 +119,11 @@ impl Control {
     }
 
     pub(crate) fn server(&mut self, pid: u32) -> Result<&mut Server, String> {
-        self.servers
-            .iter_mut()
-            .find(|server| server.pid == pid)
-            .ok_or_else(|| format!("no server `{pid}`"))
+        self.servers.iter_mut().find(|server| server.pid == pid).ok_or_else(|| format!("no server `{pid}`"))
     }
 
     pub(crate) fn clients(&self, server: u32) -> Result<Vec<u32>, String> {
-        self.node
-            .read(|node| node.mps_clients(server))
-            .map_err(|error| error.to_string())
+        self.node.read(|node| node.mps_clients(server)).map_err(|error| error.to_string())
     }
 
     fn gpu(&self, name: &GpuName) -> Result<u32, String> {
@@ -148,17 +131,13 @@ impl Control {
             GpuName::Ordinal(ordinal) => self.gpus.get(*ordinal as usize),
             GpuName::Uuid(uuid) => self.gpus.iter().find(|(_, known)| known == uuid),
         };
-        found
-            .map(|(index, _)| *index)
-            .ok_or_else(|| format!("no GPU `{}` here", written(name)))
+        found.map(|(index, _)| *index).ok_or_else(|| format!("no GPU `{}` here", written(name)))
     }
 
     fn status(&mut self, server: u32) -> Text {
         self.server(server)?;
         let faulty = self.node.read(|node| {
-            self.gpus
-                .iter()
-                .any(|(index, _)| node.gpu(*index).is_ok_and(|gpu| gpu.mps_fault != 0))
+            self.gpus.iter().any(|(index, _)| node.gpu(*index).is_ok_and(|gpu| gpu.mps_fault != 0))
         });
         match faulty {
             Ok(true) => Ok("FAULT".to_owned()),
@@ -170,32 +149,22 @@ impl Control {
     fn join(&mut self, client: &ClientSpec) -> Result<u32, String> {
         let who = format!("NEW CLIENT {} from user {}", client.pid, client.uid);
         if self.servers.iter().all(|server| server.uid != client.uid) {
-            self.logs.control(&format!(
-                "{who}: Server is not ready, push client to pending list"
-            ));
+            self.logs.control(&format!("{who}: Server is not ready, push client to pending list"));
         }
         let pid = self.start_server(client.uid)?;
         let limits = self.server(pid)?.limits.clone();
         let wanted = |uuid: &String| client.gpus.is_empty() || client.gpus.contains(uuid);
-        let gpus: Vec<u32> = self
-            .gpus
-            .iter()
-            .filter(|(_, uuid)| wanted(uuid))
-            .map(|(index, _)| *index)
-            .collect();
+        let gpus: Vec<u32> =
+            self.gpus.iter().filter(|(_, uuid)| wanted(uuid)).map(|(index, _)| *index).collect();
         if gpus.is_empty() {
             return Err(format!("none of the GPUs `{}` is here", client.gpus.join(",")));
         }
         let joined = self.node.change(|node| {
-            gpus.iter()
-                .try_for_each(|gpu| node.start_process(&limits.process(client, pid, *gpu)))
+            gpus.iter().try_for_each(|gpu| node.start_process(&limits.process(client, pid, *gpu)))
         });
         joined.map_err(|error| error.to_string())?;
         self.logs.control(&format!("{who}: Server already exists"));
-        self.logs.server(
-            pid,
-            &format!("Received new client request, client {}", client.pid),
-        );
+        self.logs.server(pid, &format!("Received new client request, client {}", client.pid));
         Ok(pid)
     }
 
@@ -204,9 +173,7 @@ impl Control {
         if !self.clients(server)?.contains(&client) {
             return Err(format!("no client `{client}` of server `{server}`"));
         }
-        let stopped = self
-            .node
-            .change(|node| Ok::<_, GpuError>(node.stop_process(client)));
+        let stopped = self.node.change(|node| Ok::<_, GpuError>(node.stop_process(client)));
         stopped.map_err(|error| error.to_string())?;
         self.logs.server(server, &format!("Terminated client {client}"));
         Ok(String::new())
@@ -214,10 +181,7 @@ impl Control {
 }
 
 fn lines(pids: impl IntoIterator<Item = u32>) -> String {
-    pids.into_iter()
-        .map(|pid| pid.to_string())
-        .collect::<Vec<_>>()
-        .join("\n")
+    pids.into_iter().map(|pid| pid.to_string()).collect::<Vec<_>>().join("\n")
 }
 
 fn written(name: &GpuName) -> String {

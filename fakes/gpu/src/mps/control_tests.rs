@@ -29,19 +29,11 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let spec = NodeSpec::uniform("gpu-1", "tesla-t4", 2);
         let node = Arc::new(NodeFile::create(&directory.path().join("state"), &spec).unwrap());
-        let gpus = node.read(|node| {
-            node.gpus()
-                .iter()
-                .map(|g| (g.index, g.uuid.as_str().to_owned()))
-                .collect()
-        });
+        let gpus =
+            node.read(|node| node.gpus().iter().map(|g| (g.index, g.uuid.as_str().to_owned())).collect());
         let logs = Logs::open(None, 1);
         let control = Control::new(Arc::clone(&node), gpus.unwrap(), Box::new(Numbers(100)), logs);
-        Self {
-            _directory: directory,
-            node,
-            control,
-        }
+        Self { _directory: directory, node, control }
     }
 
     fn ok(&mut self, line: &str) -> String {
@@ -86,29 +78,11 @@ fn limits_hold_from_the_moment_the_real_daemon_says() {
     bench.ok(&format!("@connect 3 0 - {} train", 1 << 30));
     let gpus = bench.node.snapshot().unwrap().gpus;
     let limits = |pid| {
-        let process = gpus[0]
-            .processes
-            .iter()
-            .find(|process| process.pid == pid)
-            .unwrap();
-        (
-            process.limit_bytes.map(|bytes| bytes >> 30),
-            process.thread_percentage_tenths,
-        )
+        let process = gpus[0].processes.iter().find(|process| process.pid == pid).unwrap();
+        (process.limit_bytes.map(|bytes| bytes >> 30), process.thread_percentage_tenths)
     };
-    assert_eq!(
-        [limits(1), limits(2), limits(3)],
-        [(Some(2), 250), (Some(3), 250), (Some(1), 250)]
-    );
-    assert_eq!(
-        gpus[1]
-            .processes
-            .iter()
-            .find(|process| process.pid == 1)
-            .unwrap()
-            .limit_bytes,
-        None
-    );
+    assert_eq!([limits(1), limits(2), limits(3)], [(Some(2), 250), (Some(3), 250), (Some(1), 250)]);
+    assert_eq!(gpus[1].processes.iter().find(|process| process.pid == 1).unwrap().limit_bytes, None);
 }
 
 #[test]
@@ -117,11 +91,7 @@ fn a_client_gets_only_the_gpus_its_container_sees() {
     let uuid = bench.node.snapshot().unwrap().gpus[1].uuid.clone();
     bench.ok(&format!("@connect 1 0 {uuid} 0 train"));
     let clients = |gpu: usize| bench.node.snapshot().unwrap().gpus[gpu].processes.len();
-    assert_eq!(
-        (clients(0), clients(1)),
-        (1, 2),
-        "server on both, client on the second"
-    );
+    assert_eq!((clients(0), clients(1)), (1, 2), "server on both, client on the second");
     assert!(bench.error("@connect 2 0 GPU-none 0 train").contains("GPU-none"));
 }
 
@@ -138,14 +108,8 @@ fn another_user_waits_for_the_clients_of_the_first() {
 #[test]
 fn a_gpu_that_is_taken_exclusively_gets_no_server() {
     let mut bench = Bench::new();
-    bench
-        .node
-        .set_compute_mode(1, crate::ComputeMode::ExclusiveProcess)
-        .unwrap();
-    bench
-        .node
-        .start_process(&ProcessSpec::new(7, 1, ProcessKind::Plain, "train"))
-        .unwrap();
+    bench.node.set_compute_mode(1, crate::ComputeMode::ExclusiveProcess).unwrap();
+    bench.node.start_process(&ProcessSpec::new(7, 1, ProcessKind::Plain, "train")).unwrap();
     assert!(bench.error("start_server -uid 0").contains("ExclusiveProcess"));
     assert_eq!(bench.ok("get_server_list"), "");
     assert_eq!(bench.node.snapshot().unwrap().gpus[0].processes, []);

@@ -64,14 +64,9 @@ pub enum DaemonError {
 /// # Errors
 /// What the daemon says, or it cannot be started.
 pub fn start_in_background() -> Result<(), DaemonError> {
-    let program = std::env::current_exe().map_err(|why| DaemonError::Io {
-        what: "/proc/self/exe".into(),
-        why,
-    })?;
-    let io_error = |why| DaemonError::Io {
-        what: program.clone(),
-        why,
-    };
+    let program =
+        std::env::current_exe().map_err(|why| DaemonError::Io { what: "/proc/self/exe".into(), why })?;
+    let io_error = |why| DaemonError::Io { what: program.clone(), why };
     let mut child = Program::new(&program)
         .arg(BACKGROUND_WORD)
         .stdin(Stdio::null())
@@ -79,17 +74,12 @@ pub fn start_in_background() -> Result<(), DaemonError> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(io_error)?;
-    let output = child
-        .stdout
-        .take()
-        .ok_or_else(|| io_error(io::Error::other("no output")))?;
+    let output = child.stdout.take().ok_or_else(|| io_error(io::Error::other("no output")))?;
     let line = read_line(&mut BufReader::new(output)).map_err(io_error)?;
     match line.as_deref() {
         Some(READY) => Ok(()),
         Some(why) => Err(DaemonError::Background(why.to_owned())),
-        None => Err(DaemonError::Background(
-            "the daemon ended without a word".to_owned(),
-        )),
+        None => Err(DaemonError::Background("the daemon ended without a word".to_owned())),
     }
 }
 
@@ -98,10 +88,7 @@ pub fn start_in_background() -> Result<(), DaemonError> {
 /// # Errors
 /// As [`run`].
 pub fn run_detached(settings: &Settings) -> Result<(), DaemonError> {
-    let done = detach().map_err(|why| DaemonError::Io {
-        what: "the session".into(),
-        why,
-    });
+    let done = detach().map_err(|why| DaemonError::Io { what: "the session".into(), why });
     let done = done.and_then(|()| run(settings, || println!("{READY}")));
     if let Err(error) = &done {
         println!("{error}");
@@ -119,9 +106,7 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<(), DaemonError>
     let node = Arc::new(NodeFile::open(&settings.state)?);
     let gpus = node.read(|node| visible(node, settings.visible_devices.as_deref()))?;
     if gpus.is_empty() {
-        return Err(DaemonError::NoGpu(
-            settings.visible_devices.clone().unwrap_or_default(),
-        ));
+        return Err(DaemonError::NoGpu(settings.visible_devices.clone().unwrap_or_default()));
     }
     let program = std::env::current_exe().map_err(|why| io_error(Path::new("/proc/self/exe"), why))?;
     std::fs::create_dir_all(directory).map_err(|why| io_error(directory, why))?;
@@ -130,10 +115,7 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<(), DaemonError>
     note_daemon(&node, directory, &gpus)?;
     let mut logs = Logs::open(Some(&settings.log_directory), std::process::id());
     let socket = directory.join(CONTROL_SOCKET);
-    logs.control(&format!(
-        "Starting control daemon using socket {}",
-        socket.display()
-    ));
+    logs.control(&format!("Starting control daemon using socket {}", socket.display()));
     let shown = directory.display();
     logs.control(&format!(
         "To connect CUDA applications to this daemon, set env CUDA_MPS_PIPE_DIRECTORY={shown}"
@@ -155,25 +137,17 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<(), DaemonError>
 }
 
 pub(crate) fn io_error(what: &Path, why: io::Error) -> DaemonError {
-    DaemonError::Io {
-        what: what.to_owned(),
-        why,
-    }
+    DaemonError::Io { what: what.to_owned(), why }
 }
 
 fn note_daemon(node: &NodeFile, directory: &Path, gpus: &[(u32, String)]) -> Result<(), NodeFileError> {
     let pid = std::process::id();
     let shown = directory.to_string_lossy();
-    let end: String = shown
-        .chars()
-        .skip(shown.chars().count().saturating_sub(200))
-        .collect();
+    let end: String = shown.chars().skip(shown.chars().count().saturating_sub(200)).collect();
     let daemon = MpsDaemon {
         pid,
         started_ticks: started_ticks(pid).unwrap_or(0),
-        gpus: gpus.iter().fold(0, |mask, (index, _)| {
-            mask | 1_u64.checked_shl(*index).unwrap_or(0)
-        }),
+        gpus: gpus.iter().fold(0, |mask, (index, _)| mask | 1_u64.checked_shl(*index).unwrap_or(0)),
         pipe_directory: Text::new(&end),
         ..MpsDaemon::EMPTY
     };
@@ -277,8 +251,6 @@ fn finish(control: &Mutex<Control>, node: &NodeFile) {
         Ok(())
     });
     if let Err(error) = gone {
-        control
-            .logs
-            .control(&format!("Daemon stays on the node's list: {error}"));
+        control.logs.control(&format!("Daemon stays on the node's list: {error}"));
     }
 }

@@ -28,21 +28,14 @@ impl Control {
         if self.servers.len() >= SERVERS_MAX {
             return Err(format!("too many servers, at most {SERVERS_MAX}"));
         }
-        let (pid, started_ticks) = self
-            .launcher
-            .launch()
-            .map_err(|error| format!("server does not start: {error}"))?;
-        self.logs
-            .control(&format!("Starting new server {pid} for user {uid}"));
+        let (pid, started_ticks) =
+            self.launcher.launch().map_err(|error| format!("server does not start: {error}"))?;
+        self.logs.control(&format!("Starting new server {pid} for user {uid}"));
         let gpus: Vec<u32> = self.gpus.iter().map(|(index, _)| *index).collect();
         let registered = self.node.change(|node| {
             for gpu in gpus {
                 let server = ProcessSpec::new(pid, gpu, ProcessKind::MpsServer, SERVER_NAME);
-                node.start_process(&ProcessSpec {
-                    uid,
-                    started_ticks,
-                    ..server
-                })?;
+                node.start_process(&ProcessSpec { uid, started_ticks, ..server })?;
             }
             Ok(())
         });
@@ -52,11 +45,7 @@ impl Control {
             self.logs.control(&format!("Server {pid} exited with status 1"));
             return Err(error.to_string());
         }
-        self.servers.push(Server {
-            pid,
-            uid,
-            limits: self.defaults.clone(),
-        });
+        self.servers.push(Server { pid, uid, limits: self.defaults.clone() });
         self.logs.server(pid, "Startup");
         self.logs.control(&format!("NEW SERVER {pid}: Ready"));
         Ok(pid)
@@ -81,8 +70,7 @@ impl Control {
             Ok(())
         });
         if let Err(error) = removed {
-            self.logs
-                .control(&format!("Server {pid} stays on its GPUs: {error}"));
+            self.logs.control(&format!("Server {pid} stays on its GPUs: {error}"));
         }
         self.launcher.end(pid);
         self.servers.retain(|server| server.pid != pid);

@@ -20,10 +20,7 @@ pub(crate) struct Limits {
 impl Limits {
     /// No limits: a fresh daemon's.
     pub(crate) fn none() -> Self {
-        Self {
-            thread_percentage: PERCENTAGE_DEFAULT,
-            memory: BTreeMap::new(),
-        }
+        Self { thread_percentage: PERCENTAGE_DEFAULT, memory: BTreeMap::new() }
     }
 
     /// A client of a server on one GPU, as these limits make it.

@@ -18,17 +18,9 @@ impl Logs {
         let open = |name: &str| {
             let directory = directory?;
             std::fs::create_dir_all(directory).ok()?;
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(directory.join(name))
-                .ok()
+            OpenOptions::new().create(true).append(true).open(directory.join(name)).ok()
         };
-        Self {
-            control: open("control.log"),
-            server: open("server.log"),
-            pid,
-        }
+        Self { control: open("control.log"), server: open("server.log"), pid }
     }
 
     /// A line of the control daemon.
@@ -61,11 +53,7 @@ fn timestamp(seconds: u64, millis: u32) -> String {
     let in_year = in_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * in_year + 2) / 153;
     let day = in_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03}")

@@ -14,11 +14,7 @@ pub(crate) fn detach() -> io::Result<()> {
         libc::syscall(libc::SYS_close_range, FIRST_INHERITED, libc::c_uint::MAX, 0);
         libc::setsid()
     };
-    if session < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if session < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// SIGTERM, SIGINT and SIGQUIT, held back from this thread and those it starts.
@@ -37,16 +33,9 @@ impl Termination {
             for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
                 libc::sigaddset(&raw mut signals, signal);
             }
-            (
-                signals,
-                libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut()),
-            )
+            (signals, libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut()))
         };
-        if error == 0 {
-            Ok(Self { signals })
-        } else {
-            Err(io::Error::from_raw_os_error(error))
-        }
+        if error == 0 { Ok(Self { signals }) } else { Err(io::Error::from_raw_os_error(error)) }
     }
 
     /// Sleeps until one of the signals comes.
@@ -54,10 +43,6 @@ impl Termination {
         let mut signal = 0;
         // SAFETY: a valid sigset and a place for the signal's number.
         let error = unsafe { libc::sigwait(&raw const self.signals, &raw mut signal) };
-        if error == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(error))
-        }
+        if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
     }
 }

@@ -26,17 +26,11 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn ok(text: impl Into<String>) -> Self {
-        Self {
-            ok: true,
-            text: text.into(),
-        }
+        Self { ok: true, text: text.into() }
     }
 
     pub(crate) fn error(text: impl Into<String>) -> Self {
-        Self {
-            ok: false,
-            text: text.into(),
-        }
+        Self { ok: false, text: text.into() }
     }
 
     pub(crate) fn write(&self, mut to: impl Write) -> io::Result<()> {
@@ -53,10 +47,7 @@ impl Reply {
             Some(("error", length)) => (false, length),
             _ => return Err(unreadable("answer without a head")),
         };
-        let length = length
-            .parse::<usize>()
-            .ok()
-            .filter(|length| *length <= ANSWER_MAX);
+        let length = length.parse::<usize>().ok().filter(|length| *length <= ANSWER_MAX);
         let mut bytes = vec![0; length.ok_or_else(|| unreadable("answer of no length"))?];
         from.read_exact(&mut bytes)?;
         let text = String::from_utf8(bytes).map_err(|_| unreadable("answer is not text"))?;
@@ -83,10 +74,7 @@ pub(crate) fn read_line(from: &mut impl BufRead) -> io::Result<Option<String>> {
 /// the directory's own path is.
 fn with_socket_path<T>(directory: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let opened = File::open(directory)?;
-    work(Path::new(&format!(
-        "/proc/self/fd/{}/{CONTROL_SOCKET}",
-        opened.as_raw_fd()
-    )))
+    work(Path::new(&format!("/proc/self/fd/{}/{CONTROL_SOCKET}", opened.as_raw_fd())))
 }
 
 pub(crate) fn dial(directory: &Path) -> io::Result<UnixStream> {

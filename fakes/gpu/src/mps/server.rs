@@ -25,10 +25,7 @@ pub(crate) struct Children {
 
 impl Children {
     pub(crate) fn new(program: PathBuf) -> Self {
-        Self {
-            program,
-            children: Vec::new(),
-        }
+        Self { program, children: Vec::new() }
     }
 }
 
@@ -42,9 +39,7 @@ impl Launcher for Children {
             .spawn()?;
         let pid = child.id();
         self.children.push(child);
-        started_ticks(pid)
-            .map(|started| (pid, started))
-            .ok_or_else(|| io::Error::other("server exited"))
+        started_ticks(pid).map(|started| (pid, started)).ok_or_else(|| io::Error::other("server exited"))
     }
 
     fn end(&mut self, pid: u32) {

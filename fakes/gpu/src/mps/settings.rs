@@ -21,17 +21,10 @@ pub struct Settings {
 impl Settings {
     /// Reads the environment, with the real program's defaults.
     pub fn from_environment() -> Self {
-        let path = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let beside = || {
             let program = std::env::current_exe().unwrap_or_default();
-            program
-                .parent()
-                .map(|directory| directory.join(STATE_FILE_NAME))
-                .unwrap_or_default()
+            program.parent().map(|directory| directory.join(STATE_FILE_NAME)).unwrap_or_default()
         };
         Self {
             pipe_directory: path("CUDA_MPS_PIPE_DIRECTORY").unwrap_or_else(|| "/tmp/nvidia-mps".into()),
@@ -44,18 +37,12 @@ impl Settings {
 
 /// The GPUs that CUDA_VISIBLE_DEVICES leaves, in its order; the first unknown entry ends the list, as in CUDA.
 pub(crate) fn visible(node: &Node, devices: Option<&str>) -> Vec<(u32, String)> {
-    let all: Vec<(u32, String)> = node
-        .gpus()
-        .iter()
-        .map(|gpu| (gpu.index, gpu.uuid.as_str().to_owned()))
-        .collect();
+    let all: Vec<(u32, String)> =
+        node.gpus().iter().map(|gpu| (gpu.index, gpu.uuid.as_str().to_owned())).collect();
     let Some(devices) = devices else { return all };
     let find = |entry: &str| match entry.parse::<usize>() {
         Ok(ordinal) => all.get(ordinal).cloned(),
-        Err(_) => all
-            .iter()
-            .find(|(_, uuid)| entry.starts_with("GPU-") && uuid.starts_with(entry))
-            .cloned(),
+        Err(_) => all.iter().find(|(_, uuid)| entry.starts_with("GPU-") && uuid.starts_with(entry)).cloned(),
     };
     devices.split(',').map_while(|entry| find(entry.trim())).collect()
 }

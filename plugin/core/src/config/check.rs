@@ -31,18 +31,12 @@ fn given_twice(strategy: &mut ReplicatedResources, path: &str, found: &mut Findi
         };
         let path = format!("{path}.resources[{later}]");
         let at = found.place(&format!("{path}.name"));
-        let message = format!(
-            "`{path}` shares devices of `{}` that resources[{earlier}] shares already",
-            entry.name
-        );
+        let message =
+            format!("`{path}` shares devices of `{}` that resources[{earlier}] shares already", entry.name);
         let larger = first.replicas.max(entry.replicas);
         let hint = format!("keep one; without strict validation {larger} replicas count");
         found.deviation(at, &path, message, Some(hint));
-        dropped.push(if first.replicas >= entry.replicas {
-            later
-        } else {
-            earlier
-        });
+        dropped.push(if first.replicas >= entry.replicas { later } else { earlier });
     }
     let mut index = 0;
     strategy.resources.retain(|_| {
@@ -61,11 +55,7 @@ fn strategies_overlap(config: &mut Config, found: &mut Findings) {
         let shared = |name: &ResourceName, devices: &Devices| {
             *name == sliced.name && devices.surely_overlaps(&sliced.devices)
         };
-        if mps
-            .resources
-            .iter()
-            .any(|entry| shared(&entry.name, &entry.devices))
-        {
+        if mps.resources.iter().any(|entry| shared(&entry.name, &entry.devices)) {
             overlaps = true;
             let path = format!("sharing.timeSlicing.resources[{index}]");
             let at = found.place(&format!("{path}.name"));

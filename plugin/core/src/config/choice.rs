@@ -25,11 +25,7 @@ pub(super) trait Choice: Sized {
 }
 
 fn listed(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Declares an enum whose variants are words: documentation, `as_str`, `FromStr`, `Display` and serde from one list.

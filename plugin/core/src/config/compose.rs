@@ -34,33 +34,17 @@ pub(super) fn parse(text: &str) -> Result<Document, Fault> {
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| syntax(&error))?;
         if composer.documents == 1 && matches!(event, Event::DocumentStart(..)) {
-            return Ok(Document {
-                root: composer.root,
-                second_at: Some(position(&span)),
-            });
+            return Ok(Document { root: composer.root, second_at: Some(position(&span)) });
         }
         composer.take(event, &span)?;
     }
-    Ok(Document {
-        root: composer.root,
-        second_at: None,
-    })
+    Ok(Document { root: composer.root, second_at: None })
 }
 
 /// A list or mapping that is still open.
 enum Frame {
-    List {
-        at: Position,
-        anchor: usize,
-        items: Vec<Rc<Node>>,
-    },
-    Map {
-        at: Position,
-        anchor: usize,
-        entries: Vec<Entry>,
-        merges: Vec<Rc<Node>>,
-        key: Option<Key>,
-    },
+    List { at: Position, anchor: usize, items: Vec<Rc<Node>> },
+    Map { at: Position, anchor: usize, entries: Vec<Entry>, merges: Vec<Rc<Node>>, key: Option<Key> },
 }
 
 /// A key whose value has not come yet.
@@ -91,48 +75,22 @@ impl Composer {
             }
             Event::Alias(anchor) => {
                 let Some(target) = self.anchors.get(&anchor).cloned() else {
-                    return Err(Fault::new(
-                        at,
-                        "an alias stands inside the value it stands for",
-                        None,
-                    ));
+                    return Err(Fault::new(at, "an alias stands inside the value it stands for", None));
                 };
                 self.place(at, target, false)?;
             }
             Event::SequenceStart(_, anchor, _) => {
-                self.open(
-                    at,
-                    Frame::List {
-                        at,
-                        anchor,
-                        items: Vec::new(),
-                    },
-                )?;
+                self.open(at, Frame::List { at, anchor, items: Vec::new() })?;
             }
             Event::MappingStart(_, anchor, _) => {
                 let (entries, merges) = (Vec::new(), Vec::new());
-                self.open(
-                    at,
-                    Frame::Map {
-                        at,
-                        anchor,
-                        entries,
-                        merges,
-                        key: None,
-                    },
-                )?;
+                self.open(at, Frame::Map { at, anchor, entries, merges, key: None })?;
             }
             Event::SequenceEnd | Event::MappingEnd => match self.frames.pop() {
                 Some(Frame::List { at, anchor, items }) => {
                     self.complete(at, Content::List(items), anchor, false)?;
                 }
-                Some(Frame::Map {
-                    at,
-                    anchor,
-                    entries,
-                    merges,
-                    ..
-                }) => {
+                Some(Frame::Map { at, anchor, entries, merges, .. }) => {
                     let entries = merged(entries, &merges)?;
                     self.complete(at, Content::Map(entries), anchor, false)?;
                 }
@@ -145,11 +103,7 @@ impl Composer {
 
     fn open(&mut self, at: Position, frame: Frame) -> Result<(), Fault> {
         if let Some(Frame::Map { key: None, .. }) = self.frames.last() {
-            return Err(Fault::new(
-                at,
-                "a key must be a scalar, but is a list or mapping",
-                None,
-            ));
+            return Err(Fault::new(at, "a key must be a scalar, but is a list or mapping", None));
         }
         if self.frames.len() >= DEPTH_MAX {
             return Err(too_deep(at));
@@ -165,17 +119,8 @@ impl Composer {
             Content::Map(entries) => measure(entries.iter().map(|entry| &entry.value)),
         };
         // A container's parts were counted when they were placed.
-        let own = if matches!(content, Content::Scalar(..)) {
-            weight
-        } else {
-            1
-        };
-        let node = Rc::new(Node {
-            at,
-            content,
-            weight,
-            height,
-        });
+        let own = if matches!(content, Content::Scalar(..)) { weight } else { 1 };
+        let node = Rc::new(Node { at, content, weight, height });
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
@@ -205,17 +150,11 @@ impl Composer {
         match self.frames.last_mut() {
             None => self.root = Some(node),
             Some(Frame::List { items, .. }) => items.push(node),
-            Some(Frame::Map {
-                entries, merges, key, ..
-            }) => match key.take() {
+            Some(Frame::Map { entries, merges, key, .. }) => match key.take() {
                 None if merge => *key = Some(Key::Merge),
                 None => *key = Some(Key::Named(key_text(at, &node)?, at)),
                 Some(Key::Merge) => merges.push(node),
-                Some(Key::Named(name, key_at)) => entries.push(Entry {
-                    key: name,
-                    key_at,
-                    value: node,
-                }),
+                Some(Key::Named(name, key_at)) => entries.push(Entry { key: name, key_at, value: node }),
             },
         }
         Ok(())
@@ -236,11 +175,9 @@ fn key_text(at: Position, node: &Node) -> Result<String, Fault> {
         Content::Scalar(_, Meaning::Bool(value)) => Ok(value.to_string()),
         Content::Scalar(_, Meaning::Int(value)) => Ok(value.to_string()),
         Content::Scalar(text, Meaning::Float(_) | Meaning::Text) => Ok(text.clone()),
-        Content::List(_) | Content::Map(_) => Err(Fault::new(
-            at,
-            "a key must be a scalar, but is a list or mapping",
-            None,
-        )),
+        Content::List(_) | Content::Map(_) => {
+            Err(Fault::new(at, "a key must be a scalar, but is a list or mapping", None))
+        }
     }
 }
 
@@ -257,11 +194,8 @@ fn merged(mut entries: Vec<Entry>, merges: &[Rc<Node>]) -> Result<Vec<Entry>, Fa
                 let message = format!("`<<` must be given a mapping, but is {}", source.kind());
                 return Err(Fault::new(source.at, message, None));
             };
-            let fresh: Vec<Entry> = more
-                .iter()
-                .filter(|entry| !present.contains(&entry.key))
-                .cloned()
-                .collect();
+            let fresh: Vec<Entry> =
+                more.iter().filter(|entry| !present.contains(&entry.key)).cloned().collect();
             present.extend(fresh.iter().map(|entry| entry.key.clone()));
             entries.extend(fresh);
         }
@@ -286,11 +220,7 @@ fn syntax(error: &granit_parser::ScanError) -> Fault {
 }
 
 fn too_deep(at: Position) -> Fault {
-    Fault::new(
-        at,
-        format!("values are nested more than {DEPTH_MAX} levels deep"),
-        None,
-    )
+    Fault::new(at, format!("values are nested more than {DEPTH_MAX} levels deep"), None)
 }
 
 fn position(span: &Span) -> Position {

@@ -102,8 +102,7 @@ impl Devices {
             | (Devices::List(_), Devices::All)
             | (Devices::Count(_), Devices::Count(_)) => true,
             (Devices::Count(count), Devices::List(list)) | (Devices::List(list), Devices::Count(count)) => {
-                list.iter()
-                    .any(|device| matches!(device, DeviceRef::Index(index) if index < count))
+                list.iter().any(|device| matches!(device, DeviceRef::Index(index) if index < count))
             }
             (Devices::List(a), Devices::List(b)) => {
                 let b: BTreeSet<&DeviceRef> = b.iter().collect();
@@ -115,9 +114,7 @@ impl Devices {
 
 /// An index: decimal digits only.
 fn index(text: &str) -> Option<u32> {
-    text.bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// 8-4-4-4-12 hexadecimal digits.

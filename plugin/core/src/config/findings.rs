@@ -97,9 +97,7 @@ impl Findings {
     }
 
     fn last_warning(&self) -> Option<usize> {
-        self.problems
-            .iter()
-            .rposition(|problem| problem.severity == Severity::Warning)
+        self.problems.iter().rposition(|problem| problem.severity == Severity::Warning)
     }
 
     fn push(&mut self, severity: Severity, at: Position, path: &str, message: String, hint: Option<String>) {
@@ -125,13 +123,9 @@ impl Findings {
 
     /// The warnings and how many were left out, or everything when at least one is an error; in the file's order.
     pub(super) fn finish(mut self) -> Result<(Vec<Problem>, usize), Problems> {
-        self.problems
-            .sort_by_key(|problem| (problem.line, problem.column));
+        self.problems.sort_by_key(|problem| (problem.line, problem.column));
         if self.any_error {
-            return Err(Problems {
-                list: self.problems,
-                more: self.more,
-            });
+            return Err(Problems { list: self.problems, more: self.more });
         }
         Ok((self.problems, self.more))
     }
@@ -154,9 +148,5 @@ fn collect_objects(node: &Node, path: &str, depth: usize, objects: &mut BTreeSet
 
 /// The path of a key in an object.
 pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

@@ -45,9 +45,7 @@ impl std::str::FromStr for Interval {
         if text == INFINITE {
             return Ok(Interval::Infinite);
         }
-        let wrong = || IntervalError {
-            text: text.to_owned(),
-        };
+        let wrong = || IntervalError { text: text.to_owned() };
         nanoseconds(text).map(Interval::Nanoseconds).ok_or_else(wrong)
     }
 }
@@ -86,17 +84,11 @@ fn nanoseconds(text: &str) -> Option<i64> {
 /// `whole.fraction` × scale, in nanoseconds, rounded down.
 fn part(whole: &str, fraction: &str, scale: i128) -> Option<i128> {
     let number = |digits: &str| {
-        if digits.is_empty() {
-            Some(0)
-        } else {
-            digits.parse::<i128>().ok()
-        }
+        if digits.is_empty() { Some(0) } else { digits.parse::<i128>().ok() }
     };
     let fraction = &fraction[..fraction.len().min(FRACTION_DIGITS_MAX)];
     let divisor = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    number(whole)?
-        .checked_mul(scale)?
-        .checked_add(number(fraction)? * scale / divisor)
+    number(whole)?.checked_mul(scale)?.checked_add(number(fraction)? * scale / divisor)
 }
 
 fn digits(text: &str) -> (&str, &str) {
@@ -147,8 +139,6 @@ impl Serialize for Interval {
 
 impl<'de> Deserialize<'de> for Interval {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

@@ -34,36 +34,15 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "sharedDevicesAllocationPolicy",
         ],
     ),
-    (
-        "flags.gfd",
-        &[
-            "oneshot",
-            "noTimestamp",
-            "sleepInterval",
-            "outputFile",
-            "machineTypeFile",
-        ],
-    ),
+    ("flags.gfd", &["oneshot", "noTimestamp", "sleepInterval", "outputFile", "machineTypeFile"]),
     ("resources", &["gpus", "mig"]),
     ("resources.gpus[]", &["pattern", "name"]),
     ("resources.mig[]", &["pattern", "name"]),
     ("sharing", &["timeSlicing", "mps"]),
-    (
-        "sharing.mps",
-        &["renameByDefault", "failRequestsGreaterThanOne", "resources"],
-    ),
-    (
-        "sharing.timeSlicing",
-        &["renameByDefault", "failRequestsGreaterThanOne", "resources"],
-    ),
-    (
-        "sharing.mps.resources[]",
-        &["name", "rename", "devices", "replicas"],
-    ),
-    (
-        "sharing.timeSlicing.resources[]",
-        &["name", "rename", "devices", "replicas"],
-    ),
+    ("sharing.mps", &["renameByDefault", "failRequestsGreaterThanOne", "resources"]),
+    ("sharing.timeSlicing", &["renameByDefault", "failRequestsGreaterThanOne", "resources"]),
+    ("sharing.mps.resources[]", &["name", "rename", "devices", "replicas"]),
+    ("sharing.timeSlicing.resources[]", &["name", "rename", "devices", "replicas"]),
     ("imex", &["channelIDs", "required"]),
 ];
 
@@ -73,9 +52,7 @@ const QUOTED_MAX: usize = 60;
 /// The keys of the mapping at a path such as `sharing.mps.resources[0]`.
 pub(super) fn keys_of(path: &str) -> &'static [&'static str] {
     let path = without_indexes(path);
-    KEYS.iter()
-        .find(|(parent, _)| *parent == path)
-        .map_or(&[], |(_, keys)| *keys)
+    KEYS.iter().find(|(parent, _)| *parent == path).map_or(&[], |(_, keys)| *keys)
 }
 
 /// What to say about a key that the mapping at `path` does not have: a message and a hint.
@@ -86,28 +63,17 @@ pub(super) fn unknown_key(
     has_object: impl Fn(&str) -> bool,
 ) -> (String, Option<String>) {
     let place = |path: &str| {
-        if path.is_empty() {
-            "the top level".to_owned()
-        } else {
-            format!("`{path}`")
-        }
+        if path.is_empty() { "the top level".to_owned() } else { format!("`{path}`") }
     };
     let valid = keys_of(path);
     let message = format!("unknown key `{}` under {}", shortened(key), place(path));
     if let Some(same) = valid.iter().find(|valid| valid.eq_ignore_ascii_case(key)) {
-        return (
-            message,
-            Some(format!("upper and lower case matter here: write `{same}`")),
-        );
+        return (message, Some(format!("upper and lower case matter here: write `{same}`")));
     }
     let homes = homes_of(key, has_object);
     if let Some((first, _)) = homes.first() {
         let named: Vec<String> = homes.iter().map(|(_, home)| place(home)).collect();
-        let message = format!(
-            "`{first}` belongs under {}, found under {}",
-            named.join(" or "),
-            place(path)
-        );
+        let message = format!("`{first}` belongs under {}, found under {}", named.join(" or "), place(path));
         return (message, None);
     }
     if let Some(near) = nearest(key, valid.iter().copied()) {
@@ -115,10 +81,7 @@ pub(super) fn unknown_key(
     }
     let everywhere = KEYS.iter().flat_map(|(_, keys)| keys.iter().copied());
     if let Some(near) = nearest(key, everywhere) {
-        let home = homes_of(near, |_| false)
-            .first()
-            .map(|(_, home)| place(home))
-            .unwrap_or_default();
+        let home = homes_of(near, |_| false).first().map(|(_, home)| place(home)).unwrap_or_default();
         return (message, Some(format!("did you mean `{near}` under {home}?")));
     }
     let list: Vec<String> = valid.iter().map(|key| format!("`{key}`")).collect();
@@ -142,11 +105,7 @@ fn homes_of(key: &str, has_object: impl Fn(&str) -> bool) -> Vec<(&'static str, 
 /// A key or value, cut to what a message can hold.
 pub(super) fn shortened(text: &str) -> String {
     let mut chars = text.chars();
-    let mut out: String = chars
-        .by_ref()
-        .take(QUOTED_MAX)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut out: String = chars.by_ref().take(QUOTED_MAX).flat_map(char::escape_debug).collect();
     if chars.next().is_some() {
         out.push('…');
     }

@@ -42,11 +42,7 @@ impl<'n> Object<'n> {
         let Content::Map(entries) = &node.content else {
             return wrong_type(found, node, path, "a mapping", None);
         };
-        let object = Object {
-            path: path.to_owned(),
-            spelling,
-            entries,
-        };
+        let object = Object { path: path.to_owned(), spelling, entries };
         for entry in entries {
             if !keys_of(path).iter().any(|key| object.matches(entry, key)) {
                 // Finding the key that was meant costs the most of all.
@@ -90,10 +86,7 @@ impl<'n> Object<'n> {
         kept.sort_by(|a, b| a.key.cmp(&b.key));
         if let [_, .., last] = kept.as_slice() {
             let message = format!("`{key}` is given in {} spellings", kept.len());
-            let hint = format!(
-                "write `{key}` once; without strict validation `{}` counts",
-                last.key
-            );
+            let hint = format!("write `{key}` once; without strict validation `{}` counts", last.key);
             found.deviation(last.key_at, &path, message, Some(hint));
         } else if let Some(only) = kept.first().filter(|only| only.key != key) {
             let message = format!("`{}` is read as `{key}`", only.key);
@@ -102,12 +95,7 @@ impl<'n> Object<'n> {
         for entry in &kept {
             found.remember(&path, entry.value.at);
         }
-        kept.into_iter()
-            .map(|entry| Field {
-                node: &entry.value,
-                path: path.clone(),
-            })
-            .collect()
+        kept.into_iter().map(|entry| Field { node: &entry.value, path: path.clone() }).collect()
     }
 
     /// Decodes a key into `out`. Null means unset.
@@ -119,11 +107,7 @@ impl<'n> Object<'n> {
         out: &mut Option<T>,
     ) {
         for field in self.take(found, key) {
-            *out = if field.node.is_null() {
-                None
-            } else {
-                decode(found, &field)
-            };
+            *out = if field.node.is_null() { None } else { decode(found, &field) };
         }
     }
 
@@ -173,13 +157,9 @@ pub(super) fn text(found: &mut Findings, field: &Field<'_>) -> Option<String> {
 pub(super) fn exact_text(found: &mut Findings, field: &Field<'_>) -> Option<String> {
     match &field.node.content {
         Content::Scalar(text, Meaning::Text) => Some(text.clone()),
-        Content::Scalar(_, Meaning::Bool(_) | Meaning::Int(_) | Meaning::Float(_)) => wrong_type(
-            found,
-            field.node,
-            &field.path,
-            "text",
-            Some("put it in quotes".to_owned()),
-        ),
+        Content::Scalar(_, Meaning::Bool(_) | Meaning::Int(_) | Meaning::Float(_)) => {
+            wrong_type(found, field.node, &field.path, "text", Some("put it in quotes".to_owned()))
+        }
         _ => wrong_type(found, field.node, &field.path, "text", None),
     }
 }
@@ -203,27 +183,16 @@ fn word<T: Choice>(
     let value = T::of(&word);
     if value.is_none() {
         let words: Vec<String> = T::WORDS.iter().map(|word| format!("`{word}`")).collect();
-        let message = format!(
-            "`{}` must be one of {}, but is `{}`",
-            field.path,
-            words.join(", "),
-            shortened(&word)
-        );
-        found.error(
-            field.node.at,
-            &field.path,
-            message,
-            word_hint(field.node, &word, T::WORDS),
-        );
+        let message =
+            format!("`{}` must be one of {}, but is `{}`", field.path, words.join(", "), shortened(&word));
+        found.error(field.node.at, &field.path, message, word_hint(field.node, &word, T::WORDS));
     }
     value
 }
 
 fn word_hint(node: &Node, word: &str, words: &[&str]) -> Option<String> {
     if let Content::Scalar(written, Meaning::Bool(_)) = &node.content {
-        return Some(format!(
-            "`{written}` is a boolean in YAML 1.1; put the word you mean in quotes"
-        ));
+        return Some(format!("`{written}` is a boolean in YAML 1.1; put the word you mean in quotes"));
     }
     if word.contains(',') {
         return Some("several words are written as a list: [a, b]".to_owned());
@@ -264,22 +233,13 @@ pub(super) fn wrong_type<T>(
     expected: &str,
     hint: Option<String>,
 ) -> Option<T> {
-    let subject = if path.is_empty() {
-        "the file".to_owned()
-    } else {
-        format!("`{path}`")
-    };
+    let subject = if path.is_empty() { "the file".to_owned() } else { format!("`{path}`") };
     let actual = match &node.content {
         Content::Scalar(text, meaning) if *meaning != Meaning::Null => {
             format!("{} `{}`", node.kind(), shortened(text))
         }
         _ => node.kind().to_owned(),
     };
-    found.error(
-        node.at,
-        path,
-        format!("{subject} must be {expected}, but is {actual}"),
-        hint,
-    );
+    found.error(node.at, path, format!("{subject} must be {expected}, but is {actual}"), hint);
     None
 }

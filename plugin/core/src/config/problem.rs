@@ -23,10 +23,7 @@ impl Position {
     /// Line and column, both counted from 1.
     pub(super) fn new(line: usize, column: usize) -> Self {
         let clip = |value: usize| u32::try_from(value.max(1)).unwrap_or(u32::MAX);
-        Position {
-            line: clip(line),
-            column: clip(column),
-        }
+        Position { line: clip(line), column: clip(column) }
     }
 }
 

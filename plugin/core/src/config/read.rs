@@ -40,12 +40,7 @@ pub fn read(file_name: &str, text: &str, strictness: Strictness) -> Result<Read,
     let mut found = Findings::new(file_name, strictness, root.as_deref());
     if let Some(at) = second_at {
         let message = "a second document begins here and is not read".to_owned();
-        found.deviation(
-            at,
-            "",
-            message,
-            Some("one file holds one configuration".to_owned()),
-        );
+        found.deviation(at, "", message, Some("one file holds one configuration".to_owned()));
     }
     let mut config = Config::default();
     if let Some(root) = root.as_deref().filter(|root| !root.is_null())
@@ -57,29 +52,21 @@ pub fn read(file_name: &str, text: &str, strictness: Strictness) -> Result<Read,
     check::check(&mut config, &mut found);
     supported::keep_one_strategy(&mut config, &mut found);
     let (warnings, more_warnings) = found.finish()?;
-    Ok(Read {
-        config,
-        warnings,
-        more_warnings,
-    })
+    Ok(Read { config, warnings, more_warnings })
 }
 
 fn document(found: &mut Findings, object: &Object<'_>, config: &mut Config) {
     for field in object.take(found, "version") {
         version(found, &field);
     }
-    object.descend(found, "flags", |found, object| {
-        read_flags::flags(found, &object, &mut config.flags)
-    });
+    object.descend(found, "flags", |found, object| read_flags::flags(found, &object, &mut config.flags));
     object.descend(found, "resources", |found, object| {
         read_sharing::resources(found, &object, &mut config.resources);
     });
     object.descend(found, "sharing", |found, object| {
         read_sharing::sharing(found, &object, &mut config.sharing);
     });
-    object.descend(found, "imex", |found, object| {
-        read_flags::imex(found, &object, &mut config.imex)
-    });
+    object.descend(found, "imex", |found, object| read_flags::imex(found, &object, &mut config.imex));
 }
 
 /// Absent and empty mean `v1`.

@@ -18,36 +18,19 @@ pub(super) fn flags(found: &mut Findings, object: &Object<'_>, out: &mut Flags) 
     object.read(found, "gdsEnabled", boolean, &mut out.gds_enabled);
     object.read(found, "mofedEnabled", boolean, &mut out.mofed_enabled);
     object.read(found, "useNodeFeatureAPI", boolean, &mut out.use_node_feature_api);
-    object.read(
-        found,
-        "deviceDiscoveryStrategy",
-        choice,
-        &mut out.device_discovery_strategy,
-    );
-    object.descend(found, "plugin", |found, object| {
-        plugin(found, &object, &mut out.plugin)
-    });
+    object.read(found, "deviceDiscoveryStrategy", choice, &mut out.device_discovery_strategy);
+    object.descend(found, "plugin", |found, object| plugin(found, &object, &mut out.plugin));
     object.descend(found, "gfd", |found, object| gfd(found, &object, &mut out.gfd));
 }
 
 fn plugin(found: &mut Findings, object: &Object<'_>, out: &mut PluginFlags) {
     object.read(found, "passDeviceSpecs", boolean, &mut out.pass_device_specs);
-    object.read(
-        found,
-        "deviceListStrategy",
-        device_list_strategy,
-        &mut out.device_list_strategy,
-    );
+    object.read(found, "deviceListStrategy", device_list_strategy, &mut out.device_list_strategy);
     object.read(found, "deviceIDStrategy", choice, &mut out.device_id_strategy);
     object.read(found, "cdiAnnotationPrefix", text, &mut out.cdi_annotation_prefix);
     object.read(found, "nvidiaCTKPath", text, &mut out.nvidia_ctk_path);
     object.read(found, "containerDriverRoot", text, &mut out.container_driver_root);
-    object.read(
-        found,
-        "sharedDevicesAllocationPolicy",
-        choice,
-        &mut out.shared_devices_allocation_policy,
-    );
+    object.read(found, "sharedDevicesAllocationPolicy", choice, &mut out.shared_devices_allocation_policy);
 }
 
 fn gfd(found: &mut Findings, object: &Object<'_>, out: &mut GfdFlags) {
@@ -70,25 +53,11 @@ fn device_list_strategy(found: &mut Findings, field: &Field<'_>) -> Option<Vec<D
         return exact_choice(found, field).map(|strategy| vec![strategy]);
     };
     if items.is_empty() {
-        let message = format!(
-            "`{}` is empty, so no container would be told its devices",
-            field.path
-        );
-        found.deviation(
-            field.node.at,
-            &field.path,
-            message,
-            Some("remove it or name a strategy".to_owned()),
-        );
+        let message = format!("`{}` is empty, so no container would be told its devices", field.path);
+        found.deviation(field.node.at, &field.path, message, Some("remove it or name a strategy".to_owned()));
     }
     let item = |(index, node): (usize, &std::rc::Rc<super::tree::Node>)| {
-        exact_choice(
-            found,
-            &Field {
-                node,
-                path: format!("{}[{index}]", field.path),
-            },
-        )
+        exact_choice(found, &Field { node, path: format!("{}[{index}]", field.path) })
     };
     Some(items.iter().enumerate().filter_map(item).collect())
 }
@@ -99,13 +68,9 @@ fn interval(found: &mut Findings, field: &Field<'_>) -> Option<Interval> {
         Content::Scalar(text, Meaning::Text) => {
             return match text.parse() {
                 Ok(interval) => Some(interval),
-                Err(_) => wrong_type(
-                    found,
-                    field.node,
-                    &field.path,
-                    "a duration like `90s` or `infinite`",
-                    None,
-                ),
+                Err(_) => {
+                    wrong_type(found, field.node, &field.path, "a duration like `90s` or `infinite`", None)
+                }
             };
         }
         Content::Scalar(_, Meaning::Int(value)) => i64::try_from(*value).ok(),
@@ -114,22 +79,11 @@ fn interval(found: &mut Findings, field: &Field<'_>) -> Option<Interval> {
         _ => None,
     };
     let Some(nanoseconds) = nanoseconds else {
-        return wrong_type(
-            found,
-            field.node,
-            &field.path,
-            "a duration like `90s` or `infinite`",
-            None,
-        );
+        return wrong_type(found, field.node, &field.path, "a duration like `90s` or `infinite`", None);
     };
     let interval = Interval::Nanoseconds(nanoseconds);
     let message = format!("`{}` is a bare number and means {interval}", field.path);
-    found.warning(
-        field.node.at,
-        &field.path,
-        message,
-        Some("write a unit, for example `60s`".to_owned()),
-    );
+    found.warning(field.node.at, &field.path, message, Some("write a unit, for example `60s`".to_owned()));
     Some(interval)
 }
 
@@ -139,13 +93,7 @@ fn channel_ids(found: &mut Findings, field: &Field<'_>) -> Option<Vec<u32>> {
         return wrong_type(found, field.node, &field.path, "a list", None);
     };
     let item = |(index, node): (usize, &std::rc::Rc<super::tree::Node>)| {
-        whole(
-            found,
-            &Field {
-                node,
-                path: format!("{}[{index}]", field.path),
-            },
-        )
+        whole(found, &Field { node, path: format!("{}[{index}]", field.path) })
     };
     let ids: Vec<i128> = items.iter().enumerate().filter_map(item).collect();
     if ids.len() < items.len() {
@@ -156,11 +104,8 @@ fn channel_ids(found: &mut Findings, field: &Field<'_>) -> Option<Vec<u32>> {
         [0] => Some(vec![0]),
         [first, ..] => {
             let wrong = ids.iter().find(|id| **id != 0).unwrap_or(first);
-            let message = format!(
-                "`{}` must be [] or [0], but holds {} ids with `{wrong}`",
-                field.path,
-                ids.len()
-            );
+            let message =
+                format!("`{}` must be [] or [0], but holds {} ids with `{wrong}`", field.path, ids.len());
             found.error(field.node.at, &field.path, message, None);
             None
         }

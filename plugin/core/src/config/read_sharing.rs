@@ -26,11 +26,7 @@ pub(super) fn sharing(found: &mut Findings, object: &Object<'_>, out: &mut Shari
     }
     for field in object.take(found, "mps") {
         // NVIDIA holds MPS in a pointer, so that null is "unset"; a null timeSlicing reaches its decoder and fails.
-        out.mps = if field.node.is_null() {
-            None
-        } else {
-            replicated(found, &field)
-        };
+        out.mps = if field.node.is_null() { None } else { replicated(found, &field) };
     }
 }
 
@@ -52,10 +48,7 @@ fn pattern(found: &mut Findings, item: &Field<'_>) -> Option<ResourcePattern> {
     let object = Object::open(found, item.node, &item.path, Spelling::Exact)?;
     let pattern = required(found, &object, item, "pattern", exact_text);
     let name = required(found, &object, item, "name", resource_name);
-    Some(ResourcePattern {
-        pattern: pattern?,
-        name: name?,
-    })
+    Some(ResourcePattern { pattern: pattern?, name: name? })
 }
 
 /// One sharing strategy. Wrong entries are left out after they are reported.
@@ -105,12 +98,7 @@ fn entry(found: &mut Findings, item: &Field<'_>) -> Option<ReplicatedResource> {
         Some(field) => devices(found, &field)?,
         None => Devices::All,
     };
-    Some(ReplicatedResource {
-        name: name?,
-        rename,
-        devices,
-        replicas: replicas?,
-    })
+    Some(ReplicatedResource { name: name?, rename, devices, replicas: replicas? })
 }
 
 /// A key that must be there.
@@ -124,12 +112,7 @@ fn required<T>(
     match object.take(found, key).pop() {
         Some(field) => decode(found, &field),
         None => {
-            found.error(
-                item.node.at,
-                &item.path,
-                format!("`{}` has no `{key}`", item.path),
-                None,
-            );
+            found.error(item.node.at, &item.path, format!("`{}` has no `{key}`", item.path), None);
             None
         }
     }
@@ -140,20 +123,13 @@ fn items<'n>(found: &mut Findings, list: &Field<'n>) -> Option<Vec<Field<'n>>> {
         return wrong_type(found, list.node, &list.path, "a list", None);
     };
     if items.len() > ITEMS_MAX {
-        let message = format!(
-            "`{}` has at most {ITEMS_MAX} items, but is given {}",
-            list.path,
-            items.len()
-        );
+        let message = format!("`{}` has at most {ITEMS_MAX} items, but is given {}", list.path, items.len());
         found.error(list.node.at, &list.path, message, None);
         return None;
     }
     let mut out = Vec::new();
     for (index, node) in items.iter().enumerate() {
-        out.push(Field {
-            node,
-            path: format!("{}[{index}]", list.path),
-        });
+        out.push(Field { node, path: format!("{}[{index}]", list.path) });
     }
     Some(out)
 }
@@ -166,12 +142,7 @@ fn resource_name(found: &mut Findings, field: &Field<'_>) -> Option<ResourceName
     match ResourceName::parse(&text) {
         Ok(name) => Some(name),
         Err(error) => {
-            found.error(
-                field.node.at,
-                &field.path,
-                format!("`{}`: {error}", field.path),
-                None,
-            );
+            found.error(field.node.at, &field.path, format!("`{}`: {error}", field.path), None);
             None
         }
     }
@@ -179,15 +150,11 @@ fn resource_name(found: &mut Findings, field: &Field<'_>) -> Option<ResourceName
 
 fn replicas(found: &mut Findings, field: &Field<'_>) -> Option<u32> {
     let value = whole(found, field)?;
-    let replicas = u32::try_from(value)
-        .ok()
-        .filter(|value| (REPLICAS_MIN..=REPLICAS_MAX).contains(value));
+    let replicas = u32::try_from(value).ok().filter(|value| (REPLICAS_MIN..=REPLICAS_MAX).contains(value));
     if replicas.is_none() {
         let hint = (value == 1).then(|| "leave the resource out to hand its GPUs out whole".to_owned());
-        let message = format!(
-            "`{}` must be from {REPLICAS_MIN} to {REPLICAS_MAX}, but is `{value}`",
-            field.path
-        );
+        let message =
+            format!("`{}` must be from {REPLICAS_MIN} to {REPLICAS_MAX}, but is `{value}`", field.path);
         found.error(field.node.at, &field.path, message, hint);
     }
     replicas
@@ -217,12 +184,7 @@ fn device_list(found: &mut Findings, list: &Field<'_>) -> Option<Vec<DeviceRef>>
     let items = items(found, list)?;
     if items.is_empty() {
         let message = format!("`{}` is an empty list and selects no device", list.path);
-        found.deviation(
-            list.node.at,
-            &list.path,
-            message,
-            Some("remove it to mean `all`".to_owned()),
-        );
+        found.deviation(list.node.at, &list.path, message, Some("remove it to mean `all`".to_owned()));
     }
     let mut out: Vec<DeviceRef> = Vec::new();
     let mut seen = BTreeSet::new();

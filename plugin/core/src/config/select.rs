@@ -114,10 +114,7 @@ pub fn select(
     fallback
         .iter()
         .find_map(attempt)
-        .ok_or_else(|| SelectError::NoFallback {
-            tried: fallback.to_vec(),
-            available: available.clone(),
-        })
+        .ok_or_else(|| SelectError::NoFallback { tried: fallback.to_vec(), available: available.clone() })
 }
 
 fn file(name: &str, available: &BTreeSet<String>) -> Option<Selected> {
@@ -126,16 +123,10 @@ fn file(name: &str, available: &BTreeSet<String>) -> Option<Selected> {
 
 fn hint(nearest: Option<&str>, available: &BTreeSet<String>) -> String {
     let names: Vec<String> = available.iter().map(|name| format!("`{name}`")).collect();
-    let meant = nearest
-        .map(|name| format!("did you mean `{name}`? "))
-        .unwrap_or_default();
+    let meant = nearest.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
     format!(" (hint: {meant}available: {})", names.join(", "))
 }
 
 fn words(tried: &[Fallback]) -> String {
-    tried
-        .iter()
-        .map(|fallback| fallback.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+    tried.iter().map(|fallback| fallback.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -119,32 +119,20 @@ impl Effective {
         let driver_root = text(&set.nvidia_driver_root, &file.nvidia_driver_root, "/");
         let dev_root = text(&set.nvidia_dev_root, &file.nvidia_dev_root, "");
         let fails = |strategy: &Option<super::schema::ReplicatedResources>, default| {
-            let given = strategy
-                .as_ref()
-                .and_then(|strategy| strategy.fail_requests_greater_than_one);
+            let given = strategy.as_ref().and_then(|strategy| strategy.fail_requests_greater_than_one);
             given.unwrap_or(default)
         };
         let imex = (&overrides.imex, &config.imex);
         Effective {
-            mig_strategy: set
-                .mig_strategy
-                .or(file.mig_strategy)
-                .unwrap_or(MigStrategy::None),
+            mig_strategy: set.mig_strategy.or(file.mig_strategy).unwrap_or(MigStrategy::None),
             fail_on_init_error: set.fail_on_init_error.or(file.fail_on_init_error).unwrap_or(true),
             mps_root: text(&set.mps_root, &file.mps_root, ""),
-            nvidia_dev_root: if dev_root.is_empty() {
-                driver_root.clone()
-            } else {
-                dev_root
-            },
+            nvidia_dev_root: if dev_root.is_empty() { driver_root.clone() } else { dev_root },
             nvidia_driver_root: driver_root,
             gdrcopy_enabled: set.gdrcopy_enabled.or(file.gdrcopy_enabled).unwrap_or(false),
             gds_enabled: set.gds_enabled.or(file.gds_enabled).unwrap_or(false),
             mofed_enabled: set.mofed_enabled.or(file.mofed_enabled).unwrap_or(false),
-            use_node_feature_api: set
-                .use_node_feature_api
-                .or(file.use_node_feature_api)
-                .unwrap_or(true),
+            use_node_feature_api: set.use_node_feature_api.or(file.use_node_feature_api).unwrap_or(true),
             device_discovery_strategy: set
                 .device_discovery_strategy
                 .or(file.device_discovery_strategy)
@@ -168,35 +156,20 @@ impl Effective {
     pub fn contradictions(&self, config: &Config) -> Vec<Contradiction> {
         let mps = config.sharing.mps.is_some();
         let checks = [
-            (
-                mps && self.mig_strategy == MigStrategy::Mixed,
-                Contradiction::MpsWithMixedMig,
-            ),
+            (mps && self.mig_strategy == MigStrategy::Mixed, Contradiction::MpsWithMixedMig),
             (mps && self.mps_root.is_empty(), Contradiction::MpsRootMissing),
-            (
-                !matches!(self.imex_channel_ids.as_slice(), [] | [0]),
-                Contradiction::ImexChannels,
-            ),
+            (!matches!(self.imex_channel_ids.as_slice(), [] | [0]), Contradiction::ImexChannels),
         ];
-        checks
-            .into_iter()
-            .filter(|(holds, _)| *holds)
-            .map(|(_, contradiction)| contradiction)
-            .collect()
+        checks.into_iter().filter(|(holds, _)| *holds).map(|(_, contradiction)| contradiction).collect()
     }
 }
 
 impl EffectivePlugin {
     fn resolve(set: &PluginFlags, file: &PluginFlags) -> Self {
-        let strategies = set
-            .device_list_strategy
-            .as_ref()
-            .or(file.device_list_strategy.as_ref());
+        let strategies = set.device_list_strategy.as_ref().or(file.device_list_strategy.as_ref());
         EffectivePlugin {
             pass_device_specs: set.pass_device_specs.or(file.pass_device_specs).unwrap_or(false),
-            device_list_strategy: strategies
-                .cloned()
-                .unwrap_or_else(|| vec![DeviceListStrategy::Envvar]),
+            device_list_strategy: strategies.cloned().unwrap_or_else(|| vec![DeviceListStrategy::Envvar]),
             device_id_strategy: set
                 .device_id_strategy
                 .or(file.device_id_strategy)
@@ -245,10 +218,7 @@ impl EffectiveGfd {
 }
 
 fn text(set: &Option<String>, file: &Option<String>, default: &str) -> String {
-    set.as_ref()
-        .or(file.as_ref())
-        .cloned()
-        .unwrap_or_else(|| default.to_owned())
+    set.as_ref().or(file.as_ref()).cloned().unwrap_or_else(|| default.to_owned())
 }
 
 /// A text that is not a boolean.
@@ -268,8 +238,6 @@ pub fn parse_boolean(text: &str) -> Result<bool, BooleanError> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(BooleanError {
-            text: text.to_owned(),
-        }),
+        _ => Err(BooleanError { text: text.to_owned() }),
     }
 }

@@ -35,10 +35,8 @@ fn ignore_selection(strategy: &mut ReplicatedResources, path: &str, ignore: bool
     for (index, entry) in strategy.resources.iter_mut().enumerate() {
         if entry.devices != Devices::All {
             let path = format!("{path}.resources[{index}].devices");
-            let message = format!(
-                "`{path}` other than `all` is not supported yet, but is `{}`",
-                entry.devices
-            );
+            let message =
+                format!("`{path}` other than `all` is not supported yet, but is `{}`", entry.devices);
             not_yet(found, &path, message, "all devices are shared");
             if ignore {
                 entry.devices = Devices::All;
@@ -67,10 +65,5 @@ pub(super) fn keep_one_strategy(config: &mut Config, found: &mut Findings) {
 }
 
 fn not_yet(found: &mut Findings, path: &str, message: String, instead: &str) {
-    found.deviation(
-        found.place(path),
-        path,
-        message,
-        Some(format!("remove it; {ADVICE} {instead}")),
-    );
+    found.deviation(found.place(path), path, message, Some(format!("remove it; {ADVICE} {instead}")));
 }

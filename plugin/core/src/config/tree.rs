@@ -82,10 +82,6 @@ impl Node {
 impl Fault {
     /// Reading stopped here, for this reason.
     pub(super) fn new(at: Position, message: impl Into<String>, hint: Option<&'static str>) -> Self {
-        Fault {
-            at,
-            message: message.into(),
-            hint,
-        }
+        Fault { at, message: message.into(), hint }
     }
 }

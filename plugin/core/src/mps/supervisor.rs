@@ -70,10 +70,7 @@ impl Supervisor {
     /// Something happened at `now`; afterwards drain [`Self::poll_action`].
     pub fn handle(&mut self, now: Time, event: SupervisorEvent) {
         match event {
-            SupervisorEvent::Started {
-                originals,
-                change_modes,
-            } => {
+            SupervisorEvent::Started { originals, change_modes } => {
                 self.originals = originals;
                 self.change_modes = change_modes;
             }
@@ -113,11 +110,7 @@ impl Supervisor {
     }
 
     fn wants(&self, gpu: &GpuUuid) -> Option<&DesiredDaemon> {
-        if self.stopping {
-            None
-        } else {
-            self.desired.daemons.get(gpu)
-        }
+        if self.stopping { None } else { self.desired.daemons.get(gpu) }
     }
 
     fn mode_read(&mut self, gpu: &GpuUuid, mode: ComputeMode) {
@@ -126,14 +119,10 @@ impl Supervisor {
         }
         if !self.originals.contains_key(gpu) {
             self.originals.insert(gpu.clone(), mode);
-            self.actions.push_back(SupervisorAction::PersistOriginals {
-                originals: self.originals.clone(),
-            });
+            self.actions.push_back(SupervisorAction::PersistOriginals { originals: self.originals.clone() });
         }
-        self.actions.push_back(SupervisorAction::SetMode {
-            gpu: gpu.clone(),
-            mode: ComputeMode::ExclusiveProcess,
-        });
+        self.actions
+            .push_back(SupervisorAction::SetMode { gpu: gpu.clone(), mode: ComputeMode::ExclusiveProcess });
     }
 
     fn mode_set(&mut self, gpu: &GpuUuid) {
@@ -147,9 +136,7 @@ impl Supervisor {
     fn mode_failed(&mut self, now: Time, gpu: &GpuUuid, why: String) {
         match self.gpus.get_mut(gpu) {
             Some(entry) if matches!(entry.state, State::Restoring { .. }) => {
-                entry.state = State::Restoring {
-                    retry_at: Some(now + entry.backoff.next_delay()),
-                };
+                entry.state = State::Restoring { retry_at: Some(now + entry.backoff.next_delay()) };
             }
             Some(entry) if entry.state == State::Claiming => self.wait(now, gpu, why),
             _ => {}
@@ -188,10 +175,8 @@ impl Supervisor {
     fn start(&mut self, gpu: &GpuUuid) {
         if let Some(entry) = self.gpus.get_mut(gpu) {
             entry.state = State::Starting;
-            self.actions.push_back(SupervisorAction::StartDaemon {
-                gpu: gpu.clone(),
-                daemon: entry.daemon.clone(),
-            });
+            self.actions
+                .push_back(SupervisorAction::StartDaemon { gpu: gpu.clone(), daemon: entry.daemon.clone() });
         }
     }
 
@@ -201,8 +186,7 @@ impl Supervisor {
         }
         if let Some(entry) = self.gpus.get_mut(gpu) {
             entry.state = State::Claiming;
-            self.actions
-                .push_back(SupervisorAction::ReadMode { gpu: gpu.clone() });
+            self.actions.push_back(SupervisorAction::ReadMode { gpu: gpu.clone() });
         }
     }
 
@@ -212,19 +196,14 @@ impl Supervisor {
         };
         if let Some(entry) = self.gpus.get_mut(gpu) {
             entry.state = State::Restoring { retry_at: None };
-            self.actions.push_back(SupervisorAction::SetMode {
-                gpu: gpu.clone(),
-                mode,
-            });
+            self.actions.push_back(SupervisorAction::SetMode { gpu: gpu.clone(), mode });
         }
     }
 
     fn restored(&mut self, gpu: &GpuUuid) {
         self.gpus.remove(gpu);
         if self.originals.remove(gpu).is_some() {
-            self.actions.push_back(SupervisorAction::PersistOriginals {
-                originals: self.originals.clone(),
-            });
+            self.actions.push_back(SupervisorAction::PersistOriginals { originals: self.originals.clone() });
         }
     }
 
@@ -233,29 +212,18 @@ impl Supervisor {
         if !self.wish_known && !self.stopping {
             return;
         }
-        let wanted: Vec<(GpuUuid, DesiredDaemon)> = if self.stopping {
-            Vec::new()
-        } else {
-            self.desired.daemons.clone().into_iter().collect()
-        };
+        let wanted: Vec<(GpuUuid, DesiredDaemon)> =
+            if self.stopping { Vec::new() } else { self.desired.daemons.clone().into_iter().collect() };
         for (gpu, daemon) in wanted {
             if !self.gpus.contains_key(&gpu) {
-                let entry = Gpu {
-                    daemon,
-                    state: State::Claiming,
-                    backoff: Backoff::for_daemons(),
-                };
+                let entry = Gpu { daemon, state: State::Claiming, backoff: Backoff::for_daemons() };
                 self.gpus.insert(gpu.clone(), entry);
                 self.claim(&gpu);
             }
         }
         // GPUs that an earlier run changed and nobody wants now
-        let forgotten: Vec<GpuUuid> = self
-            .originals
-            .keys()
-            .filter(|g| !self.gpus.contains_key(*g))
-            .cloned()
-            .collect();
+        let forgotten: Vec<GpuUuid> =
+            self.originals.keys().filter(|g| !self.gpus.contains_key(*g)).cloned().collect();
         for gpu in forgotten {
             self.adopt_forgotten(&gpu);
         }
@@ -264,9 +232,8 @@ impl Supervisor {
             self.advance_one(now, &gpu);
         }
         if self.stopping && self.gpus.is_empty() {
-            self.actions.push_back(SupervisorAction::Exit {
-                why: "asked to stop; all GPUs given back".into(),
-            });
+            self.actions
+                .push_back(SupervisorAction::Exit { why: "asked to stop; all GPUs given back".into() });
         }
     }
 
@@ -280,14 +247,7 @@ impl Supervisor {
             pinned_memory_limit_mib: None,
         };
         let state = State::Restoring { retry_at: None };
-        self.gpus.insert(
-            gpu.clone(),
-            Gpu {
-                daemon,
-                state,
-                backoff: Backoff::for_daemons(),
-            },
-        );
+        self.gpus.insert(gpu.clone(), Gpu { daemon, state, backoff: Backoff::for_daemons() });
         self.give_back(gpu);
     }
 
@@ -297,10 +257,7 @@ impl Supervisor {
         match &entry.state {
             State::Ready | State::Starting | State::Waiting { .. } if !same => {
                 let daemon = entry.daemon.clone();
-                self.actions.push_back(SupervisorAction::StopDaemon {
-                    gpu: gpu.clone(),
-                    daemon,
-                });
+                self.actions.push_back(SupervisorAction::StopDaemon { gpu: gpu.clone(), daemon });
                 self.set_state(gpu, State::Stopping);
             }
             State::Claiming if !same => self.give_back(gpu),
@@ -323,22 +280,12 @@ impl Supervisor {
 
     /// Writes the report when it changed.
     fn report(&mut self) {
-        let daemons = self
-            .gpus
-            .iter()
-            .map(|(gpu, g)| (gpu.clone(), g.state.status()))
-            .collect();
-        let actual = Actual {
-            generation: self.desired.generation,
-            daemons,
-        };
+        let daemons = self.gpus.iter().map(|(gpu, g)| (gpu.clone(), g.state.status())).collect();
+        let actual = Actual { generation: self.desired.generation, daemons };
         if self.reported.as_ref() != Some(&actual) {
             self.reported = Some(actual.clone());
             // before Exit, which is last
-            let exit = self
-                .actions
-                .iter()
-                .position(|a| matches!(a, SupervisorAction::Exit { .. }));
+            let exit = self.actions.iter().position(|a| matches!(a, SupervisorAction::Exit { .. }));
             let at = exit.unwrap_or(self.actions.len());
             self.actions.insert(at, SupervisorAction::WriteActual { actual });
         }

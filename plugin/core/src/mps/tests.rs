@@ -25,9 +25,7 @@ fn daemon(replicas: u32) -> DesiredDaemon {
 
 fn wish(generation: u64, replicas: Option<u32>) -> E {
     let daemons = replicas.map(|n| (gpu(), daemon(n))).into_iter().collect();
-    E::DesiredRead {
-        desired: Desired { generation, daemons },
-    }
+    E::DesiredRead { desired: Desired { generation, daemons } }
 }
 
 struct Bench {
@@ -37,14 +35,8 @@ struct Bench {
 
 impl Bench {
     fn new(originals: OriginalModes, change_modes: bool) -> Self {
-        let mut bench = Bench {
-            supervisor: Supervisor::new(),
-            now: Time::START,
-        };
-        bench.tell(E::Started {
-            originals,
-            change_modes,
-        });
+        let mut bench = Bench { supervisor: Supervisor::new(), now: Time::START };
+        bench.tell(E::Started { originals, change_modes });
         bench
     }
 
@@ -55,10 +47,7 @@ impl Bench {
 
     /// What it asks for, without its reports.
     fn asks(&mut self, event: E) -> Vec<A> {
-        self.tell(event)
-            .into_iter()
-            .filter(|a| !matches!(a, A::WriteActual { .. }))
-            .collect()
+        self.tell(event).into_iter().filter(|a| !matches!(a, A::WriteActual { .. })).collect()
     }
 
     fn status(actions: &[A]) -> Option<DaemonStatus> {
@@ -66,9 +55,7 @@ impl Bench {
             A::WriteActual { actual } => Some(actual),
             _ => None,
         });
-        reports
-            .next_back()
-            .and_then(|actual| actual.daemons.get(&gpu()).cloned())
+        reports.next_back().and_then(|actual| actual.daemons.get(&gpu()).cloned())
     }
 }
 
@@ -79,47 +66,20 @@ fn a_wish_claims_the_gpu_writes_its_mode_down_starts_the_daemon_and_gives_all_ba
     let originals: OriginalModes = [(gpu(), ComputeMode::Default)].into();
     let mode = ComputeMode::ExclusiveProcess;
     assert_eq!(
-        bench.asks(E::ModeRead {
-            gpu: gpu(),
-            mode: ComputeMode::Default
-        }),
+        bench.asks(E::ModeRead { gpu: gpu(), mode: ComputeMode::Default }),
         [A::PersistOriginals { originals }, A::SetMode { gpu: gpu(), mode }],
         "written down before the first change"
     );
-    assert_eq!(
-        bench.asks(E::ModeSet { gpu: gpu() }),
-        [A::StartDaemon {
-            gpu: gpu(),
-            daemon: daemon(4)
-        }]
-    );
+    assert_eq!(bench.asks(E::ModeSet { gpu: gpu() }), [A::StartDaemon { gpu: gpu(), daemon: daemon(4) }]);
     let ready = bench.tell(E::DaemonReady { gpu: gpu() });
     assert_eq!(Bench::status(&ready), Some(DaemonStatus::Ready));
 
-    assert_eq!(
-        bench.asks(wish(2, None)),
-        [A::StopDaemon {
-            gpu: gpu(),
-            daemon: daemon(4)
-        }]
-    );
+    assert_eq!(bench.asks(wish(2, None)), [A::StopDaemon { gpu: gpu(), daemon: daemon(4) }]);
     let mode = ComputeMode::Default;
-    assert_eq!(
-        bench.asks(E::DaemonStopped { gpu: gpu() }),
-        [A::SetMode { gpu: gpu(), mode }]
-    );
+    assert_eq!(bench.asks(E::DaemonStopped { gpu: gpu() }), [A::SetMode { gpu: gpu(), mode }]);
     let end = bench.tell(E::ModeSet { gpu: gpu() });
-    let actual = Actual {
-        generation: 2,
-        daemons: [].into(),
-    };
-    assert_eq!(
-        end,
-        [
-            A::PersistOriginals { originals: [].into() },
-            A::WriteActual { actual }
-        ]
-    );
+    let actual = Actual { generation: 2, daemons: [].into() };
+    assert_eq!(end, [A::PersistOriginals { originals: [].into() }, A::WriteActual { actual }]);
 }
 
 #[test]
@@ -128,33 +88,15 @@ fn a_dead_daemon_is_reported_and_started_again_after_a_pause() {
     bench.tell(wish(1, Some(4)));
     bench.tell(E::DaemonReady { gpu: gpu() });
     let dead = bench.tell(E::DaemonExited { gpu: gpu() });
-    assert!(
-        matches!(Bench::status(&dead), Some(DaemonStatus::Failed { .. })),
-        "{dead:?}"
-    );
+    assert!(matches!(Bench::status(&dead), Some(DaemonStatus::Failed { .. })), "{dead:?}");
     let retry_at = bench.supervisor.poll_timeout().unwrap();
     assert_eq!(bench.asks(E::Timeout), []);
     bench.now = retry_at;
-    assert_eq!(
-        bench.asks(E::Timeout),
-        [A::StartDaemon {
-            gpu: gpu(),
-            daemon: daemon(4)
-        }]
-    );
+    assert_eq!(bench.asks(E::Timeout), [A::StartDaemon { gpu: gpu(), daemon: daemon(4) }]);
     let first_pause = retry_at - Time::START;
-    let again = bench.tell(E::DaemonFailed {
-        gpu: gpu(),
-        why: "no".into(),
-    });
-    assert_eq!(
-        Bench::status(&again),
-        Some(DaemonStatus::Failed { why: "no".into() })
-    );
-    assert!(
-        bench.supervisor.poll_timeout().unwrap() - bench.now > first_pause,
-        "pauses grow"
-    );
+    let again = bench.tell(E::DaemonFailed { gpu: gpu(), why: "no".into() });
+    assert_eq!(Bench::status(&again), Some(DaemonStatus::Failed { why: "no".into() }));
+    assert!(bench.supervisor.poll_timeout().unwrap() - bench.now > first_pause, "pauses grow");
 }
 
 #[test]
@@ -162,94 +104,48 @@ fn other_limits_mean_a_new_daemon_because_limits_bind_only_new_servers() {
     let mut bench = Bench::new(OriginalModes::new(), false);
     bench.tell(wish(1, Some(4)));
     bench.tell(E::DaemonReady { gpu: gpu() });
-    assert_eq!(
-        bench.asks(wish(2, Some(2))),
-        [A::StopDaemon {
-            gpu: gpu(),
-            daemon: daemon(4)
-        }]
-    );
+    assert_eq!(bench.asks(wish(2, Some(2))), [A::StopDaemon { gpu: gpu(), daemon: daemon(4) }]);
     let restarted = bench.asks(E::DaemonStopped { gpu: gpu() });
-    assert_eq!(
-        restarted,
-        [A::StartDaemon {
-            gpu: gpu(),
-            daemon: daemon(2)
-        }]
-    );
+    assert_eq!(restarted, [A::StartDaemon { gpu: gpu(), daemon: daemon(2) }]);
 }
 
 #[test]
 fn a_mode_that_an_earlier_run_changed_is_given_back_when_nobody_wants_the_gpu() {
     let originals: OriginalModes = [(gpu(), ComputeMode::Prohibited)].into();
-    let mut bench = Bench {
-        supervisor: Supervisor::new(),
-        now: Time::START,
-    };
-    bench.tell(E::Started {
-        originals,
-        change_modes: true,
-    });
+    let mut bench = Bench { supervisor: Supervisor::new(), now: Time::START };
+    bench.tell(E::Started { originals, change_modes: true });
     let mode = ComputeMode::Prohibited;
     assert_eq!(bench.asks(wish(1, None)), [A::SetMode { gpu: gpu(), mode }]);
-    let refused = bench.tell(E::ModeFailed {
-        gpu: gpu(),
-        why: "busy".into(),
-    });
+    let refused = bench.tell(E::ModeFailed { gpu: gpu(), why: "busy".into() });
     assert!(refused.is_empty(), "{refused:?}");
     bench.now = bench.supervisor.poll_timeout().unwrap();
     assert_eq!(bench.asks(E::Timeout), [A::SetMode { gpu: gpu(), mode }]);
-    assert_eq!(
-        bench.asks(E::ModeSet { gpu: gpu() }),
-        [A::PersistOriginals { originals: [].into() }]
-    );
+    assert_eq!(bench.asks(E::ModeSet { gpu: gpu() }), [A::PersistOriginals { originals: [].into() }]);
 }
 
 #[test]
 fn an_earlier_runs_mode_is_not_taken_for_the_gpus_own() {
     let originals: OriginalModes = [(gpu(), ComputeMode::Default)].into();
-    let mut bench = Bench {
-        supervisor: Supervisor::new(),
-        now: Time::START,
-    };
-    bench.tell(E::Started {
-        originals,
-        change_modes: true,
-    });
+    let mut bench = Bench { supervisor: Supervisor::new(), now: Time::START };
+    bench.tell(E::Started { originals, change_modes: true });
     bench.tell(wish(1, Some(4)));
     let mode = ComputeMode::ExclusiveProcess;
     let asked = bench.asks(E::ModeRead { gpu: gpu(), mode });
-    assert_eq!(
-        asked,
-        [A::SetMode { gpu: gpu(), mode }],
-        "the written-down mode stays"
-    );
+    assert_eq!(asked, [A::SetMode { gpu: gpu(), mode }], "the written-down mode stays");
 }
 
 #[test]
 fn a_stop_gives_every_gpu_back_before_the_process_ends() {
     let mut bench = Bench::new(OriginalModes::new(), true);
     bench.tell(wish(1, Some(4)));
-    bench.tell(E::ModeRead {
-        gpu: gpu(),
-        mode: ComputeMode::Default,
-    });
+    bench.tell(E::ModeRead { gpu: gpu(), mode: ComputeMode::Default });
     bench.tell(E::ModeSet { gpu: gpu() });
     bench.tell(E::DaemonReady { gpu: gpu() });
-    assert_eq!(
-        bench.asks(E::StopRequested),
-        [A::StopDaemon {
-            gpu: gpu(),
-            daemon: daemon(4)
-        }]
-    );
+    assert_eq!(bench.asks(E::StopRequested), [A::StopDaemon { gpu: gpu(), daemon: daemon(4) }]);
     bench.tell(E::DaemonStopped { gpu: gpu() });
     let end = bench.tell(E::ModeSet { gpu: gpu() });
     assert!(matches!(end.last(), Some(A::Exit { .. })), "{end:?}");
-    assert!(
-        matches!(&end[end.len() - 2], A::WriteActual { actual } if actual.daemons.is_empty()),
-        "{end:?}"
-    );
+    assert!(matches!(&end[end.len() - 2], A::WriteActual { actual } if actual.daemons.is_empty()), "{end:?}");
 }
 
 #[test]
@@ -264,10 +160,7 @@ fn pauses_end_at_half_a_minute() {
     let mut bench = Bench::new(OriginalModes::new(), false);
     bench.tell(wish(1, Some(4)));
     for _ in 0..20 {
-        bench.tell(E::DaemonFailed {
-            gpu: gpu(),
-            why: "no".into(),
-        });
+        bench.tell(E::DaemonFailed { gpu: gpu(), why: "no".into() });
         let at = bench.supervisor.poll_timeout().unwrap();
         assert!(at - bench.now <= Duration::from_secs(30));
         bench.now = at;
@@ -278,12 +171,7 @@ fn pauses_end_at_half_a_minute() {
 #[test]
 fn volta_and_later_serve_48_clients_and_earlier_gpus_16() {
     assert_eq!(
-        [
-            clients_max((6, 1)),
-            clients_max((7, 0)),
-            clients_max((7, 5)),
-            clients_max((9, 0))
-        ],
+        [clients_max((6, 1)), clients_max((7, 0)), clients_max((7, 5)), clients_max((9, 0))],
         [16, 48, 48, 48]
     );
 }

@@ -70,19 +70,12 @@ impl Node {
             ..Settings::default()
         };
         let mps_desired = self.desired.clone();
-        self.tell(Event::Started {
-            settings: Box::new(settings),
-            mps_desired,
-        });
+        self.tell(Event::Started { settings: Box::new(settings), mps_desired });
         self.tell(Event::KubeletAppeared);
         let files = [("default", DEFAULT), ("mps-config", MPS)];
-        let files = files
-            .map(|(name, text)| (name.to_owned(), text.to_owned()))
-            .into();
+        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
         self.tell(Event::ConfigRead { files });
-        self.tell(Event::NodeRead {
-            labels: self.labels.clone(),
-        });
+        self.tell(Event::NodeRead { labels: self.labels.clone() });
     }
 
     /// The plugin's process is replaced by a new one; everything around it stays.
@@ -91,10 +84,8 @@ impl Node {
         self.journal.clear();
         self.inbox.clear();
         self.start();
-        let event = Event::MpsReported {
-            supervisor_alive: self.supervisor_alive,
-            actual: self.actual.clone(),
-        };
+        let event =
+            Event::MpsReported { supervisor_alive: self.supervisor_alive, actual: self.actual.clone() };
         self.tell(event);
     }
 
@@ -127,9 +118,7 @@ impl Node {
             Some(value) => self.labels.insert(CONFIG_LABEL.into(), value.into()),
             None => self.labels.remove(CONFIG_LABEL),
         };
-        self.tell(Event::NodeRead {
-            labels: self.labels.clone(),
-        });
+        self.tell(Event::NodeRead { labels: self.labels.clone() });
     }
 
     /// A pod is admitted: the kubelet calls Allocate and lists it.
@@ -161,8 +150,7 @@ impl Node {
     /// (devices, healthy ones) of a resource, as the kubelet would count them.
     pub fn counts(&self, resource: &ResourceName) -> (usize, usize) {
         let view = self.plugin.view();
-        view.devices(resource)
-            .map_or((0, 0), |d| (d.len(), d.values().filter(|d| d.healthy).count()))
+        view.devices(resource).map_or((0, 0), |d| (d.len(), d.values().filter(|d| d.healthy).count()))
     }
 
     pub fn label(&self, key: &str) -> Option<&str> {
@@ -170,28 +158,18 @@ impl Node {
     }
 
     pub fn states(&self) -> Vec<String> {
-        self.plugin
-            .view()
-            .status
-            .gpus
-            .iter()
-            .map(|g| g.state.clone())
-            .collect()
+        self.plugin.view().status.gpus.iter().map(|g| g.state.clone()).collect()
     }
 
     fn perform(&mut self, action: Action) {
         let answer = match action {
             Action::FindGpus => match &self.facts {
                 Some(facts) => Event::GpusFound { facts: facts.clone() },
-                None => Event::NoDriver {
-                    why: "libnvidia-ml.so.1: no such file".into(),
-                },
+                None => Event::NoDriver { why: "libnvidia-ml.so.1: no such file".into() },
             },
             Action::Listen { resource, endpoint } => Event::Listening { resource, endpoint },
             Action::Register { resource, .. } => Event::Registered { resource },
-            Action::ReadHolders => Event::HoldersRead {
-                holdings: self.holdings.clone(),
-            },
+            Action::ReadHolders => Event::HoldersRead { holdings: self.holdings.clone() },
             Action::PatchLabels { labels } => {
                 for (key, value) in labels {
                     match value {
@@ -201,25 +179,13 @@ impl Node {
                 }
                 self.inbox.push_back(Event::LabelsPatched);
                 self.follow_mps_label();
-                Event::NodeRead {
-                    labels: self.labels.clone(),
-                }
+                Event::NodeRead { labels: self.labels.clone() }
             }
             Action::WriteMpsDesired { desired } => {
-                let daemons = desired
-                    .daemons
-                    .keys()
-                    .map(|g| (g.clone(), DaemonStatus::Ready))
-                    .collect();
+                let daemons = desired.daemons.keys().map(|g| (g.clone(), DaemonStatus::Ready)).collect();
                 self.desired = Some(desired.clone());
-                self.actual = Some(Actual {
-                    generation: desired.generation,
-                    daemons,
-                });
-                Event::MpsReported {
-                    supervisor_alive: self.supervisor_alive,
-                    actual: self.actual.clone(),
-                }
+                self.actual = Some(Actual { generation: desired.generation, daemons });
+                Event::MpsReported { supervisor_alive: self.supervisor_alive, actual: self.actual.clone() }
             }
             Action::Announce { reason, message, .. } => {
                 return self.said.push(format!("{reason}: {message}"));
@@ -235,10 +201,7 @@ impl Node {
         let wanted = self.label("mps.capable") == Some("true");
         if wanted != self.supervisor_alive {
             self.supervisor_alive = wanted;
-            let event = Event::MpsReported {
-                supervisor_alive: wanted,
-                actual: self.actual.clone(),
-            };
+            let event = Event::MpsReported { supervisor_alive: wanted, actual: self.actual.clone() };
             self.inbox.push_back(event);
         }
     }

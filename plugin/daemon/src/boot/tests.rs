@@ -100,11 +100,7 @@ async fn page_with(folder: &Path, page: &str, part: &str) -> (u16, String) {
 #[tokio::test]
 async fn a_missing_driver_keeps_the_process_up_and_not_ready_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let none = || {
-        Err(FindError::NoDriver {
-            why: "libnvidia-ml.so.1: no such file".into(),
-        })
-    };
+    let none = || Err(FindError::NoDriver { why: "libnvidia-ml.so.1: no such file".into() });
     let task = tokio::spawn(run(settings(folder.path()), backend(none)));
     let (code, body) = page_with(folder.path(), "/ready", "libnvidia-ml.so.1").await;
     assert_eq!(code, 503, "{body}");
@@ -116,21 +112,11 @@ async fn a_missing_driver_keeps_the_process_up_and_not_ready_with_the_reason() {
 #[tokio::test]
 async fn a_driver_that_fails_ends_the_process_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let failed = || {
-        Err(FindError::DriverFailed {
-            why: "driver/library version mismatch".into(),
-        })
-    };
-    let exit = tokio::time::timeout(PATIENCE, run(settings(folder.path()), backend(failed)))
-        .await
-        .unwrap()
-        .unwrap();
+    let failed = || Err(FindError::DriverFailed { why: "driver/library version mismatch".into() });
+    let exit =
+        tokio::time::timeout(PATIENCE, run(settings(folder.path()), backend(failed))).await.unwrap().unwrap();
     assert_eq!(exit.code, 1);
-    assert!(
-        exit.why.contains("driver/library version mismatch"),
-        "{}",
-        exit.why
-    );
+    assert!(exit.why.contains("driver/library version mismatch"), "{}", exit.why);
 }
 
 #[tokio::test]
@@ -140,20 +126,10 @@ async fn a_node_with_a_gpu_registers_serves_and_stops_cleanly_and_its_journal_re
     let (events, queue) = mpsc::channel(EVENTS_MAX);
     let (publish, views) = watch::channel(Arc::new(View::default()));
     let settings = settings(folder.path());
-    let started = Event::Started {
-        settings: Box::new(settings.core.clone()),
-        mps_desired: None,
-    };
+    let started = Event::Started { settings: Box::new(settings.core.clone()), mps_desired: None };
     let journal = JournalFile::begin(&folder.path().join("journal"), "journal").unwrap();
     let metrics = Metrics::new();
-    let performer = start(
-        settings,
-        backend(|| Ok(facts())),
-        events.clone(),
-        views,
-        metrics.clone(),
-    )
-    .unwrap();
+    let performer = start(settings, backend(|| Ok(facts())), events.clone(), views, metrics.clone()).unwrap();
     let begin = Instant::now();
     let node = Loop {
         plugin: Plugin::new(),
@@ -165,14 +141,8 @@ async fn a_node_with_a_gpu_registers_serves_and_stops_cleanly_and_its_journal_re
     };
     let task = tokio::spawn(node.run(started, queue));
 
-    let request = tokio::time::timeout(PATIENCE, requests.recv())
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (request.resource_name.as_str(), request.version.as_str()),
-        ("nvidia.com/gpu", "v1beta1")
-    );
+    let request = tokio::time::timeout(PATIENCE, requests.recv()).await.unwrap().unwrap();
+    assert_eq!((request.resource_name.as_str(), request.version.as_str()), ("nvidia.com/gpu", "v1beta1"));
     let socket = folder.path().join(&request.endpoint);
     let mut client =
         pb::device_plugin_client::DevicePluginClient::new(crate::dial::unix(&socket).await.unwrap());
@@ -180,15 +150,8 @@ async fn a_node_with_a_gpu_registers_serves_and_stops_cleanly_and_its_journal_re
     assert_eq!(stream.message().await.unwrap().unwrap().devices[0].id, "GPU-a");
     let ids = vec!["GPU-a".to_owned()];
     let container_requests = vec![pb::ContainerAllocateRequest { devices_ids: ids }];
-    let answer = client
-        .allocate(pb::AllocateRequest { container_requests })
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(
-        answer.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"],
-        "GPU-a"
-    );
+    let answer = client.allocate(pb::AllocateRequest { container_requests }).await.unwrap().into_inner();
+    assert_eq!(answer.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"], "GPU-a");
 
     events.send(Event::StopRequested).await.unwrap();
     let exit = tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
@@ -200,11 +163,7 @@ async fn a_node_with_a_gpu_registers_serves_and_stops_cleanly_and_its_journal_re
     assert!(entries.iter().any(|e| allocated(&e.record)), "{text}");
     let replayed = journal::replay(&entries).unwrap();
     assert!(replayed >= 4, "{replayed} actions");
-    assert!(
-        metrics
-            .text()
-            .contains("tandem_events_total{event=\"allocated\"} 1")
-    );
+    assert!(metrics.text().contains("tandem_events_total{event=\"allocated\"} 1"));
 }
 
 #[tokio::test]
@@ -213,10 +172,7 @@ async fn a_kubelet_that_restarts_is_registered_with_again() {
     let socket = folder.path().join("kubelet.sock");
     let mut requests = serve_kubelet(&socket);
     let task = tokio::spawn(run(settings(folder.path()), backend(|| Ok(facts()))));
-    tokio::time::timeout(PATIENCE, requests.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(PATIENCE, requests.recv()).await.unwrap().unwrap();
     // what a starting kubelet does: every socket of the directory goes, then its own comes
     for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
         if entry.path().extension().is_some_and(|e| e == "sock") {
@@ -225,10 +181,7 @@ async fn a_kubelet_that_restarts_is_registered_with_again() {
     }
     let mut requests = serve_kubelet(&socket);
     let begin = Instant::now();
-    let request = tokio::time::timeout(PATIENCE, requests.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    let request = tokio::time::timeout(PATIENCE, requests.recv()).await.unwrap().unwrap();
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     assert!(folder.path().join(request.endpoint).exists());
     task.abort();

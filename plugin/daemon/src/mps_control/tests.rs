@@ -41,27 +41,16 @@ impl Bench {
         let program = directory.path().join("nvidia-cuda-mps-control");
         fs::write(&program, SCRIPT).unwrap();
         fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-        let sleep = ["/bin/sleep", "/usr/bin/sleep"]
-            .into_iter()
-            .find(|p| Path::new(p).exists())
-            .unwrap();
+        let sleep = ["/bin/sleep", "/usr/bin/sleep"].into_iter().find(|p| Path::new(p).exists()).unwrap();
         fs::copy(sleep, directory.path().join("nvidia-cuda-mps-daemon")).unwrap();
-        let control = MpsControl {
-            program,
-            root: MpsRoot(directory.path().join("mps")),
-        };
+        let control = MpsControl { program, root: MpsRoot(directory.path().join("mps")) };
         let wanted = DesiredDaemon {
             resource: ResourceName::gpu().shared(),
             replicas: 4,
             active_thread_percentage: 25,
             pinned_memory_limit_mib: Some(3840),
         };
-        Bench {
-            _directory: directory,
-            control,
-            gpu: GpuUuid::new("GPU-a"),
-            wanted,
-        }
+        Bench { _directory: directory, control, gpu: GpuUuid::new("GPU-a"), wanted }
     }
 
     fn pipe(&self) -> PathBuf {
@@ -69,11 +58,7 @@ impl Bench {
     }
 
     fn commands(&self) -> Vec<String> {
-        fs::read_to_string(self.pipe().join("commands"))
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        fs::read_to_string(self.pipe().join("commands")).unwrap().lines().map(str::to_owned).collect()
     }
 }
 
@@ -81,19 +66,10 @@ impl Bench {
 async fn a_started_daemon_sees_one_gpu_and_has_its_limits() {
     let bench = Bench::new();
     let process = bench.control.start(&bench.gpu, &bench.wanted).await.unwrap();
-    assert_eq!(
-        fs::read_to_string(bench.pipe().join("visible")).unwrap().trim(),
-        "GPU-a"
-    );
+    assert_eq!(fs::read_to_string(bench.pipe().join("visible")).unwrap().trim(), "GPU-a");
     let commands = bench.commands();
-    assert!(
-        commands.contains(&"set_default_device_pinned_mem_limit 0 3840M".to_owned()),
-        "{commands:?}"
-    );
-    assert!(
-        commands.contains(&"set_default_active_thread_percentage 25".to_owned()),
-        "{commands:?}"
-    );
+    assert!(commands.contains(&"set_default_device_pinned_mem_limit 0 3840M".to_owned()), "{commands:?}");
+    assert!(commands.contains(&"set_default_active_thread_percentage 25".to_owned()), "{commands:?}");
     let mode = fs::metadata(bench.pipe()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, DIRECTORY_MODE);
     bench.control.stop(&bench.gpu, &bench.wanted).await.unwrap();
@@ -105,17 +81,10 @@ async fn a_daemon_that_answers_is_adopted_and_gets_its_limits_again() {
     let bench = Bench::new();
     let first = bench.control.start(&bench.gpu, &bench.wanted).await.unwrap();
     let pid = fs::read_to_string(bench.pipe().join(PID_FILE)).unwrap();
-    let again = DesiredDaemon {
-        active_thread_percentage: 50,
-        ..bench.wanted.clone()
-    };
+    let again = DesiredDaemon { active_thread_percentage: 50, ..bench.wanted.clone() };
     bench.control.start(&bench.gpu, &again).await.unwrap();
     assert_eq!(fs::read_to_string(bench.pipe().join(PID_FILE)).unwrap(), pid);
-    assert!(
-        bench
-            .commands()
-            .contains(&"set_default_active_thread_percentage 50".to_owned())
-    );
+    assert!(bench.commands().contains(&"set_default_active_thread_percentage 50".to_owned()));
     bench.control.stop(&bench.gpu, &again).await.unwrap();
     first.ended().await;
 }
@@ -139,10 +108,7 @@ async fn a_refused_start_tells_what_the_program_said() {
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
     let bench = Bench::new();
-    let control = MpsControl {
-        program: "/nonexistent/control".into(),
-        root: bench.control.root.clone(),
-    };
+    let control = MpsControl { program: "/nonexistent/control".into(), root: bench.control.root.clone() };
     let error = control.start(&bench.gpu, &bench.wanted).await.unwrap_err();
     assert!(error.to_string().contains("/nonexistent/control"), "{error}");
 }

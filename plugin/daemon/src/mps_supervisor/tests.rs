@@ -24,10 +24,7 @@ fn desired() -> Desired {
         active_thread_percentage: 25,
         pinned_memory_limit_mib: None,
     };
-    Desired {
-        generation: 1,
-        daemons: BTreeMap::from([(gpu(), daemon)]),
-    }
+    Desired { generation: 1, daemons: BTreeMap::from([(gpu(), daemon)]) }
 }
 
 /// The modes that were set, in their order.
@@ -36,9 +33,7 @@ type ModesSet = Arc<Mutex<Vec<ComputeMode>>>;
 fn backend(modes: &ModesSet) -> Box<dyn GpuBackend> {
     let modes = Arc::clone(modes);
     let mut backend = MockGpuBackend::new();
-    backend
-        .expect_compute_mode()
-        .returning(|_| Ok(ComputeMode::Default));
+    backend.expect_compute_mode().returning(|_| Ok(ComputeMode::Default));
     backend.expect_set_compute_mode().returning(move |_, mode| {
         modes.lock().unwrap().push(mode);
         Ok(())
@@ -55,10 +50,7 @@ fn supervisor(root: &MpsRoot, modes: &ModesSet) -> (SupervisorLoop, mpsc::Receiv
         journal: None,
         root: root.clone(),
         originals_unsaved: None,
-        control: MpsControl {
-            program: "/nonexistent/control".into(),
-            root: root.clone(),
-        },
+        control: MpsControl { program: "/nonexistent/control".into(), root: root.clone() },
         gpus: GpuThread::start(backend(modes)).unwrap(),
         workers: BTreeMap::new(),
         events,
@@ -67,10 +59,7 @@ fn supervisor(root: &MpsRoot, modes: &ModesSet) -> (SupervisorLoop, mpsc::Receiv
 }
 
 fn started() -> SupervisorEvent {
-    SupervisorEvent::Started {
-        originals: OriginalModes::new(),
-        change_modes: true,
-    }
+    SupervisorEvent::Started { originals: OriginalModes::new(), change_modes: true }
 }
 
 /// Waits, by the kernel's notice, until `actual.json` is as wanted.
@@ -128,13 +117,7 @@ async fn no_mode_changes_before_the_original_one_is_written_down() {
     supervisor.step(started());
     supervisor.step(SupervisorEvent::DesiredRead { desired: desired() });
     let read = queue.recv().await.unwrap();
-    assert_eq!(
-        read,
-        SupervisorEvent::ModeRead {
-            gpu: gpu(),
-            mode: ComputeMode::Default
-        }
-    );
+    assert_eq!(read, SupervisorEvent::ModeRead { gpu: gpu(), mode: ComputeMode::Default });
     supervisor.step(read);
     let refused = queue.recv().await.unwrap();
     assert!(

@@ -25,29 +25,13 @@ impl Bench {
         let (publish, views) = watch::channel(Arc::new(view));
         let (events, seen) = mpsc::channel(16);
         let (changes, directory_changes) = watch::channel(0);
-        let context = ServeContext {
-            views,
-            events,
-            metrics: Metrics::new(),
-            directory: directory_changes,
-        };
-        Bench {
-            directory: tempfile::tempdir().unwrap(),
-            publish,
-            changes,
-            context,
-            seen,
-        }
+        let context = ServeContext { views, events, metrics: Metrics::new(), directory: directory_changes };
+        Bench { directory: tempfile::tempdir().unwrap(), publish, changes, context, seen }
     }
 
     fn open(&self) -> Server {
-        Server::open(
-            self.directory.path(),
-            "nvidia-gpu.sock",
-            ResourceName::gpu(),
-            self.context.clone(),
-        )
-        .unwrap()
+        Server::open(self.directory.path(), "nvidia-gpu.sock", ResourceName::gpu(), self.context.clone())
+            .unwrap()
     }
 
     fn socket(&self) -> PathBuf {
@@ -59,10 +43,7 @@ impl Bench {
     }
 
     async fn event(&mut self) -> Event {
-        tokio::time::timeout(Duration::from_secs(5), self.seen.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::time::timeout(Duration::from_secs(5), self.seen.recv()).await.unwrap().unwrap()
     }
 }
 
@@ -81,71 +62,41 @@ fn view(generation: u64, devices: &[(&str, bool)]) -> View {
         (device.id.clone(), device)
     };
     let devices: BTreeMap<_, _> = devices.iter().map(device).collect();
-    let resource = ResourceView {
-        devices: Arc::new(devices),
-        one_shared_device_at_most: false,
-    };
-    let mut view = View {
-        generation,
-        ..Default::default()
-    };
+    let resource = ResourceView { devices: Arc::new(devices), one_shared_device_at_most: false };
+    let mut view = View { generation, ..Default::default() };
     view.edits.envvar = true;
     view.resources.insert(ResourceName::gpu(), resource);
     view
 }
 
 fn health(list: &pb::ListAndWatchResponse) -> Vec<(&str, &str)> {
-    list.devices
-        .iter()
-        .map(|d| (d.id.as_str(), d.health.as_str()))
-        .collect()
+    list.devices.iter().map(|d| (d.id.as_str(), d.health.as_str())).collect()
 }
 
 fn allocate_request(ids: &[&str]) -> pb::AllocateRequest {
     let devices_ids = ids.iter().map(|id| (*id).to_owned()).collect();
-    pb::AllocateRequest {
-        container_requests: vec![pb::ContainerAllocateRequest { devices_ids }],
-    }
+    pb::AllocateRequest { container_requests: vec![pb::ContainerAllocateRequest { devices_ids }] }
 }
 
 #[tokio::test]
 async fn a_stream_has_the_current_list_at_once_and_every_changed_one() {
     let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
     let _server = bench.open();
-    let mut stream = bench
-        .client()
-        .await
-        .list_and_watch(pb::Empty {})
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(
-        health(&stream.message().await.unwrap().unwrap()),
-        [("GPU-a", "Healthy")]
-    );
-    assert_eq!(
-        bench.event().await,
-        Event::StreamOpened {
-            resource: ResourceName::gpu()
-        }
-    );
+    let mut stream = bench.client().await.list_and_watch(pb::Empty {}).await.unwrap().into_inner();
+    assert_eq!(health(&stream.message().await.unwrap().unwrap()), [("GPU-a", "Healthy")]);
+    assert_eq!(bench.event().await, Event::StreamOpened { resource: ResourceName::gpu() });
     // the same list in a new view is no change
     bench.publish.send_replace(Arc::new(view(2, &[("GPU-a", true)])));
     tokio::task::yield_now().await;
     bench.publish.send_replace(Arc::new(view(3, &[("GPU-a", false)])));
-    assert_eq!(
-        health(&stream.message().await.unwrap().unwrap()),
-        [("GPU-a", "Unhealthy")]
-    );
+    assert_eq!(health(&stream.message().await.unwrap().unwrap()), [("GPU-a", "Unhealthy")]);
 }
 
 #[tokio::test]
 async fn a_kubelet_that_leaves_is_told_only_with_its_last_stream() {
     let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
     let _server = bench.open();
-    let opened = Event::StreamOpened {
-        resource: ResourceName::gpu(),
-    };
+    let opened = Event::StreamOpened { resource: ResourceName::gpu() };
     let mut streams = Vec::new();
     for _ in 0..2 {
         let mut client = bench.client().await;
@@ -160,25 +111,14 @@ async fn a_kubelet_that_leaves_is_told_only_with_its_last_stream() {
     while !stream.message().await.unwrap().unwrap().devices.is_empty() {}
     assert!(bench.seen.try_recv().is_err());
     streams.pop();
-    assert_eq!(
-        bench.event().await,
-        Event::StreamClosed {
-            resource: ResourceName::gpu()
-        }
-    );
+    assert_eq!(bench.event().await, Event::StreamClosed { resource: ResourceName::gpu() });
 }
 
 #[tokio::test]
 async fn close_ends_streams_without_a_word_and_removes_the_socket() {
     let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
     let server = bench.open();
-    let mut stream = bench
-        .client()
-        .await
-        .list_and_watch(pb::Empty {})
-        .await
-        .unwrap()
-        .into_inner();
+    let mut stream = bench.client().await.list_and_watch(pb::Empty {}).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
     bench.event().await;
     server.close().await.unwrap();
@@ -191,47 +131,21 @@ async fn close_ends_streams_without_a_word_and_removes_the_socket() {
 async fn an_allocation_is_told_before_it_is_answered() {
     let mut bench = Bench::new(view(7, &[("GPU-a", true)]));
     let _server = bench.open();
-    let answer = bench
-        .client()
-        .await
-        .allocate(allocate_request(&["GPU-a"]))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(
-        answer.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"],
-        "GPU-a"
-    );
+    let answer = bench.client().await.allocate(allocate_request(&["GPU-a"])).await.unwrap().into_inner();
+    assert_eq!(answer.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"], "GPU-a");
     let told = bench.seen.try_recv().unwrap();
     let ids = vec!["GPU-a".to_owned()];
     let resource = ResourceName::gpu();
-    assert_eq!(
-        told,
-        Event::Allocated {
-            resource,
-            ids,
-            view_generation: 7,
-            refused: None
-        }
-    );
+    assert_eq!(told, Event::Allocated { resource, ids, view_generation: 7, refused: None });
 }
 
 #[tokio::test]
 async fn a_refused_allocation_has_the_cores_text_and_is_told_too() {
     let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
     let _server = bench.open();
-    let status = bench
-        .client()
-        .await
-        .allocate(allocate_request(&["GPU-x"]))
-        .await
-        .unwrap_err();
+    let status = bench.client().await.allocate(allocate_request(&["GPU-x"])).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unknown);
-    assert!(
-        status.message().contains("unknown device: GPU-x"),
-        "{}",
-        status.message()
-    );
+    assert!(status.message().contains("unknown device: GPU-x"), "{}", status.message());
     let told = bench.seen.try_recv().unwrap();
     assert!(matches!(told, Event::Allocated { refused: Some(text), .. } if text == status.message()));
 }
@@ -245,16 +159,8 @@ async fn a_preference_comes_from_the_view() {
         must_include_device_i_ds: vec!["GPU-b".into()],
         allocation_size: 1,
     };
-    let request = pb::PreferredAllocationRequest {
-        container_requests: vec![request],
-    };
-    let answer = bench
-        .client()
-        .await
-        .get_preferred_allocation(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let request = pb::PreferredAllocationRequest { container_requests: vec![request] };
+    let answer = bench.client().await.get_preferred_allocation(request).await.unwrap().into_inner();
     assert_eq!(answer.container_responses[0].device_i_ds, ["GPU-b"]);
 }
 
@@ -263,12 +169,7 @@ async fn too_many_container_requests_are_refused() {
     let mut bench = Bench::new(view(1, &[]));
     let _server = bench.open();
     let container_requests = vec![pb::ContainerAllocateRequest::default(); CONTAINERS_MAX + 1];
-    let status = bench
-        .client()
-        .await
-        .allocate(pb::AllocateRequest { container_requests })
-        .await
-        .unwrap_err();
+    let status = bench.client().await.allocate(pb::AllocateRequest { container_requests }).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert!(bench.seen.try_recv().is_err());
 }
@@ -279,12 +180,7 @@ async fn a_socket_that_someone_removed_counts_as_a_closed_stream() {
     let _server = bench.open();
     std::fs::remove_file(bench.socket()).unwrap();
     bench.changes.send_modify(|n| *n += 1);
-    assert_eq!(
-        bench.event().await,
-        Event::StreamClosed {
-            resource: ResourceName::gpu()
-        }
-    );
+    assert_eq!(bench.event().await, Event::StreamClosed { resource: ResourceName::gpu() });
 }
 
 #[tokio::test]
@@ -302,15 +198,8 @@ async fn a_stale_socket_is_replaced_and_another_plugins_new_one_is_left_alone() 
 async fn an_endpoint_outside_the_directory_is_refused() {
     let bench = Bench::new(view(1, &[]));
     for endpoint in ["", "../x.sock", "/tmp/x.sock", ".."] {
-        let opened = Server::open(
-            bench.directory.path(),
-            endpoint,
-            ResourceName::gpu(),
-            bench.context.clone(),
-        );
-        assert!(
-            matches!(opened, Err(ListenError::NotAFileName { .. })),
-            "{endpoint}"
-        );
+        let opened =
+            Server::open(bench.directory.path(), endpoint, ResourceName::gpu(), bench.context.clone());
+        assert!(matches!(opened, Err(ListenError::NotAFileName { .. })), "{endpoint}");
     }
 }

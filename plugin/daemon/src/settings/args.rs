@@ -48,12 +48,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) config_file: Option<String>,
     /// Directory with one configuration per file, chosen by the Node's label; wins over --config-file [env: CONFIG_FILE_SRCDIR]
-    #[arg(
-        long,
-        alias = "config-file-srcdir",
-        value_name = "DIR",
-        help_heading = "Configuration"
-    )]
+    #[arg(long, alias = "config-file-srcdir", value_name = "DIR", help_heading = "Configuration")]
     pub(crate) config_dir: Option<String>,
     /// Configuration of a Node without the label [env: DEFAULT_CONFIG]
     #[arg(long, value_name = "NAME", help_heading = "Configuration")]

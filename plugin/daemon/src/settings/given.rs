@@ -36,10 +36,7 @@ impl Given {
         &self,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<T, SettingError> {
-        parse(&self.text).map_err(|e| SettingError {
-            origin: self.origin.clone(),
-            why: e.to_string(),
-        })
+        parse(&self.text).map_err(|e| SettingError { origin: self.origin.clone(), why: e.to_string() })
     }
 
     /// The values of a comma-separated list, without surrounding space.
@@ -50,13 +47,8 @@ impl Given {
         &self,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<Vec<T>, SettingError> {
-        let one = |item: &str| {
-            Given {
-                origin: self.origin.clone(),
-                text: item.trim().to_owned(),
-            }
-            .parse(&parse)
-        };
+        let one =
+            |item: &str| Given { origin: self.origin.clone(), text: item.trim().to_owned() }.parse(&parse);
         self.text.split(',').map(one).collect()
     }
 }
@@ -68,17 +60,9 @@ pub(crate) fn given(
     env: Environment<'_>,
     variables: &[&str],
 ) -> Option<Given> {
-    let from_flag = value.map(|text| Given {
-        origin: flag.to_owned(),
-        text: text.clone(),
-    });
+    let from_flag = value.map(|text| Given { origin: flag.to_owned(), text: text.clone() });
     from_flag.or_else(|| {
-        variables.iter().find_map(|name| {
-            env(name).map(|text| Given {
-                origin: (*name).to_owned(),
-                text,
-            })
-        })
+        variables.iter().find_map(|name| env(name).map(|text| Given { origin: (*name).to_owned(), text }))
     })
 }
 
@@ -107,10 +91,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(wrong()),
     };
-    number
-        .checked_mul(millis_per_unit)
-        .map(Duration::from_millis)
-        .ok_or_else(wrong)
+    number.checked_mul(millis_per_unit).map(Duration::from_millis).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -122,16 +103,7 @@ mod tests {
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        for wrong in [
-            "",
-            "30",
-            "s",
-            "-1s",
-            "1 s",
-            "1d",
-            "99999999999999999999s",
-            "18446744073709551615h",
-        ] {
+        for wrong in ["", "30", "s", "-1s", "1 s", "1d", "99999999999999999999s", "18446744073709551615h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

@@ -39,10 +39,7 @@ pub(crate) fn overrides(
         plugin: plugin_flags(args, gpu, &read)?,
         ..Flags::default()
     };
-    Ok(Overrides {
-        flags,
-        imex: imex(args, &read)?,
-    })
+    Ok(Overrides { flags, imex: imex(args, &read)? })
 }
 
 fn plugin_flags(args: &NvidiaArgs, gpu: &GpuArgs, read: &Reader<'_>) -> Result<PluginFlags, SettingError> {
@@ -88,12 +85,7 @@ fn plugin_flags(args: &NvidiaArgs, gpu: &GpuArgs, read: &Reader<'_>) -> Result<P
 /// An empty variable acts as unset here (NVIDIA k8s-device-plugin v0.20).
 fn imex(args: &NvidiaArgs, read: &Reader<'_>) -> Result<Imex, SettingError> {
     let joined = joined(&args.imex_channel_ids);
-    let ids = given(
-        joined.as_ref(),
-        "--imex-channel-ids",
-        read.env,
-        &["IMEX_CHANNEL_IDS"],
-    );
+    let ids = given(joined.as_ref(), "--imex-channel-ids", read.env, &["IMEX_CHANNEL_IDS"]);
     let ids = ids.filter(|g| !g.text.is_empty());
     Ok(Imex {
         channel_ids: ids.map(|g| g.list(u32::from_str)).transpose()?,
@@ -123,15 +115,9 @@ impl Reader<'_> {
         variable: &str,
     ) -> Result<Option<bool>, SettingError> {
         let read = |text: &str| {
-            if text.is_empty() {
-                Ok(false)
-            } else {
-                parse_boolean(text)
-            }
+            if text.is_empty() { Ok(false) } else { parse_boolean(text) }
         };
-        given(value.as_ref(), flag, self.env, &[variable])
-            .map(|g| g.parse(read))
-            .transpose()
+        given(value.as_ref(), flag, self.env, &[variable]).map(|g| g.parse(read)).transpose()
     }
 
     fn word<T: FromStr<Err: std::fmt::Display>>(
@@ -140,9 +126,7 @@ impl Reader<'_> {
         flag: &str,
         variables: &[&str],
     ) -> Result<Option<T>, SettingError> {
-        given(value.as_ref(), flag, self.env, variables)
-            .map(|g| g.parse(T::from_str))
-            .transpose()
+        given(value.as_ref(), flag, self.env, variables).map(|g| g.parse(T::from_str)).transpose()
     }
 
     fn words<T: FromStr<Err: std::fmt::Display>>(
@@ -152,8 +136,6 @@ impl Reader<'_> {
         variable: &str,
     ) -> Result<Option<Vec<T>>, SettingError> {
         let joined = joined(values);
-        given(joined.as_ref(), flag, self.env, &[variable])
-            .map(|g| g.list(T::from_str))
-            .transpose()
+        given(joined.as_ref(), flag, self.env, &[variable]).map(|g| g.list(T::from_str)).transpose()
     }
 }

@@ -29,9 +29,7 @@ pub(super) fn run_settings(args: &RunArgs, env: Environment<'_>) -> Result<RunSe
     let kubeconfig = path(&args.kubeconfig, "--kubeconfig", "KUBECONFIG");
     let config_dir = path(&args.config_dir, "--config-dir", "CONFIG_FILE_SRCDIR");
     let config_file = path(&args.config_file, "--config-file", "CONFIG_FILE");
-    let config = config_dir
-        .map(ConfigPath::Directory)
-        .or(config_file.map(ConfigPath::File));
+    let config = config_dir.map(ConfigPath::Directory).or(config_file.map(ConfigPath::File));
     let core = core_settings(args, env, config.as_ref(), node_name.clone())?;
     let socket =
         |value, flag, variable, default: &str| PathBuf::from(text_or(value, flag, env, variable, default));
@@ -39,12 +37,7 @@ pub(super) fn run_settings(args: &RunArgs, env: Environment<'_>) -> Result<RunSe
         core,
         config,
         node: node_name.map(|name| NodeSettings { name, kubeconfig }),
-        kubelet_socket: socket(
-            &args.kubelet_socket,
-            "--kubelet-socket",
-            "KUBELET_SOCKET",
-            KUBELET_SOCKET,
-        ),
+        kubelet_socket: socket(&args.kubelet_socket, "--kubelet-socket", "KUBELET_SOCKET", KUBELET_SOCKET),
         pod_resources_socket: socket(
             &args.pod_resources_socket,
             "--pod-resources-socket",
@@ -52,18 +45,8 @@ pub(super) fn run_settings(args: &RunArgs, env: Environment<'_>) -> Result<RunSe
             POD_RESOURCES_SOCKET,
         ),
         mps_root: mps_root(&args.nvidia.mps_root, &args.gpu, env),
-        admin_address: text_or(
-            &args.admin_address,
-            "--admin-address",
-            env,
-            "ADMIN_ADDRESS",
-            ADMIN_ADDRESS,
-        ),
-        admin_address_file: path(
-            &args.admin_address_file,
-            "--admin-address-file",
-            "ADMIN_ADDRESS_FILE",
-        ),
+        admin_address: text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS),
+        admin_address_file: path(&args.admin_address_file, "--admin-address-file", "ADMIN_ADDRESS_FILE"),
         journal_dir: path(&args.journal_dir, "--journal-dir", "JOURNAL_DIR"),
     })
 }
@@ -74,18 +57,12 @@ fn core_settings(
     config: Option<&ConfigPath>,
     node_name: Option<String>,
 ) -> Result<Settings, SettingError> {
-    let validation = given_text(
-        args.config_validation.as_ref(),
-        "--config-validation",
-        env,
-        &["CONFIG_VALIDATION"],
-    );
+    let validation =
+        given_text(args.config_validation.as_ref(), "--config-validation", env, &["CONFIG_VALIDATION"]);
     let strict = |text: &str| match text {
         "strict" => Ok(true),
         "warn" => Ok(false),
-        other => Err(format!(
-            "the validation is one of `strict`, `warn`, but is `{other}`"
-        )),
+        other => Err(format!("the validation is one of `strict`, `warn`, but is `{other}`")),
     };
     Ok(Settings {
         node_name,
@@ -102,19 +79,10 @@ fn config_source(
     env: Environment<'_>,
     config: Option<&ConfigPath>,
 ) -> Result<ConfigSource, SettingError> {
-    let default_config = given_text(
-        args.default_config.as_ref(),
-        "--default-config",
-        env,
-        &["DEFAULT_CONFIG"],
-    );
+    let default_config =
+        given_text(args.default_config.as_ref(), "--default-config", env, &["DEFAULT_CONFIG"]);
     let listed = overrides::joined(&args.fallback_strategies);
-    let fallback = given_text(
-        listed.as_ref(),
-        "--fallback-strategies",
-        env,
-        &["FALLBACK_STRATEGIES"],
-    );
+    let fallback = given_text(listed.as_ref(), "--fallback-strategies", env, &["FALLBACK_STRATEGIES"]);
     let fallback = fallback.map(|g| g.list(Fallback::from_str)).transpose()?;
     Ok(match config {
         None => ConfigSource::None,
@@ -134,30 +102,10 @@ fn timing(args: &RunArgs, env: Environment<'_>) -> Result<Timing, SettingError> 
     };
     let t = &args.timing;
     Ok(Timing {
-        retire_after: read(
-            &t.retire_after,
-            "--retire-after",
-            "RETIRE_AFTER",
-            default.retire_after,
-        )?,
-        driver_retry: read(
-            &t.driver_retry,
-            "--driver-retry",
-            "DRIVER_RETRY",
-            default.driver_retry,
-        )?,
-        hint_absence: read(
-            &t.hint_absence,
-            "--hint-absence",
-            "HINT_ABSENCE",
-            default.hint_absence,
-        )?,
-        holders_poll: read(
-            &t.holders_poll,
-            "--holders-poll",
-            "HOLDERS_POLL",
-            default.holders_poll,
-        )?,
+        retire_after: read(&t.retire_after, "--retire-after", "RETIRE_AFTER", default.retire_after)?,
+        driver_retry: read(&t.driver_retry, "--driver-retry", "DRIVER_RETRY", default.driver_retry)?,
+        hint_absence: read(&t.hint_absence, "--hint-absence", "HINT_ABSENCE", default.hint_absence)?,
+        holders_poll: read(&t.holders_poll, "--holders-poll", "HOLDERS_POLL", default.holders_poll)?,
         ..default
     })
 }

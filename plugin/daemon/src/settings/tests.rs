@@ -10,13 +10,9 @@ use crate::config_dir::ConfigPath;
 use crate::node_client::NodeSettings;
 
 fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Command, clap::Error> {
-    let args = std::iter::once("tandem-device-plugin")
-        .chain(args.iter().copied())
-        .map(OsString::from);
-    let env: std::collections::BTreeMap<String, String> = env
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
+    let args = std::iter::once("tandem-device-plugin").chain(args.iter().copied()).map(OsString::from);
+    let env: std::collections::BTreeMap<String, String> =
+        env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     parse(args, &|name| env.get(name).cloned())
 }
 
@@ -49,21 +45,11 @@ fn what_nobody_gave_stays_unset_for_the_file() {
 
 #[test]
 fn an_empty_variable_counts_as_set() {
-    let flags = run_with(&[], &[("FAIL_ON_INIT_ERROR", ""), ("MPS_ROOT", "")])
-        .core
-        .overrides
-        .flags;
+    let flags = run_with(&[], &[("FAIL_ON_INIT_ERROR", ""), ("MPS_ROOT", "")]).core.overrides.flags;
     assert_eq!(flags.fail_on_init_error, Some(false));
     assert_eq!(flags.mps_root.as_deref(), Some(""));
     assert!(error_of(&[], &[("DEVICE_LIST_STRATEGY", "")]).contains("`DEVICE_LIST_STRATEGY`"));
-    assert_eq!(
-        run_with(&[], &[("IMEX_CHANNEL_IDS", "")])
-            .core
-            .overrides
-            .imex
-            .channel_ids,
-        None
-    );
+    assert_eq!(run_with(&[], &[("IMEX_CHANNEL_IDS", "")]).core.overrides.imex.channel_ids, None);
 }
 
 #[test]
@@ -77,29 +63,11 @@ fn a_boolean_flag_without_a_value_is_true_and_takes_gos_words() {
 #[test]
 fn lists_are_split_on_commas_and_repeated_flags_add_up() {
     let list = |args: &[&str], env: &[(&str, &str)]| {
-        run_with(args, env)
-            .core
-            .overrides
-            .flags
-            .plugin
-            .device_list_strategy
-            .unwrap()
+        run_with(args, env).core.overrides.flags.plugin.device_list_strategy.unwrap()
     };
     let both = [DeviceListStrategy::Envvar, DeviceListStrategy::VolumeMounts];
-    assert_eq!(
-        list(&[], &[("DEVICE_LIST_STRATEGY", "envvar, volume-mounts")]),
-        both
-    );
-    assert_eq!(
-        list(
-            &[
-                "--device-list-strategy=envvar",
-                "--device-list-strategy=volume-mounts"
-            ],
-            &[]
-        ),
-        both
-    );
+    assert_eq!(list(&[], &[("DEVICE_LIST_STRATEGY", "envvar, volume-mounts")]), both);
+    assert_eq!(list(&["--device-list-strategy=envvar", "--device-list-strategy=volume-mounts"], &[]), both);
 }
 
 #[test]
@@ -121,17 +89,11 @@ fn nvidias_aliases_mean_the_same() {
 
 #[test]
 fn a_config_directory_is_chosen_from_and_wins_over_a_file() {
-    let env = [
-        ("CONFIG_FILE_SRCDIR", "/configs"),
-        ("CONFIG_FILE", "/config.yaml"),
-        ("DEFAULT_CONFIG", "a"),
-    ];
+    let env = [("CONFIG_FILE_SRCDIR", "/configs"), ("CONFIG_FILE", "/config.yaml"), ("DEFAULT_CONFIG", "a")];
     let settings = run_with(&["--fallback-strategies=empty"], &env);
     assert_eq!(settings.config, Some(ConfigPath::Directory("/configs".into())));
-    let expected = ConfigSource::Directory {
-        default_config: Some("a".to_owned()),
-        fallback: vec![Fallback::Empty],
-    };
+    let expected =
+        ConfigSource::Directory { default_config: Some("a".to_owned()), fallback: vec![Fallback::Empty] };
     assert_eq!(settings.core.config_source, expected);
 }
 
@@ -139,42 +101,25 @@ fn a_config_directory_is_chosen_from_and_wins_over_a_file() {
 fn the_fallbacks_are_named_and_single_unless_told_otherwise() {
     let source = run_with(&["--config-dir=/configs"], &[]).core.config_source;
     let fallback = vec![Fallback::Named, Fallback::Single];
-    assert_eq!(
-        source,
-        ConfigSource::Directory {
-            default_config: None,
-            fallback
-        }
-    );
+    assert_eq!(source, ConfigSource::Directory { default_config: None, fallback });
 }
 
 #[test]
 fn without_a_node_name_there_is_no_api_server() {
     assert_eq!(run_with(&["--kubeconfig=/k"], &[]).node, None);
     let node = run_with(&[], &[("NODE_NAME", "n1"), ("KUBECONFIG", "/k")]).node;
-    assert_eq!(
-        node,
-        Some(NodeSettings {
-            name: "n1".into(),
-            kubeconfig: Some("/k".into())
-        })
-    );
+    assert_eq!(node, Some(NodeSettings { name: "n1".into(), kubeconfig: Some("/k".into()) }));
 }
 
 #[test]
 fn times_are_read_and_a_wrong_one_names_its_flag() {
-    let timing = run_with(&["--retire-after=200ms"], &[("HOLDERS_POLL", "2s")])
-        .core
-        .timing;
+    let timing = run_with(&["--retire-after=200ms"], &[("HOLDERS_POLL", "2s")]).core.timing;
     assert_eq!(
         (timing.retire_after, timing.holders_poll),
         (Duration::from_millis(200), Duration::from_secs(2))
     );
     let error = error_of(&["--retire-after=soon"], &[]);
-    assert!(
-        error.contains("`--retire-after`") && error.contains("`soon`"),
-        "{error}"
-    );
+    assert!(error.contains("`--retire-after`") && error.contains("`soon`"), "{error}");
 }
 
 #[test]
@@ -196,10 +141,7 @@ fn run_and_mps_share_one_root() {
 
 #[test]
 fn the_subcommands_are_told_apart_and_run_is_the_default() {
-    assert!(matches!(
-        parse_with(&["run", "--mig-strategy=none"], &[]),
-        Ok(Command::Run(..))
-    ));
+    assert!(matches!(parse_with(&["run", "--mig-strategy=none"], &[]), Ok(Command::Run(..))));
     assert!(
         matches!(parse_with(&["validate", "a.yaml"], &[]), Ok(Command::Validate(files)) if files.len() == 1)
     );
@@ -219,20 +161,11 @@ fn the_help_names_every_environment_variable_that_is_read() {
         parse(args.iter().map(OsString::from), &note).unwrap();
     }
     let help: String = ["run", "mps", "status"]
-        .map(|command| {
-            parse_with(&[command, "--help"], &[])
-                .map(|_| ())
-                .unwrap_err()
-                .to_string()
-        })
+        .map(|command| parse_with(&[command, "--help"], &[]).map(|_| ()).unwrap_err().to_string())
         .concat();
     let one_line = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    let missing: Vec<_> = read
-        .borrow()
-        .iter()
-        .filter(|name| !one_line.contains(name.as_str()))
-        .cloned()
-        .collect();
+    let missing: Vec<_> =
+        read.borrow().iter().filter(|name| !one_line.contains(name.as_str())).cloned().collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(read.borrow().len() > 30);
 }

@@ -1,5 +1,6 @@
 //! The whole cluster as one machine: the engine's next happening goes to whom it is for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::engine::{Context, Engine};
 use super::happening::{Happening, What};
 use super::host::Host;
 use super::kubelet::Kubelet;
+use super::latency::{self, Latency};
 use super::node::Node;
 use super::program::Program;
 use super::refused;
@@ -35,11 +37,7 @@ impl Cluster {
     /// A node that cannot be made, or a plugin argument that the model does not know.
     pub(super) fn new(scenario: &Scenario, seed: u64, journals_kept: bool) -> Result<Cluster, StageError> {
         let api = Api::new().map_err(|error| refused("start an empty cluster", &error))?;
-        let mut cluster = Cluster {
-            engine: Engine::new(seed),
-            api,
-            nodes: Vec::new(),
-        };
+        let mut cluster = Cluster { engine: Engine::new(seed), api, nodes: Vec::new() };
         let config = Arc::new(scenario.configs.clone());
         for spec in &scenario.nodes {
             let node = cluster.nodes.len();
@@ -53,7 +51,8 @@ impl Cluster {
             cluster.nodes.push(Node {
                 name: spec.name.clone(),
                 host: Host::new(gpus, Arc::clone(&config)),
-                kubelet: Kubelet::new(scenario.timers.clone(), kubelet_seed),
+                kubelet: Kubelet::new(scenario.timers.clone(), kubelet_seed)
+                    .with_profile(spec.kubelet.profile()),
                 plugin: Program::new(),
                 mps: Program::new(),
                 settings,
@@ -64,7 +63,7 @@ impl Cluster {
                 is_off: false,
                 is_closing: false,
             });
-            cluster.happens_on(node, super::latency::KUBELET_START, What::KubeletStarts);
+            cluster.happens_on(node, latency::KUBELET_START, What::KubeletStarts);
         }
         cluster.api.want_reconcile(&mut cluster.engine);
         Ok(cluster)
@@ -91,13 +90,6 @@ impl Cluster {
         true
     }
 
-    /// Lets time pass.
-    pub(super) fn advance(&mut self, by: Duration) {
-        let limit = self.after(by);
-        // ends because every happening takes time, and `limit` is finite
-        while self.step(limit) {}
-    }
-
     /// Lets time pass until something is true, or the bound is over.
     pub(super) fn advance_until(&mut self, bound: Duration, holds: impl Fn(&Cluster) -> bool) -> bool {
         let limit = self.after(bound);
@@ -116,17 +108,26 @@ impl Cluster {
         work: impl FnOnce(&mut Node, &mut Context<'_>) -> T,
     ) -> Option<T> {
         let node = self.nodes.get_mut(number)?;
-        let mut cx = Context {
-            engine: &mut self.engine,
-            api: &mut self.api,
-            node: number,
-        };
+        let mut cx = Context { engine: &mut self.engine, api: &mut self.api, node: number };
         Some(work(node, &mut cx))
     }
 
     /// Something happens on a node after a drawn time.
-    pub(super) fn happens_on(&mut self, node: usize, latency: super::latency::Latency, what: What) {
+    pub(super) fn happens_on(&mut self, node: usize, latency: Latency, what: What) {
         self.engine.after(latency, Happening::Node { node, what });
+    }
+
+    /// The plugin's config map changes; each node's kubelet projects it some time later.
+    pub(super) fn edit_configs(&mut self, configs: BTreeMap<String, String>, sync: Duration) {
+        let configs = Arc::new(configs);
+        let most = u64::try_from(sync.as_nanos()).unwrap_or(u64::MAX);
+        let latency = Latency { least: 0, most };
+        for number in 0..self.nodes.len() {
+            if let Some(node) = self.nodes.get_mut(number) {
+                node.host.config_map = Arc::clone(&configs);
+            }
+            self.happens_on(number, latency, What::ConfigProjected);
+        }
     }
 
     /// The number of a node.
@@ -168,7 +169,6 @@ impl Cluster {
 /// # Errors
 /// An unknown board or too many of them.
 pub(super) fn install(node: &str, gpus: &GpuNode) -> Result<Box<fake_gpu::Node>, StageError> {
-    let spec = fake_gpu::NodeSpec::uniform(node, &gpus.board, gpus.count as usize);
-    fake_gpu::Node::new(&spec)
+    fake_gpu::Node::new(&gpus.spec(node))
         .map_err(|error| refused(format!("install a driver on node `{node}`"), &error))
 }

@@ -93,12 +93,7 @@ impl Engine {
         }
         self.sequence += 1;
         let tie = (self.random.next() >> 32) as u32;
-        self.future.push(Reverse(Due {
-            at: at.max(self.now),
-            tie,
-            sequence: self.sequence,
-            slot,
-        }));
+        self.future.push(Reverse(Due { at: at.max(self.now), tie, sequence: self.sequence, slot }));
     }
 
     /// The next happening up to `limit`, whose time it becomes; without one the time becomes `limit`.
@@ -139,8 +134,7 @@ impl Context<'_> {
     /// Happens on this node after a drawn time, and after all that the channel holds.
     pub(super) fn through(&mut self, channel: &mut Channel, latency: Latency, what: What) {
         let node = self.node;
-        self.engine
-            .through(channel, latency, Happening::Node { node, what });
+        self.engine.through(channel, latency, Happening::Node { node, what });
     }
 
     /// Happens on this node at this time.
@@ -159,19 +153,13 @@ impl Context<'_> {
 mod tests {
     use super::*;
 
-    const WIDE: Latency = Latency {
-        least: 0,
-        most: 1_000,
-    };
+    const WIDE: Latency = Latency { least: 0, most: 1_000 };
 
     fn order(seed: u64, through_channel: bool) -> Vec<usize> {
         let mut engine = Engine::new(seed);
         let mut channel = Channel::default();
         for node in 0..20 {
-            let happening = Happening::Node {
-                node,
-                what: What::KubeletStarts,
-            };
+            let happening = Happening::Node { node, what: What::KubeletStarts };
             if through_channel {
                 engine.through(&mut channel, WIDE, happening);
             } else {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use plugin_core::event::Event;
+
 use super::engine::Context;
 use super::happening::{Ending, Happening, What, Which};
 use super::node::Node;
@@ -27,10 +29,8 @@ impl ModelStage {
             return Ok(Done::Did);
         }
         let names = self.cluster.nodes.iter().enumerate();
-        let chosen: Vec<usize> = names
-            .filter(|(_, node)| glob(&spec.node, &node.name))
-            .map(|(number, _)| number)
-            .collect();
+        let chosen: Vec<usize> =
+            names.filter(|(_, node)| glob(&spec.node, &node.name)).map(|(number, _)| number).collect();
         if chosen.is_empty() {
             return Err(refused(
                 format!("make `{}` happen on `{}`", spec.fault.tag(), spec.node),
@@ -118,14 +118,29 @@ impl Node {
             }
             Fault::NodeReboot => {
                 self.goes_down(cx);
-                let down = if spec.lasts.is_some() {
-                    lasts
-                } else {
-                    cx.engine.draw_from(latency::BOOT)
-                };
+                let down = if spec.lasts.is_some() { lasts } else { cx.engine.draw_from(latency::BOOT) };
                 cx.at(cx.now() + down, What::Boots);
                 None
             }
+        }
+    }
+
+    /// What a hanging kubelet cannot do now it does later, except what its caller gives up before.
+    pub(super) fn kubelet_hangs(&mut self, cx: &mut Context<'_>, what: What) {
+        let patience = cx.now() + latency::CALL_TIME_MAX;
+        let too_late = self.kubelet.hangs_until(cx.now()).is_some_and(|until| until > patience);
+        let why = |call: &str| format!("the kubelet did not answer `{call}` within 10s");
+        match what {
+            What::RegisterArrives(plugin, resource, _) if too_late => {
+                let why = why("Register");
+                let event = Event::RegisterFailed { resource, why };
+                cx.at(patience, What::PluginTold(plugin, Box::new(event)));
+            }
+            What::HoldersAsked(plugin) if too_late => {
+                let event = Event::HoldersUnreadable { why: why("List") };
+                cx.at(patience, What::PluginTold(plugin, Box::new(event)));
+            }
+            what => self.kubelet.put_off(cx, what),
         }
     }
 

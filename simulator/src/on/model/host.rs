@@ -87,14 +87,12 @@ impl Host {
     /// What NVML would report; `Err` holds whether a library is there, and the message.
     pub(super) fn facts(&self) -> Result<Facts, (bool, String)> {
         let Some(gpus) = &self.gpus else {
-            let why = "NVML library `libnvidia-ml.so.1`: cannot open shared object file: No such file or directory";
+            let why =
+                "NVML library `libnvidia-ml.so.1`: cannot open shared object file: No such file or directory";
             return Err((false, why.to_owned()));
         };
         if gpus.driver_loaded == 0 {
-            return Err((
-                true,
-                "NVML library `libnvidia-ml.so.1`: the driver is not loaded".to_owned(),
-            ));
+            return Err((true, "NVML library `libnvidia-ml.so.1`: the driver is not loaded".to_owned()));
         }
         if gpus.gpus().iter().any(|gpu| gpu.lost != 0) {
             return Err((
@@ -123,18 +121,14 @@ impl Host {
     pub(super) fn set_mode(&mut self, gpu: &GpuUuid, mode: ComputeMode) -> Result<(), String> {
         let index = self.gpu(gpu)?.index;
         let gpus = self.gpus.as_mut().ok_or("there is no driver")?;
-        gpus.set_compute_mode(index, to_gpu(mode))
-            .map_err(|e: GpuError| e.to_string())
+        gpus.set_compute_mode(index, to_gpu(mode)).map_err(|e: GpuError| e.to_string())
     }
 
     /// The pid of the MPS control daemon that serves this directory.
     pub(super) fn mps_daemon(&self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> Option<u32> {
         let directory = pipe_directory(gpu, wanted);
         let daemons = self.gpus.as_ref()?.mps_daemons();
-        daemons
-            .iter()
-            .find(|d| d.pipe_directory.as_str() == directory)
-            .map(|d| d.pid)
+        daemons.iter().find(|d| d.pipe_directory.as_str() == directory).map(|d| d.pid)
     }
 
     /// Starts an MPS control daemon on one GPU.
@@ -171,10 +165,7 @@ impl Host {
     }
 
     fn gpu(&self, gpu: &GpuUuid) -> Result<&Gpu, String> {
-        let found = self
-            .gpus
-            .as_ref()
-            .and_then(|gpus| gpus.gpu_by_uuid(gpu.as_str()));
+        let found = self.gpus.as_ref().and_then(|gpus| gpus.gpu_by_uuid(gpu.as_str()));
         found.ok_or_else(|| format!("GPU `{gpu}`: not found"))
     }
 }

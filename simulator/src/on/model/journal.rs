@@ -31,10 +31,7 @@ pub(super) struct Journal {
 impl Journal {
     /// A journal that is kept, or one that forgets everything.
     pub(super) fn new(kept: bool) -> Journal {
-        Journal {
-            kept,
-            ..Journal::default()
-        }
+        Journal { kept, ..Journal::default() }
     }
 
     /// The plugin's event.
@@ -63,11 +60,7 @@ impl Journal {
 
     fn mps_line(&mut self, at: Time, record: &impl Serialize) {
         if self.has_room() {
-            let line = MpsLine {
-                v: VERSION,
-                at,
-                record,
-            };
+            let line = MpsLine { v: VERSION, at, record };
             self.lines.extend(serde_json::to_string(&line).ok());
         }
     }

@@ -73,11 +73,7 @@ impl Node {
             let count = journals.len();
             for (index, journal) in journals.into_iter().enumerate() {
                 let age = count - 1 - index;
-                let name = if age == 0 {
-                    format!("{base}.jsonl")
-                } else {
-                    format!("{base}.{age}.jsonl")
-                };
+                let name = if age == 0 { format!("{base}.jsonl") } else { format!("{base}.{age}.jsonl") };
                 all.push((name, journal));
             }
         }

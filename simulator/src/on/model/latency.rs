@@ -12,10 +12,7 @@ pub(super) struct Latency {
 }
 
 const fn micros(least: u64, most: u64) -> Latency {
-    Latency {
-        least: least * 1_000,
-        most: most * 1_000,
-    }
+    Latency { least: least * 1_000, most: most * 1_000 }
 }
 
 const fn millis(least: u64, most: u64) -> Latency {

@@ -1,5 +1,6 @@
 //! The world's view, kept up to date: only nodes and pods that changed are looked at again.
 
+use super::api::changes::Parts;
 use super::api::pods::Pod;
 use super::cluster::Cluster;
 use super::happening::PodId;
@@ -18,19 +19,32 @@ pub(super) struct Picture {
 impl Picture {
     /// The world now.
     pub(super) fn look(&mut self, cluster: &mut Cluster) -> &World {
+        self.refresh(cluster, true)
+    }
+
+    /// The world now as far as invariants judge it: what processes say of themselves may be older.
+    pub(super) fn look_from_outside(&mut self, cluster: &mut Cluster) -> &World {
+        self.refresh(cluster, false)
+    }
+
+    fn refresh(&mut self, cluster: &mut Cluster, processes: bool) -> &World {
         let (nodes, pods) = if self.world.is_some() {
             cluster.api.changes.take()
         } else {
             cluster.api.changes.watch();
-            let nodes = (0..cluster.nodes.len()).collect();
+            let nodes = (0..cluster.nodes.len()).map(|node| (node, Parts::ALL)).collect();
             (nodes, cluster.api.pods.keys().copied().collect())
         };
         let mut world = self.world.take().unwrap_or_default();
         for id in pods {
             self.show_pod(&mut world, cluster, id);
         }
-        for number in nodes {
-            show_node(&mut world, cluster, number);
+        for (number, mut parts) in nodes {
+            if parts.processes && !processes {
+                cluster.api.changes.put_off(number);
+                parts.processes = false;
+            }
+            show_node(&mut world, cluster, number, parts);
         }
         self.world.insert(world)
     }
@@ -38,10 +52,7 @@ impl Picture {
     fn show_pod(&mut self, world: &mut World, cluster: &Cluster, id: PodId) {
         let before = self.names.get(&id).and_then(|name| world.pods.remove(name));
         if let Some(before) = before {
-            let left = world
-                .phases
-                .get(&before.phase)
-                .map_or(0, |count| count.saturating_sub(1));
+            let left = world.phases.get(&before.phase).map_or(0, |count| count.saturating_sub(1));
             match left {
                 0 => world.phases.remove(&before.phase),
                 left => world.phases.insert(before.phase, left),
@@ -60,21 +71,9 @@ impl Picture {
 
 fn pod_view(cluster: &Cluster, id: PodId, pod: &Pod) -> PodView {
     let node = pod.node.and_then(|number| cluster.nodes.get(number));
-    let given = node
-        .and_then(|node| node.kubelet.given(id))
-        .cloned()
-        .unwrap_or_default();
-    let first = given
-        .containers
-        .get(&pod.template.first)
-        .cloned()
-        .unwrap_or_default();
-    let mut gpus: Vec<String> = given
-        .ids
-        .values()
-        .flatten()
-        .map(|id| gpu_of(id).to_owned())
-        .collect();
+    let given = node.and_then(|node| node.kubelet.given(id)).cloned().unwrap_or_default();
+    let first = given.containers.get(&pod.template.first).cloned().unwrap_or_default();
+    let mut gpus: Vec<String> = given.ids.values().flatten().map(|id| gpu_of(id).to_owned()).collect();
     gpus.sort();
     gpus.dedup();
     PodView {
@@ -92,25 +91,36 @@ fn pod_view(cluster: &Cluster, id: PodId, pod: &Pod) -> PodView {
         devices: first.devices,
         containers: given.containers,
         events: pod.events.clone(),
+        restarts: 0,
+        ended: Vec::new(),
     }
 }
 
-fn show_node(world: &mut World, cluster: &Cluster, number: usize) {
+fn show_node(world: &mut World, cluster: &Cluster, number: usize, parts: Parts) {
     let (Some(node), Some(entry)) = (cluster.nodes.get(number), cluster.api.nodes.get(number)) else {
         return;
     };
-    let mut view: NodeView = objects::node(&entry.object);
-    view.plugin = plugin_view(node);
-    view.mps = MpsView {
-        running: node.mps.process.is_some(),
-        starts: node.mps.starts,
-    };
-    let names = entry.bound.iter().filter_map(|id| cluster.api.pods.get(id));
-    let pods: Vec<(&str, &PodView)> = names
-        .filter_map(|pod| Some((pod.name.as_ref(), world.pods.get(pod.name.as_ref())?)))
-        .collect();
-    view.gpus = gpus(node, &pods);
-    look::add_account(&mut view);
+    let mut view = world.nodes.remove(&node.name).unwrap_or_default();
+    if parts.object {
+        view =
+            NodeView { plugin: view.plugin, mps: view.mps, gpus: view.gpus, ..objects::node(&entry.object) };
+    }
+    if parts.processes {
+        view.plugin = plugin_view(node);
+        view.mps = MpsView { running: node.mps.process.is_some(), starts: node.mps.starts };
+    }
+    if parts.gpus {
+        let gpus = node.host.gpus.as_ref().map(|gpus| gpus.snapshot().gpus);
+        view.gpus = gpus.iter().flatten().map(driver::gpu).collect();
+    }
+    if parts.gpus || parts.holders {
+        let pods = entry.bound.iter().filter_map(|id| cluster.api.pods.get(id));
+        let views = pods.filter_map(|pod| Some((pod.name.as_ref(), world.pods.get(pod.name.as_ref())?)));
+        show_holders(&mut view.gpus, views);
+    }
+    if parts.gpus || parts.processes {
+        look::add_account(&mut view);
+    }
     world.nodes.insert(node.name.clone(), view);
 }
 
@@ -133,28 +143,24 @@ fn plugin_view(node: &Node) -> PluginView {
     view
 }
 
-/// The GPUs with the pods that hold them, by the kubelet's books.
-fn gpus(node: &Node, pods: &[(&str, &PodView)]) -> Vec<GpuView> {
-    let Some(gpus) = &node.host.gpus else {
-        return Vec::new();
-    };
-    let mut views: Vec<GpuView> = gpus.snapshot().gpus.iter().map(driver::gpu).collect();
-    for (name, pod) in pods.iter().filter(|(_, pod)| World::holds_devices(pod)) {
-        let ids = pod
-            .ids
-            .iter()
-            .flat_map(|(resource, ids)| ids.iter().map(move |id| (resource, id)));
+/// The pods that hold each GPU, by the kubelet's books.
+fn show_holders<'p>(views: &mut [GpuView], pods: impl Iterator<Item = (&'p str, &'p PodView)>) {
+    for view in views.iter_mut() {
+        view.holders.clear();
+        view.resources.clear();
+    }
+    for (name, pod) in pods.filter(|(_, pod)| World::holds_devices(pod)) {
+        let ids = pod.ids.iter().flat_map(|(resource, ids)| ids.iter().map(move |id| (resource, id)));
         for (resource, id) in ids {
             if let Some(view) = views.iter_mut().find(|view| view.uuid == gpu_of(id)) {
-                view.holders.push((*name).to_owned());
+                view.holders.push(name.to_owned());
                 view.resources.push(resource.clone());
             }
         }
     }
-    for view in &mut views {
+    for view in views {
         view.holders.sort();
         view.resources.sort();
         view.resources.dedup();
     }
-    views
 }

@@ -30,6 +30,7 @@ mod tests;
 mod throughput;
 mod verbs;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::cluster::Cluster;
@@ -66,6 +67,7 @@ pub struct ModelOptions {
 pub struct ModelStage {
     cluster: Cluster,
     picture: Picture,
+    config_map_sync: Duration,
     invariants: Option<Invariants>,
     violations: Vec<String>,
 }
@@ -79,6 +81,7 @@ impl ModelStage {
         Ok(ModelStage {
             cluster: Cluster::new(scenario, options.seed, options.journals)?,
             picture: Picture::default(),
+            config_map_sync: scenario.timers.config_map_sync,
             invariants: options.invariants.then(Invariants::default),
             violations: Vec::new(),
         })
@@ -89,6 +92,11 @@ impl ModelStage {
         for node in &mut self.cluster.nodes {
             node.host.sabotage = Some(mistake);
         }
+    }
+
+    /// Changes the plugin's config map, as `kubectl apply` does; kubelets project it within the scenario's `configMapSync`.
+    pub fn edit_configs(&mut self, configs: BTreeMap<String, String>) {
+        self.cluster.edit_configs(configs, self.config_map_sync);
     }
 
     /// How many happenings there were so far, and are to come.
@@ -125,13 +133,15 @@ impl ModelStage {
         let Some(invariants) = &mut self.invariants else {
             return;
         };
-        let world = self.picture.look(&mut self.cluster);
+        if !self.cluster.api.changes.take_judged() {
+            return;
+        }
+        let world = self.picture.look_from_outside(&mut self.cluster);
         let mut broken = invariants.check(world);
         broken.retain(|why| !TRAILING.iter().any(|trailing| why.starts_with(trailing)));
         let now = self.cluster.engine.now() as f64 / latency::SECOND as f64;
         let room = VIOLATIONS_MAX.saturating_sub(self.violations.len());
-        self.violations
-            .extend(broken.into_iter().take(room).map(|why| format!("{now:.6}s: {why}")));
+        self.violations.extend(broken.into_iter().take(room).map(|why| format!("{now:.6}s: {why}")));
     }
 
     /// What is left behind on each node.
@@ -159,6 +169,14 @@ impl Stage for ModelStage {
         Duration::from_nanos(self.cluster.engine.now())
     }
 
+    fn is_virtual(&self) -> bool {
+        true
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.cluster.engine.draw()
+    }
+
     async fn pause(&mut self, duration: Duration) {
         let end = self.now().saturating_add(duration);
         while self.now() < end {
@@ -170,6 +188,10 @@ impl Stage for ModelStage {
     fn deaths(&mut self) -> Vec<String> {
         let nodes = self.cluster.nodes.iter_mut();
         nodes.flat_map(|node| std::mem::take(&mut node.deaths)).collect()
+    }
+
+    fn broken_between(&self) -> &[String] {
+        &self.violations
     }
 
     async fn finish(&mut self) -> Vec<String> {
@@ -191,8 +213,5 @@ impl Stage for ModelStage {
 
 /// A refusal of a part of the cluster.
 fn refused(what: impl Into<String>, error: &dyn std::fmt::Display) -> StageError {
-    StageError::Cluster {
-        what: what.into(),
-        error: error.to_string(),
-    }
+    StageError::Cluster { what: what.into(), error: error.to_string() }
 }

@@ -1,6 +1,5 @@
 //! One node: its machine, its kubelet and the plugin's two programs, and who of them a happening is for.
 
-use plugin_core::event::Event;
 use plugin_core::settings::Settings;
 
 use super::engine::Context;
@@ -72,10 +71,7 @@ impl Node {
             what if what.is_kubelets() => self.on_kubelet(cx, what),
             What::KubeletStarts => {
                 self.kubelet.start(cx, &mut self.host);
-                cx.after(
-                    latency::DIRECTORY,
-                    What::KubeletDirectoryChanged(self.plugin.life),
-                );
+                cx.after(latency::DIRECTORY, What::KubeletDirectoryChanged(self.plugin.life));
             }
             What::PodFinishes(pod) => self.kubelet.pod_finishes(cx, pod),
             What::PatchArrives(life, labels) => plugin::patch_arrives(cx, life, &labels),
@@ -169,10 +165,7 @@ impl Node {
                 Some(shell) => shell.call_arrives(cx, *call),
                 None => {
                     let answer = Box::new(plugin::broken(&call.request));
-                    cx.after(
-                        latency::SOCKET,
-                        What::CallAnswered(call.kubelet, call.number, answer),
-                    );
+                    cx.after(latency::SOCKET, What::CallAnswered(call.kubelet, call.number, answer));
                 }
             },
             _ => {}
@@ -268,28 +261,6 @@ impl Node {
         }
         if let Some(shell) = &mut self.mps.process {
             shell.mps_root_changed(cx);
-        }
-    }
-
-    /// What a hanging kubelet cannot do now it does later, except what its caller gives up before.
-    fn kubelet_hangs(&mut self, cx: &mut Context<'_>, what: What) {
-        let patience = cx.now() + latency::CALL_TIME_MAX;
-        let too_late = self
-            .kubelet
-            .hangs_until(cx.now())
-            .is_some_and(|until| until > patience);
-        let why = |call: &str| format!("the kubelet did not answer `{call}` within 10s");
-        match what {
-            What::RegisterArrives(plugin, resource, _) if too_late => {
-                let why = why("Register");
-                let event = Event::RegisterFailed { resource, why };
-                cx.at(patience, What::PluginTold(plugin, Box::new(event)));
-            }
-            What::HoldersAsked(plugin) if too_late => {
-                let event = Event::HoldersUnreadable { why: why("List") };
-                cx.at(patience, What::PluginTold(plugin, Box::new(event)));
-            }
-            what => self.kubelet.put_off(cx, what),
         }
     }
 

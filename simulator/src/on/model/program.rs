@@ -31,13 +31,7 @@ pub(super) struct Program<T> {
 impl<T> Program<T> {
     /// Never started.
     pub(super) fn new() -> Program<T> {
-        Program {
-            process: None,
-            life: 0,
-            starts: 0,
-            state: State::Absent,
-            restarts: false,
-        }
+        Program { process: None, life: 0, starts: 0, state: State::Absent, restarts: false }
     }
 
     /// A new process begins; its life.

@@ -17,9 +17,7 @@ const MPS_LABEL: (&str, &str) = ("nvidia.com/mps.capable", "true");
 impl Node {
     /// The DaemonSet controller compares the Node's labels with what runs.
     pub(super) fn reconcile(&mut self, cx: &mut Context<'_>, labels: &BTreeMap<String, String>) {
-        let capable = labels
-            .get(MPS_LABEL.0)
-            .is_some_and(|value| value == MPS_LABEL.1);
+        let capable = labels.get(MPS_LABEL.0).is_some_and(|value| value == MPS_LABEL.1);
         for (which, selected) in [(Which::Plugin, true), (Which::Mps, capable)] {
             let wanted = selected && !self.is_closing;
             match (self.state(which), wanted) {
@@ -76,10 +74,7 @@ impl Node {
         if !alive {
             return self.stopped(cx, which);
         }
-        cx.at(
-            cx.now() + latency::STOP_TIME_MAX,
-            What::StopOverdue(which, life),
-        );
+        cx.at(cx.now() + latency::STOP_TIME_MAX, What::StopOverdue(which, life));
         match which {
             Which::Plugin => {
                 if let Some(shell) = &mut self.plugin.process {
@@ -157,14 +152,15 @@ impl Node {
 
     /// The supervisor's core asked for the end of the process.
     pub(super) fn mps_exits(&mut self, cx: &mut Context<'_>, why: &str) {
-        let Some(shell) = self.mps.process.take() else { return };
+        let Some(shell) = self.mps.process.take() else {
+            return;
+        };
         self.journals.push((Which::Mps, shell.journal));
         self.mps_lock_dropped(cx);
         if self.mps.state == State::Stopping {
             self.stopped(cx, Which::Mps);
         } else {
-            self.deaths
-                .push(format!("`mps` on node `{}` ended unasked: {why}", self.name));
+            self.deaths.push(format!("`mps` on node `{}` ended unasked: {why}", self.name));
         }
         cx.show();
     }
@@ -218,16 +214,10 @@ impl Node {
         if let Some(gpus) = self.host.gpus.as_mut() {
             let daemons: Vec<u32> = gpus.mps_daemons().iter().map(|daemon| daemon.pid).collect();
             daemons.into_iter().for_each(|pid| gpus.remove_mps_daemon(pid));
-            let modes: Vec<_> = gpus
-                .gpus()
-                .iter()
-                .map(|gpu| (gpu.index, gpu.mode_original()))
-                .collect();
+            let modes: Vec<_> = gpus.gpus().iter().map(|gpu| (gpu.index, gpu.mode_original())).collect();
             for (gpu, mode) in modes {
                 // a boot gives a lost GPU back, and every GPU its first mode
-                let back = gpus
-                    .set_lost(gpu, false)
-                    .and_then(|()| gpus.set_compute_mode(gpu, mode));
+                let back = gpus.set_lost(gpu, false).and_then(|()| gpus.set_compute_mode(gpu, mode));
                 if let Err(error) = back {
                     self.deaths.push(format!("node `{}`: {error}", self.name));
                 }

@@ -40,19 +40,16 @@ pub(super) struct Saboteur {
 impl Saboteur {
     /// Plants it.
     pub(super) fn new(mistake: Sabotage) -> Saboteur {
-        Saboteur {
-            mistake,
-            registered: BTreeSet::new(),
-        }
+        Saboteur { mistake, registered: BTreeSet::new() }
     }
 
     /// An event on its way to the core; nothing when it is lost.
     pub(super) fn hears(&self, event: Event) -> Option<Event> {
         match (self.mistake, event) {
             (Sabotage::BlindToHolders, Event::Allocated { .. }) => None,
-            (Sabotage::BlindToHolders, Event::HoldersRead { .. }) => Some(Event::HoldersRead {
-                holdings: Vec::new(),
-            }),
+            (Sabotage::BlindToHolders, Event::HoldersRead { .. }) => {
+                Some(Event::HoldersRead { holdings: Vec::new() })
+            }
             (_, event) => Some(event),
         }
     }
@@ -69,10 +66,7 @@ impl Saboteur {
 
     /// A device list on its way to the kubelet.
     pub(super) fn lists(&self, devices: Devices) -> Devices {
-        let Some(list) = devices
-            .as_ref()
-            .filter(|_| self.mistake == Sabotage::OneReplicaMore)
-        else {
+        let Some(list) = devices.as_ref().filter(|_| self.mistake == Sabotage::OneReplicaMore) else {
             return devices;
         };
         let mut more = list.as_ref().clone();

@@ -18,19 +18,11 @@ use crate::scenario::PluginSettings;
 /// # Errors
 /// A flag or variable that the model does not know, or a wrong value.
 pub(super) fn of(given: &PluginSettings, node: &str) -> Result<Settings, StageError> {
-    let mut settings = Settings {
-        node_name: Some(node.to_owned()),
-        ..Settings::default()
-    };
-    let mut source = Source {
-        default_config: None,
-        fallback: vec![Fallback::Named, Fallback::Single],
-    };
+    let mut settings = Settings { node_name: Some(node.to_owned()), ..Settings::default() };
+    let mut source = Source { default_config: None, fallback: vec![Fallback::Named, Fallback::Single] };
     settings.overrides.flags.mps_root = Some(MPS_ROOT.to_owned());
-    let from_env = given
-        .env
-        .iter()
-        .map(|(name, value)| (name.to_lowercase().replace('_', "-"), value.clone()));
+    let from_env =
+        given.env.iter().map(|(name, value)| (name.to_lowercase().replace('_', "-"), value.clone()));
     let pairs = from_env.chain(pairs(&given.args)?);
     for (name, value) in pairs {
         set(&mut settings, &mut source, &name, &value).map_err(|why| StageError::Cluster {
@@ -38,10 +30,8 @@ pub(super) fn of(given: &PluginSettings, node: &str) -> Result<Settings, StageEr
             error: why,
         })?;
     }
-    settings.config_source = ConfigSource::Directory {
-        default_config: source.default_config,
-        fallback: source.fallback,
-    };
+    settings.config_source =
+        ConfigSource::Directory { default_config: source.default_config, fallback: source.fallback };
     Ok(settings)
 }
 
@@ -86,9 +76,7 @@ fn set(settings: &mut Settings, source: &mut Source, name: &str, value: &str) ->
         "default-config" => source.default_config = Some(value.to_owned()),
         "fallback-strategies" => {
             let list = value.split(',').map(|word| Fallback::from_str(word.trim()));
-            source.fallback = list
-                .collect::<Result<_, _>>()
-                .map_err(|error| error.to_string())?;
+            source.fallback = list.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
         }
         "node-label" => settings.config_label = value.to_owned(),
         "config-validation" => settings.strict = value == "strict",
@@ -123,10 +111,7 @@ mod tests {
     fn given(args: &[&str], env: &[(&str, &str)]) -> Result<Settings, StageError> {
         let given = PluginSettings {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            env: env
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
+            env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
         of(&given, "n")
     }
@@ -149,10 +134,7 @@ mod tests {
     #[test]
     fn what_the_model_does_not_know_is_refused_by_name() {
         let error = given(&["--imex-channel-ids", "0"], &[]).unwrap_err().to_string();
-        assert!(
-            error.contains("imex-channel-ids") && error.contains("wire"),
-            "{error}"
-        );
+        assert!(error.contains("imex-channel-ids") && error.contains("wire"), "{error}");
         let error = given(&["--retire-after", "soon"], &[]).unwrap_err().to_string();
         assert!(error.contains("`soon`"), "{error}");
     }

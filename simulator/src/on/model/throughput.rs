@@ -48,10 +48,8 @@ impl ModelStage {
             "containers": [{"name": "main", "image": "cuda:13",
                 "resources": {"limits": {load.resource.clone(): 1}}}]}});
         let cluster = &mut self.cluster;
-        let template = cluster
-            .api
-            .template(&cluster.engine, &manifest)
-            .map_err(|error| refused(what(), &error))?;
+        let template =
+            cluster.api.template(&cluster.engine, &manifest).map_err(|error| refused(what(), &error))?;
         let (begun, happenings) = (cluster.engine.now(), cluster.engine.count());
         let limit = begun.saturating_add(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX));
         let fate = Fate::EndsAfter(load.runs);
@@ -71,12 +69,7 @@ impl ModelStage {
             if ended >= load.pods + failed {
                 let took = Duration::from_nanos(cluster.engine.now() - begun);
                 let happenings = cluster.engine.count() - happenings;
-                return Ok(Throughput {
-                    ended: ended - failed,
-                    failed,
-                    took,
-                    happenings,
-                });
+                return Ok(Throughput { ended: ended - failed, failed, took, happenings });
             }
             if !cluster.step(limit) {
                 return Err(refused(what(), &format!("{ended} had ended after {bound:?}")));

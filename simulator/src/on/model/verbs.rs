@@ -27,22 +27,26 @@ impl ModelStage {
             }
             Verb::Apply(all) => self.apply(all),
             Verb::Delete(selection) => self.delete(selection),
-            Verb::Restart {
-                process: Process::Kubelet,
-                node,
-            } => self.restart_kubelet(node),
+            Verb::Restart { process: Process::Kubelet, node } => self.restart_kubelet(node),
             Verb::Restart { process, node } => self.restart(node, which(*process)),
-            Verb::Kill {
-                process: Process::Kubelet,
-                ..
-            } => Ok(Done::Skipped(
+            Verb::Kill { process: Process::Kubelet, .. } => Ok(Done::Skipped(
                 "the simulated kubelet has no process to kill; restart it instead".to_owned(),
             )),
             Verb::Kill { process, node } => self.kill(node, which(*process)),
             Verb::InstallDriver { node, gpus } => self.install_driver(node, gpus),
-            Verb::Wait(_) | Verb::Expect(_) => {
-                Ok(Done::Skipped("the player does this itself".to_owned()))
+            Verb::Edit { config, text } => self.edit(config, text.as_ref()),
+            Verb::Fault { spec, .. } => self.fault(spec),
+            Verb::Finish { .. } => {
+                Ok(Done::Skipped("on this stage containers end only when their pods are deleted".to_owned()))
             }
+            Verb::Workload(_) => Ok(Done::Skipped("pods do nothing on their GPUs on this stage".to_owned())),
+            Verb::Wait(_)
+            | Verb::Advance(_)
+            | Verb::Expect(_)
+            | Verb::Never(_)
+            | Verb::Sometimes(_)
+            | Verb::Scale { .. }
+            | Verb::Parallel(_) => Ok(Done::Skipped("the player does this itself".to_owned())),
         }
     }
 
@@ -107,6 +111,26 @@ impl ModelStage {
         Ok(Done::Did)
     }
 
+    /// Changes the config map; each node's volume follows within the kubelet's sync period.
+    fn edit(&mut self, config: &str, text: Option<&String>) -> Result<Done, StageError> {
+        if !self.cluster.api.is_up() {
+            return Err(refused(format!("edit configuration `{config}`"), &"the API server is down"));
+        }
+        for number in 0..self.cluster.nodes.len() {
+            self.cluster.on(number, |node, cx| {
+                let configs = Arc::make_mut(&mut node.host.config_map);
+                match text {
+                    Some(text) => configs.insert(config.to_owned(), text.clone()),
+                    None => configs.remove(config),
+                };
+                let sync = node.kubelet.config_map_sync();
+                let delay = cx.engine.draw_from(latency::Latency { least: 0, most: sync });
+                cx.at(cx.now() + delay, super::happening::What::ConfigProjected);
+            });
+        }
+        Ok(Done::Did)
+    }
+
     fn restart_kubelet(&mut self, name: &str) -> Result<Done, StageError> {
         let number = self.number(name)?;
         self.cluster.on(number, |node, cx| node.kubelet.stop(cx));
@@ -118,10 +142,7 @@ impl ModelStage {
         if self.cluster.advance_until(RESTART_MAX, is_up) {
             Ok(Done::Did)
         } else {
-            Err(refused(
-                format!("restart the kubelet of node `{name}`"),
-                &"it does not start",
-            ))
+            Err(refused(format!("restart the kubelet of node `{name}`"), &"it does not start"))
         }
     }
 
@@ -158,10 +179,7 @@ impl ModelStage {
         if alive && node.is_some_and(|node| node.state(which) == State::Running) {
             return Ok(number);
         }
-        Err(refused(
-            format!("stop `{which:?}` on node `{name}`").to_lowercase(),
-            &"it does not run",
-        ))
+        Err(refused(format!("stop `{which:?}` on node `{name}`").to_lowercase(), &"it does not run"))
     }
 
     fn await_start(
@@ -175,10 +193,7 @@ impl ModelStage {
         if self.cluster.advance_until(RESTART_MAX, started) {
             Ok(Done::Did)
         } else {
-            Err(refused(
-                format!("restart a program on node `{name}`"),
-                &"it does not start",
-            ))
+            Err(refused(format!("restart a program on node `{name}`"), &"it does not start"))
         }
     }
 
@@ -196,10 +211,7 @@ impl ModelStage {
         if there == Some(false) {
             return Ok(Done::Did);
         }
-        Err(refused(
-            format!("install a driver on node `{name}`"),
-            &"there is one already",
-        ))
+        Err(refused(format!("install a driver on node `{name}`"), &"there is one already"))
     }
 }
 

@@ -3,7 +3,7 @@
 use fake_cluster::api::{DeleteOptions, Key, Part, PatchKind, Resource, Selector};
 use serde_json::{Map, Value, json};
 
-use super::{NAMESPACE, WireStage, refused};
+use super::{NAMESPACE, WireStage, node, refused};
 use crate::expect::glob;
 use crate::on::{Done, StageError};
 use crate::scenario::{Apply, Process, Selection, Verb};
@@ -12,10 +12,7 @@ impl WireStage {
     pub(super) async fn perform(&mut self, verb: &Verb) -> Result<Done, StageError> {
         match verb {
             Verb::Label { node, set } => {
-                let labels = set
-                    .iter()
-                    .map(|(key, value)| (key.clone(), json!(value)))
-                    .collect();
+                let labels = set.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
                 self.label(node, labels)
             }
             Verb::Unlabel { node, keys } => {
@@ -23,18 +20,25 @@ impl WireStage {
             }
             Verb::Apply(all) => self.apply(all),
             Verb::Delete(selection) => self.delete(selection),
-            Verb::Restart {
-                process: Process::Kubelet,
-                node,
-            } => self.node(node)?.restart_kubelet().await,
+            Verb::Restart { process: Process::Kubelet, node } => self.node(node)?.restart_kubelet().await,
             Verb::Restart { process, node } => self.node(node)?.restart(*process).await,
             Verb::Kill { process, node } => self.node(node)?.kill(*process).await,
             Verb::InstallDriver { node, gpus } => self.node(node)?.install_driver(gpus),
-            Verb::Wait(_) | Verb::Expect(_) => Ok(Done::Skipped("the player does this itself".to_owned())),
+            Verb::Edit { config, text } => self.edit(config, text.as_deref()),
+            Verb::Finish { pods, exit_code } => self.finish_pods(pods, *exit_code).await,
+            Verb::Workload(work) => self.work(work),
+            Verb::Fault { spec, .. } => self.suffer(spec).await,
+            Verb::Wait(_)
+            | Verb::Advance(_)
+            | Verb::Expect(_)
+            | Verb::Never(_)
+            | Verb::Sometimes(_)
+            | Verb::Scale { .. }
+            | Verb::Parallel(_) => Ok(Done::Skipped("the player does this itself".to_owned())),
         }
     }
 
-    fn node(&mut self, name: &str) -> Result<&mut super::Node, StageError> {
+    pub(super) fn node(&mut self, name: &str) -> Result<&mut super::Node, StageError> {
         let found = self.nodes.iter_mut().find(|node| node.name == name);
         found.ok_or_else(|| refused(format!("find node `{name}`"), &"there is none"))
     }
@@ -63,33 +67,54 @@ impl WireStage {
         Ok(Done::Did)
     }
 
-    fn delete(&self, selection: &Selection) -> Result<Done, StageError> {
+    /// The keys of the pods that are selected and exist.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn chosen(&self, what: &str, selection: &Selection) -> Result<Vec<Key>, StageError> {
         let selector = match selection {
             Selection::Names(_) => Selector::everything(),
             Selection::Labels(labels) => {
                 Selector::of_labels(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
             }
         };
-        let pods = self
-            .api
-            .read(|store| store.list(Resource::Pods, Some(NAMESPACE), &selector));
-        let mut deleted = 0;
-        for pod in pods {
-            let key = Key::of(Resource::Pods, &pod);
-            let chosen = match selection {
+        let pods = self.api.read(|store| store.list(Resource::Pods, Some(NAMESPACE), &selector));
+        let keys = pods.iter().map(|pod| Key::of(Resource::Pods, pod));
+        let chosen: Vec<Key> = keys
+            .filter(|key| match selection {
                 Selection::Names(names) => names.iter().any(|name| glob(name, &key.name)),
                 Selection::Labels(_) => true,
-            };
-            if chosen {
-                self.api
-                    .write(|store, now| store.delete(&key, &DeleteOptions::default(), now))
-                    .map_err(|error| refused(format!("delete pod `{}`", key.name), &error))?;
-                deleted += 1;
-            }
+            })
+            .collect();
+        match chosen.is_empty() {
+            true => Err(refused(format!("{what} pods"), &"no pod is selected")),
+            false => Ok(chosen),
         }
-        if deleted == 0 {
-            return Err(refused("delete pods", &"no pod is selected"));
+    }
+
+    fn delete(&self, selection: &Selection) -> Result<Done, StageError> {
+        for key in self.chosen("delete", selection)? {
+            self.api
+                .write(|store, now| store.delete(&key, &DeleteOptions::default(), now))
+                .map_err(|error| refused(format!("delete pod `{}`", key.name), &error))?;
         }
+        Ok(Done::Did)
+    }
+
+    async fn finish_pods(&mut self, selection: &Selection, exit_code: i32) -> Result<Done, StageError> {
+        for key in self.chosen("finish", selection)? {
+            self.end_containers(&key, exit_code, &format!("exit code {exit_code}")).await?;
+        }
+        Ok(Done::Did)
+    }
+
+    fn edit(&self, config: &str, text: Option<&str>) -> Result<Done, StageError> {
+        let (namespace, name) = node::CONFIG_MAP;
+        let key = Key::new(Resource::ConfigMaps, namespace, name);
+        let patch = json!({"data": {config: text}});
+        self.api
+            .write(|store, now| store.patch(&key, PatchKind::Merge, &patch, Part::Main, now))
+            .map_err(|error| refused(format!("edit configuration `{config}`"), &error))?;
         Ok(Done::Did)
     }
 }

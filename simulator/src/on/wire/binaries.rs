@@ -83,17 +83,10 @@ impl Binaries {
             if path.is_file() {
                 Ok(path)
             } else {
-                Err(BinaryError::Missing {
-                    directory: directory.clone(),
-                    name,
-                })
+                Err(BinaryError::Missing { directory: directory.clone(), name })
             }
         };
-        Ok(Binaries {
-            plugin: find(PLUGIN)?,
-            nvml: find(NVML)?,
-            mps_control: find(MPS_CONTROL)?,
-        })
+        Ok(Binaries { plugin: find(PLUGIN)?, nvml: find(NVML)?, mps_control: find(MPS_CONTROL)? })
     }
 
     /// Builds them with Cargo in the profile of this program.
@@ -105,13 +98,7 @@ impl Binaries {
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
         let mut child = Command::new(cargo)
             .current_dir(root)
-            .args([
-                "build",
-                "--quiet",
-                "--profile",
-                profile,
-                "--message-format=json-render-diagnostics",
-            ])
+            .args(["build", "--quiet", "--profile", profile, "--message-format=json-render-diagnostics"])
             .args(["-p", "plugin-daemon", "-p", "fake-nvml", "-p", "fake-gpu"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -131,19 +118,12 @@ impl Binaries {
             return Err(BinaryError::Failed(status));
         }
         let find = |name| named(&products, name).ok_or(BinaryError::NotBuilt(name));
-        Ok(Binaries {
-            plugin: find(PLUGIN)?,
-            nvml: find(NVML)?,
-            mps_control: find(MPS_CONTROL)?,
-        })
+        Ok(Binaries { plugin: find(PLUGIN)?, nvml: find(NVML)?, mps_control: find(MPS_CONTROL)? })
     }
 }
 
 fn named(products: &[PathBuf], name: &str) -> Option<PathBuf> {
-    products
-        .iter()
-        .find(|path| path.file_name().is_some_and(|file| file == name))
-        .cloned()
+    products.iter().find(|path| path.file_name().is_some_and(|file| file == name)).cloned()
 }
 
 /// The workspace that holds the plugin: the nearest one above the current directory.
@@ -167,17 +147,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(PLUGIN), "").unwrap();
         let text = Binaries::from_dir(dir.path()).unwrap_err().to_string();
-        assert!(
-            text.contains(NVML) && text.contains("cargo build -p plugin-daemon"),
-            "{text}"
-        );
+        assert!(text.contains(NVML) && text.contains("cargo build -p plugin-daemon"), "{text}");
         for name in [NVML, MPS_CONTROL] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
-        assert_eq!(
-            Binaries::from_dir(dir.path()).unwrap().nvml,
-            dir.path().join(NVML)
-        );
+        assert_eq!(Binaries::from_dir(dir.path()).unwrap().nvml, dir.path().join(NVML));
     }
 
     #[test]

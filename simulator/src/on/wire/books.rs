@@ -39,17 +39,10 @@ impl Books {
 
     fn fold(&mut self, event: WireEvent) {
         match event {
-            WireEvent::RegisterAnswered {
-                resource,
-                error: None,
-            } => {
+            WireEvent::RegisterAnswered { resource, error: None } => {
                 *self.registrations.entry(resource).or_default() += 1;
             }
-            WireEvent::ListReceived {
-                resource,
-                healthy,
-                unhealthy,
-            } => {
+            WireEvent::ListReceived { resource, healthy, unhealthy } => {
                 self.registered.insert(resource, (healthy + unhealthy) as u64);
             }
             WireEvent::StreamEnded { resource, .. } => {
@@ -68,31 +61,17 @@ mod tests {
     fn registrations_add_up_over_kubelets_and_live_endpoints_do_not() {
         let mut books = Books::default();
         let resource = || "nvidia.com/gpu".to_owned();
-        let answered = |error| WireEvent::RegisterAnswered {
-            resource: resource(),
-            error,
-        };
+        let answered = |error| WireEvent::RegisterAnswered { resource: resource(), error };
         books.fold(answered(None));
-        books.fold(WireEvent::ListReceived {
-            resource: resource(),
-            healthy: 3,
-            unhealthy: 1,
-        });
+        books.fold(WireEvent::ListReceived { resource: resource(), healthy: 3, unhealthy: 1 });
         assert_eq!(books.registered()[&resource()], 4);
         books.turn();
         assert!(books.registered().is_empty());
         books.fold(answered(Some("refused".into())));
         books.fold(answered(None));
         assert_eq!(books.registrations()[&resource()], 2);
-        books.fold(WireEvent::ListReceived {
-            resource: resource(),
-            healthy: 4,
-            unhealthy: 0,
-        });
-        books.fold(WireEvent::StreamEnded {
-            resource: resource(),
-            why: "gone".into(),
-        });
+        books.fold(WireEvent::ListReceived { resource: resource(), healthy: 4, unhealthy: 0 });
+        books.fold(WireEvent::StreamEnded { resource: resource(), why: "gone".into() });
         assert!(books.registered().is_empty());
     }
 }

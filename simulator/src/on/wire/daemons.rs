@@ -26,22 +26,11 @@ pub(super) fn start(api: &ApiHandle, programs: &Programs, launches: &Launches) -
     let set = |program: &'static str, node_selector| DaemonSet {
         name: program.to_owned(),
         node_selector,
-        program: Arc::new(Daemon {
-            program,
-            programs: programs.clone(),
-            launches: launches.clone(),
-        }),
+        program: Arc::new(Daemon { program, programs: programs.clone(), launches: launches.clone() }),
     };
     let labelled = BTreeMap::from([(MPS_LABEL.0.to_owned(), MPS_LABEL.1.to_owned())]);
     let sets = vec![set(PLUGIN, BTreeMap::new()), set(MPS, labelled)];
-    DaemonSets::start(
-        api.clone(),
-        sets,
-        DaemonSetSettings {
-            stop_max: STOP_MAX,
-            retry_after: RETRY_AFTER,
-        },
-    )
+    DaemonSets::start(api.clone(), sets, DaemonSetSettings { stop_max: STOP_MAX, retry_after: RETRY_AFTER })
 }
 
 struct Daemon {
@@ -52,10 +41,7 @@ struct Daemon {
 
 impl Daemon {
     fn name(&self, node: &str) -> Name {
-        Name {
-            node: node.to_owned(),
-            program: self.program,
-        }
+        Name { node: node.to_owned(), program: self.program }
     }
 }
 
@@ -63,10 +49,7 @@ impl Program for Daemon {
     fn start<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
             let name = self.name(node);
-            let launch = self
-                .launches
-                .get(&name)
-                .ok_or_else(|| format!("node `{node}` is not simulated"))?;
+            let launch = self.launches.get(&name).ok_or_else(|| format!("node `{node}` is not simulated"))?;
             self.programs
                 .start(&name, launch)
                 .map_err(|error| format!("{}: {error}", launch.program.display()))
@@ -77,10 +60,7 @@ impl Program for Daemon {
         Box::pin(async move {
             let name = self.name(node);
             if self.programs.stop(&name).await == Some(Ended::Killed) {
-                self.programs.complain(format!(
-                    "`{}` on node `{node}` did not end on SIGTERM",
-                    self.program
-                ));
+                self.programs.complain(format!("`{}` on node `{node}` did not end on SIGTERM", self.program));
             }
         })
     }

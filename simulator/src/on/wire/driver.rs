@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use fake_gpu::{ComputeMode, GpuSnapshot, NodeFile, NodeSnapshot, NodeSpec};
+use fake_gpu::{ComputeMode, GpuSnapshot, NodeFile, NodeSnapshot, ProcessKind};
 
 use super::layout::NodeLayout;
 use super::refused;
 use crate::on::StageError;
 use crate::scenario::GpuNode;
-use crate::world::GpuView;
+use crate::world::{GpuView, MemoryView};
 
 /// An installed driver.
 #[derive(Debug)]
@@ -27,8 +27,7 @@ impl Driver {
         layout: &NodeLayout,
         library: &Path,
     ) -> Result<Driver, StageError> {
-        let spec = NodeSpec::uniform(node, &gpus.board, gpus.count as usize);
-        let state = NodeFile::create(&layout.gpus, &spec)
+        let state = NodeFile::create(&layout.gpus, &gpus.spec(node))
             .map_err(|error| refused(format!("install a driver on node `{node}`"), &error))?;
         let link = layout.nvml();
         std::os::unix::fs::symlink(library, &link).map_err(|error| StageError::File {
@@ -39,14 +38,17 @@ impl Driver {
         Ok(Driver { state })
     }
 
+    /// The state that every process of the node shares.
+    pub(super) fn state(&self) -> &NodeFile {
+        &self.state
+    }
+
     /// The GPUs now.
     ///
     /// # Errors
     /// The state cannot be read.
     pub(super) fn snapshot(&self) -> Result<NodeSnapshot, StageError> {
-        self.state
-            .snapshot()
-            .map_err(|error| refused("read the GPUs' state", &error))
+        self.state.snapshot().map_err(|error| refused("read the GPUs' state", &error))
     }
 
     /// Compute modes that are not what they were at first, daemons and processes that still use a GPU.
@@ -65,17 +67,11 @@ impl Driver {
                 ));
             }
             leaks.extend(gpu.processes.iter().map(|process| {
-                format!(
-                    "process {} `{}` on GPU {} of node `{node}`",
-                    process.pid, process.name, gpu.index
-                )
+                format!("process {} `{}` on GPU {} of node `{node}`", process.pid, process.name, gpu.index)
             }));
         }
         leaks.extend(snapshot.mps_daemons.iter().map(|daemon| {
-            format!(
-                "MPS control daemon {} of node `{node}` on `{}`",
-                daemon.pid, daemon.pipe_directory
-            )
+            format!("MPS control daemon {} of node `{node}` on `{}`", daemon.pid, daemon.pipe_directory)
         }));
         leaks
     }
@@ -87,12 +83,14 @@ pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
         uuid: gpu.uuid.clone(),
         index: gpu.index,
         compute_mode: compute_mode(gpu.compute_mode).to_owned(),
-        mps_daemon: if gpu.mps_daemon_pid.is_some() {
-            "running"
-        } else {
-            "absent"
-        }
-        .to_owned(),
+        mps_daemon: if gpu.mps_daemon_pid.is_some() { "running" } else { "absent" }.to_owned(),
+        memory: MemoryView {
+            used: gpu.memory.used_bytes,
+            total: gpu.memory.total_bytes,
+            used_mib: gpu.memory.used_bytes >> 20,
+        },
+        processes: gpu.processes.iter().filter(|process| process.kind != ProcessKind::MpsServer).count()
+            as u64,
         ..GpuView::default()
     }
 }

@@ -12,10 +12,7 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// Status code and body of `GET path`; `None` when nobody answers properly in time.
 pub(super) async fn get(address: &str, path: &str) -> Option<(u16, String)> {
-    tokio::time::timeout(ANSWER_WITHIN, exchange(address, path))
-        .await
-        .ok()
-        .flatten()
+    tokio::time::timeout(ANSWER_WITHIN, exchange(address, path)).await.ok().flatten()
 }
 
 async fn exchange(address: &str, path: &str) -> Option<(u16, String)> {
@@ -23,11 +20,7 @@ async fn exchange(address: &str, path: &str) -> Option<(u16, String)> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
-    stream
-        .take(ANSWER_BYTES_MAX)
-        .read_to_end(&mut answer)
-        .await
-        .ok()?;
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await.ok()?;
     parse(&String::from_utf8_lossy(&answer))
 }
 
@@ -43,10 +36,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_split_into_status_and_body() {
-        assert_eq!(
-            parse("HTTP/1.0 200 OK\r\na: b\r\n\r\nhello"),
-            Some((200, "hello".to_owned()))
-        );
+        assert_eq!(parse("HTTP/1.0 200 OK\r\na: b\r\n\r\nhello"), Some((200, "hello".to_owned())));
         assert_eq!(parse("HTTP/1.1 503 x\r\n\r\n"), Some((503, String::new())));
         assert_eq!(parse("garbage"), None);
     }

@@ -23,14 +23,8 @@ pub(super) fn plugin(
     flag("--node-name", node.to_owned());
     flag("--kubeconfig", text(kubeconfig));
     flag("--config-dir", text(&layout.config));
-    flag(
-        "--kubelet-socket",
-        text(&layout.device_plugins.join("kubelet.sock")),
-    );
-    flag(
-        "--pod-resources-socket",
-        text(&layout.pod_resources.join("kubelet.sock")),
-    );
+    flag("--kubelet-socket", text(&layout.device_plugins.join("kubelet.sock")));
+    flag("--pod-resources-socket", text(&layout.pod_resources.join("kubelet.sock")));
     flag("--mps-root", text(&layout.mps_root));
     flag("--nvml-library", text(&layout.nvml()));
     flag("--driver-root-ctr-path", text(&layout.driver_root));
@@ -41,12 +35,7 @@ pub(super) fn plugin(
     args.extend(settings.args.iter().cloned());
     let mut env = environment(layout);
     env.extend(settings.env.clone());
-    Launch {
-        program: binaries.plugin.clone(),
-        args,
-        env,
-        log: layout.log("plugin"),
-    }
+    Launch { program: binaries.plugin.clone(), args, env, log: layout.log("plugin") }
 }
 
 /// `tandem-device-plugin mps` on a node.
@@ -59,21 +48,13 @@ pub(super) fn mps(binaries: &Binaries, layout: &NodeLayout) -> Launch {
     flag("--mps-control", text(&binaries.mps_control));
     flag("--journal-dir", text(&layout.journal.join("mps")));
     flag("--log-format", "json".to_owned());
-    Launch {
-        program: binaries.plugin.clone(),
-        args,
-        env: environment(layout),
-        log: layout.log("mps"),
-    }
+    Launch { program: binaries.plugin.clone(), args, env: environment(layout), log: layout.log("mps") }
 }
 
 /// A container's environment; the fake driver finds its state through it, production code does not know it.
 fn environment(layout: &NodeLayout) -> BTreeMap<String, String> {
     BTreeMap::from([
-        (
-            "PATH".to_owned(),
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-        ),
+        ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
         (STATE_VARIABLE.to_owned(), text(&layout.gpus)),
     ])
 }

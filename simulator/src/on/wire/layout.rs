@@ -15,11 +15,7 @@ const TEMP_PATH_MAX: usize = 24;
 /// What the file system says.
 pub(super) fn temporary() -> io::Result<TempDir> {
     let usual = std::env::temp_dir();
-    let base = if usual.as_os_str().len() <= TEMP_PATH_MAX {
-        usual
-    } else {
-        PathBuf::from("/tmp")
-    };
+    let base = if usual.as_os_str().len() <= TEMP_PATH_MAX { usual } else { PathBuf::from("/tmp") };
     tempfile::Builder::new().prefix("tandem-").tempdir_in(base)
 }
 

@@ -17,9 +17,7 @@ pub(super) fn warnings(log: &Path) -> Vec<String> {
 pub(super) fn end(log: &Path, lines: usize) -> String {
     let text = tail(log);
     let all: Vec<&str> = text.lines().collect();
-    all.get(all.len().saturating_sub(lines)..)
-        .unwrap_or_default()
-        .join("\n")
+    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
 }
 
 fn warning(line: &str) -> Option<String> {
@@ -28,10 +26,8 @@ fn warning(line: &str) -> Option<String> {
     if !level.eq_ignore_ascii_case("warn") && !level.eq_ignore_ascii_case("error") {
         return None;
     }
-    let message = entry
-        .pointer("/fields/message")
-        .or_else(|| entry.get("message"))
-        .or_else(|| entry.get("msg"));
+    let message =
+        entry.pointer("/fields/message").or_else(|| entry.get("message")).or_else(|| entry.get("msg"));
     message?.as_str().map(str::to_owned)
 }
 

@@ -31,9 +31,7 @@ impl WireStage {
             world.pods.insert(name, view);
         }
         for node in &mut self.nodes {
-            let object = nodes
-                .iter()
-                .find(|object| text(object, "/metadata/name") == node.name);
+            let object = nodes.iter().find(|object| text(object, "/metadata/name") == node.name);
             let mut view = object.map(|object| objects::node(object)).unwrap_or_default();
             view.plugin = plugin(node).await;
             view.mps = mps(node);
@@ -48,13 +46,16 @@ impl WireStage {
         let uid = text(object, "/metadata/uid");
         let node_name = text(object, "/spec/nodeName");
         let node = self.nodes.iter().find(|node| node.name == node_name);
-        let (containers, ids) = node.map(|node| node.given(&uid)).unwrap_or_default();
+        let given = node.map(|node| node.given(&uid)).unwrap_or_default();
         let about: Vec<&Value> = events
             .iter()
             .filter(|event| text(event, "/involvedObject/uid") == uid)
             .map(std::sync::Arc::as_ref)
             .collect();
-        objects::pod(object, containers, ids, &about)
+        let mut view = objects::pod(object, given.containers, given.ids, &about);
+        view.restarts = given.restarts;
+        view.ended = self.workloads.ended(&text(object, "/metadata/name"));
+        view
     }
 }
 
@@ -72,15 +73,9 @@ async fn plugin(node: &mut Node) -> PluginView {
     let address = std::fs::read_to_string(&node.layout.admin_address).unwrap_or_default();
     if running && !address.trim().is_empty() {
         let address = address.trim();
-        view.ready = http::get(address, "/ready")
-            .await
-            .is_some_and(|(status, _)| status == 200);
-        let state = http::get(address, "/state")
-            .await
-            .filter(|(status, _)| *status == 200);
-        view.state = state
-            .and_then(|(_, body)| serde_json::from_str(&body).ok())
-            .unwrap_or_default();
+        view.ready = http::get(address, "/ready").await.is_some_and(|(status, _)| status == 200);
+        let state = http::get(address, "/state").await.filter(|(status, _)| *status == 200);
+        view.state = state.and_then(|(_, body)| serde_json::from_str(&body).ok()).unwrap_or_default();
     }
     view
 }
@@ -97,17 +92,12 @@ fn gpus(node: &Node, pods: &BTreeMap<String, PodView>) -> Result<Vec<crate::worl
     };
     let mut views: Vec<_> = driver.snapshot()?.gpus.iter().map(driver::gpu).collect();
     for view in &mut views {
-        for (name, pod) in pods
-            .iter()
-            .filter(|(_, pod)| pod.node.as_deref() == Some(&node.name))
-        {
+        for (name, pod) in pods.iter().filter(|(_, pod)| pod.node.as_deref() == Some(&node.name)) {
             if !World::holds_devices(pod) {
                 continue;
             }
-            for (resource, id) in pod
-                .ids
-                .iter()
-                .flat_map(|(resource, ids)| ids.iter().map(move |id| (resource, id)))
+            for (resource, id) in
+                pod.ids.iter().flat_map(|(resource, ids)| ids.iter().map(move |id| (resource, id)))
             {
                 if crate::world::gpu_of(id) == view.uuid {
                     view.holders.push(name.clone());
@@ -124,13 +114,7 @@ fn gpus(node: &Node, pods: &BTreeMap<String, PodView>) -> Result<Vec<crate::worl
 
 /// Adds to each GPU what the plugin says of it.
 pub(in crate::on) fn add_account(view: &mut NodeView) {
-    let accounts = view
-        .plugin
-        .state
-        .get("gpus")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
+    let accounts = view.plugin.state.get("gpus").and_then(Value::as_array).cloned().unwrap_or_default();
     for gpu in &mut view.gpus {
         if let Some(account) = accounts.iter().find(|account| text(account, "/uuid") == gpu.uuid) {
             gpu.state = account.get("state").and_then(Value::as_str).map(str::to_owned);
@@ -141,9 +125,5 @@ pub(in crate::on) fn add_account(view: &mut NodeView) {
 }
 
 fn text(object: &Value, pointer: &str) -> String {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

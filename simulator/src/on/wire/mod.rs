@@ -11,6 +11,7 @@ pub mod binaries;
 mod books;
 mod daemons;
 pub(super) mod driver;
+mod faults;
 mod http;
 mod launch;
 mod layout;
@@ -21,6 +22,7 @@ pub(super) mod objects;
 mod process;
 mod programs;
 mod spawn;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,6 +45,8 @@ use crate::world::World;
 const NAMESPACE: &str = "default";
 /// How long processes that a stopped program left behind may take to vanish before they count as leaked.
 const LEFTOVERS_VANISH_WITHIN: Duration = Duration::from_secs(2);
+/// How often ends of faults and the work of pods are seen to while time passes.
+const TEND_EVERY: Duration = Duration::from_millis(20);
 /// How often leftovers are looked for.
 const LEFTOVERS_EVERY: Duration = Duration::from_millis(20);
 
@@ -50,6 +54,11 @@ const LEFTOVERS_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct WireStage {
     begun: std::time::Instant,
+    /// What the seed has come to; drawn from for probabilities.
+    random: u64,
+    /// Faults that end by themselves.
+    endings: Vec<faults::Ending>,
+    workloads: workloads::Workloads,
     temporary: Option<TempDir>,
     directory: PathBuf,
     kubeconfig: PathBuf,
@@ -93,6 +102,9 @@ impl WireStage {
         let scheduler = tokio::spawn(fake_cluster::scheduler::run(api.clone()));
         let mut stage = WireStage {
             begun: std::time::Instant::now(),
+            random: options.seed,
+            endings: Vec::new(),
+            workloads: workloads::Workloads::new(scenario.timers.crash_back_off),
             temporary: Some(temporary),
             directory,
             kubeconfig,
@@ -131,8 +143,7 @@ impl WireStage {
                 kubeconfig: &self.kubeconfig,
                 seed: options.seed.wrapping_add(index),
             };
-            self.nodes
-                .push(Node::start(&setting, &self.api, &self.programs).await?);
+            self.nodes.push(Node::start(&setting, &self.api, &self.programs).await?);
         }
         let launches = self.nodes.iter().flat_map(Node::launches).collect();
         self.daemons = Some(daemons::start(&self.api, &self.programs, &launches));
@@ -164,10 +175,7 @@ impl WireStage {
         loop {
             let alive = process::alive_with(&self.directory);
             if alive.is_empty() || begun.elapsed() >= LEFTOVERS_VANISH_WITHIN {
-                return alive
-                    .iter()
-                    .map(|left| format!("process {} `{}`", left.pid, left.command))
-                    .collect();
+                return alive.iter().map(|left| format!("process {} `{}`", left.pid, left.command)).collect();
             }
             tokio::time::sleep(LEFTOVERS_EVERY).await;
         }
@@ -180,6 +188,7 @@ impl Stage for WireStage {
     }
 
     async fn look(&mut self) -> Result<World, StageError> {
+        self.tend().await;
         self.view().await
     }
 
@@ -187,11 +196,28 @@ impl Stage for WireStage {
         self.begun.elapsed()
     }
 
+    fn is_virtual(&self) -> bool {
+        false
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.random = splitmix(self.random);
+        self.random
+    }
+
     async fn pause(&mut self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        let end = tokio::time::Instant::now() + duration;
+        // ends because every turn but the last takes `TEND_EVERY`
+        while self.has_future() && tokio::time::Instant::now() < end {
+            self.tend().await;
+            let next = tokio::time::Instant::now() + TEND_EVERY;
+            tokio::time::sleep_until(next.min(end)).await;
+        }
+        tokio::time::sleep_until(end).await;
     }
 
     async fn changed(&mut self, at_most: Duration) {
+        self.tend().await;
         let mut changes = self.api.subscribe();
         changes.mark_unchanged();
         // A bound that passes without a change is the usual case: drivers and processes do not notify.
@@ -203,6 +229,8 @@ impl Stage for WireStage {
     }
 
     async fn finish(&mut self) -> Vec<String> {
+        self.end_faults().await;
+        self.end_workloads();
         self.programs.finish();
         if let Some(daemons) = self.daemons.take() {
             daemons.stop().await;
@@ -223,10 +251,7 @@ impl Stage for WireStage {
                 let kept = temporary.keep();
                 eprintln!("temporary directory kept: {}", kept.display());
             } else if let Err(error) = temporary.close() {
-                leaks.push(format!(
-                    "temporary directory `{}`: {error}",
-                    self.directory.display()
-                ));
+                leaks.push(format!("temporary directory `{}`: {error}", self.directory.display()));
             }
         }
         leaks
@@ -241,10 +266,15 @@ impl Drop for WireStage {
     }
 }
 
+/// The next number of a seeded sequence (SplitMix64).
+fn splitmix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// A refusal of a part of the cluster.
 fn refused(what: impl Into<String>, error: &dyn std::fmt::Display) -> StageError {
-    StageError::Cluster {
-        what: what.into(),
-        error: error.to_string(),
-    }
+    StageError::Cluster { what: what.into(), error: error.to_string() }
 }

@@ -7,7 +7,9 @@ use fake_cluster::api::{ApiHandle, Key, Resource};
 use fake_cluster::kubelet::ledger::Order;
 use fake_cluster::kubelet::wire::KubeletSettings;
 use fake_cluster::node::config_volume::ConfigVolume;
-use fake_cluster::node::{NodeAgent, NodeSettings};
+use fake_cluster::node::settings::PodError;
+use fake_cluster::node::{ContainerSnapshot, NodeAgent, NodeSettings};
+use fake_gpu::NodeFile;
 use serde_json::json;
 
 use super::binaries::Binaries;
@@ -22,7 +24,7 @@ use crate::scenario::{GpuNode, NodeSpec, Process, Scenario};
 use crate::world::ContainerView;
 
 /// The namespace and name of the plugin's config map.
-const CONFIG_MAP: (&str, &str) = ("kube-system", "nvidia-device-plugin-configs");
+pub(super) const CONFIG_MAP: (&str, &str) = ("kube-system", "nvidia-device-plugin-configs");
 
 /// What a node is made from.
 pub(super) struct Setting<'s> {
@@ -60,8 +62,16 @@ pub(super) struct Node {
     mps_root: String,
 }
 
-/// What a pod was given: settings by container, device ids by resource.
-type Given = (BTreeMap<String, ContainerView>, BTreeMap<String, Vec<String>>);
+/// What a pod was given.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// Settings by container.
+    pub(super) containers: BTreeMap<String, ContainerView>,
+    /// Device ids by resource.
+    pub(super) ids: BTreeMap<String, Vec<String>>,
+    /// How often its containers were started again.
+    pub(super) restarts: u64,
+}
 
 /// Creates the plugin's config map, if the scenario has configurations.
 ///
@@ -89,43 +99,25 @@ impl Node {
         api: &ApiHandle,
         programs: &Programs,
     ) -> Result<Node, StageError> {
-        let Setting {
-            scenario,
-            spec,
-            binaries,
-            ..
-        } = setting;
+        let Setting { scenario, spec, binaries, .. } = setting;
         let name = spec.name.clone();
-        let layout =
-            NodeLayout::create(setting.directory, setting.run_dir, &name).map_err(|(path, error)| {
-                StageError::File {
-                    what: "create directory",
-                    path,
-                    error,
-                }
-            })?;
+        let layout = NodeLayout::create(setting.directory, setting.run_dir, &name)
+            .map_err(|(path, error)| StageError::File { what: "create directory", path, error })?;
         let driver = match &spec.gpus {
             Some(gpus) => Some(Driver::install(&name, gpus, &layout, &binaries.nvml)?),
             None => None,
         };
         let key = Key::new(Resource::ConfigMaps, CONFIG_MAP.0, CONFIG_MAP.1);
-        let config = ConfigVolume::start(
-            api.clone(),
-            key,
-            layout.config.clone(),
-            scenario.timers.config_map_sync,
-        )
-        .map_err(|error| StageError::File {
-            what: "project the config map into",
-            path: layout.config.clone(),
-            error,
-        })?;
+        let config =
+            ConfigVolume::start(api.clone(), key, layout.config.clone(), scenario.timers.config_map_sync)
+                .map_err(|error| StageError::File {
+                    what: "project the config map into",
+                    path: layout.config.clone(),
+                    error,
+                })?;
         let plugin = launch::plugin(binaries, &layout, &name, setting.kubeconfig, &scenario.plugin);
         let mps = launch::mps(binaries, &layout);
-        let named = |program| Name {
-            node: name.clone(),
-            program,
-        };
+        let named = |program| Name { node: name.clone(), program };
         let launches = BTreeMap::from([(named(PLUGIN), plugin), (named(MPS), mps)]);
         let agent = NodeAgent::start(api.clone(), agent_settings(setting, &layout))
             .await
@@ -158,22 +150,19 @@ impl Node {
     pub(super) fn given(&self, uid: &str) -> Given {
         let mut views = BTreeMap::new();
         let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut restarts = 0;
         for container in self.agent.containers_of(uid) {
+            restarts += u64::from(container.restarts);
             for (resource, found) in &container.ids {
-                ids.entry(resource.clone())
-                    .or_default()
-                    .extend(found.iter().cloned());
+                ids.entry(resource.clone()).or_default().extend(found.iter().cloned());
             }
-            views.insert(
-                container.container.clone(),
-                objects::container(&container, &self.mps_root),
-            );
+            views.insert(container.container.clone(), objects::container(&container, &self.mps_root));
         }
         for found in ids.values_mut() {
             found.sort();
             found.dedup();
         }
-        (views, ids)
+        Given { containers: views, ids, restarts }
     }
 
     /// Resources with a live endpoint → listed devices; resources → registrations so far.
@@ -189,12 +178,47 @@ impl Node {
     /// # Errors
     /// It does not start again.
     pub(super) async fn restart_kubelet(&mut self) -> Result<Done, StageError> {
+        self.stop_kubelet().await;
+        self.start_kubelet().await?;
+        Ok(Done::Did)
+    }
+
+    /// Stops the kubelet; containers go on running.
+    pub(super) async fn stop_kubelet(&mut self) {
         self.registrations();
         self.agent.stop_kubelet().await;
         self.books.turn();
+    }
+
+    /// Starts the kubelet if it is stopped.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(super) async fn start_kubelet(&mut self) -> Result<(), StageError> {
         let started = self.agent.start_kubelet().await;
-        started.map_err(|error| refused(format!("restart the kubelet of node `{}`", self.name), &error))?;
-        Ok(Done::Did)
+        started.map_err(|error| refused(format!("start the kubelet of node `{}`", self.name), &error))
+    }
+
+    /// The containers of a pod.
+    pub(super) fn containers_of(&self, uid: &str) -> Vec<ContainerSnapshot> {
+        self.agent.containers_of(uid)
+    }
+
+    /// Lets the containers of a pod end.
+    ///
+    /// # Errors
+    /// The pod does not run here.
+    pub(super) async fn finish(&mut self, pod: &Key, exit_code: i32) -> Result<(), PodError> {
+        self.agent.finish(pod, exit_code).await
+    }
+
+    /// The state of its GPUs.
+    ///
+    /// # Errors
+    /// It has no driver.
+    pub(super) fn driver_state(&self, what: &str) -> Result<&NodeFile, StageError> {
+        let driver = self.driver.as_ref();
+        driver.map(Driver::state).ok_or_else(|| refused(what, &"the node has no driver"))
     }
 
     /// Stops a program in order and starts it again.
@@ -245,15 +269,8 @@ impl Node {
 
     /// What is left behind on this node.
     pub(super) fn leaks(&self) -> Vec<String> {
-        let mut leaks = self
-            .driver
-            .as_ref()
-            .map(|driver| driver.leaks(&self.name))
-            .unwrap_or_default();
-        let sockets = std::fs::read_dir(&self.layout.device_plugins)
-            .into_iter()
-            .flatten()
-            .flatten();
+        let mut leaks = self.driver.as_ref().map(|driver| driver.leaks(&self.name)).unwrap_or_default();
+        let sockets = std::fs::read_dir(&self.layout.device_plugins).into_iter().flatten().flatten();
         for entry in sockets {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.ends_with(".sock") && name != "kubelet.sock" {
@@ -268,30 +285,22 @@ impl Node {
         if self.programs.status(&name).0 {
             return Ok(name);
         }
-        Err(refused(
-            format!("stop `{process}` on node `{}`", self.name),
-            &"it does not run",
-        ))
+        Err(refused(format!("stop `{process}` on node `{}`", self.name), &"it does not run"))
     }
 
     fn start_again(&self, name: &Name) -> Result<Done, StageError> {
         if let Some(launch) = self.launches.get(name) {
-            self.programs
-                .start(name, launch)
-                .map_err(|error| StageError::Spawn {
-                    process: name.program.to_owned(),
-                    node: name.node.clone(),
-                    error,
-                })?;
+            self.programs.start(name, launch).map_err(|error| StageError::Spawn {
+                process: name.program.to_owned(),
+                node: name.node.clone(),
+                error,
+            })?;
         }
         Ok(Done::Did)
     }
 
     fn program(&self, program: &'static str) -> Name {
-        Name {
-            node: self.name.clone(),
-            program,
-        }
+        Name { node: self.name.clone(), program }
     }
 }
 
@@ -300,6 +309,7 @@ fn agent_settings(setting: &Setting<'_>, layout: &NodeLayout) -> NodeSettings {
     let mut kubelet = KubeletSettings::new(&layout.device_plugins, &layout.pod_resources);
     kubelet.ledger.endpoint_stop_grace = timers.endpoint_grace;
     kubelet.ledger.order = Order::Seeded(setting.seed);
+    kubelet.ledger.profile = setting.spec.kubelet.profile();
     let mut settings = NodeSettings::new(&setting.spec.name, kubelet);
     settings.labels = setting.spec.labels.clone();
     settings.status_every = timers.node_status_update;

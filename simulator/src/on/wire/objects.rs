@@ -19,17 +19,11 @@ pub(super) fn container(given: &ContainerSnapshot, mps_root: &str) -> ContainerV
         let suffix = if mount.read_only { " (ro)" } else { "" };
         format!("{} -> {}{suffix}", host(&mount.host_path), mount.container_path)
     });
-    let devices = given.devices.iter().map(|device| {
-        format!(
-            "{} -> {} ({})",
-            device.host_path, device.container_path, device.permissions
-        )
-    });
-    ContainerView {
-        env: given.env.clone(),
-        mounts: mounts.collect(),
-        devices: devices.collect(),
-    }
+    let devices = given
+        .devices
+        .iter()
+        .map(|device| format!("{} -> {} ({})", device.host_path, device.container_path, device.permissions));
+    ContainerView { env: given.env.clone(), mounts: mounts.collect(), devices: devices.collect() }
 }
 
 /// A node's API object.
@@ -53,10 +47,7 @@ pub(super) fn pod(
     events: &[&Value],
 ) -> PodView {
     let status = object.get("status").unwrap_or(&Value::Null);
-    let first = object
-        .pointer("/spec/containers/0/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let first = object.pointer("/spec/containers/0/name").and_then(Value::as_str).unwrap_or_default();
     let given = containers.get(first).cloned().unwrap_or_default();
     let mut gpus: Vec<String> = ids.values().flatten().map(|id| gpu_of(id).to_owned()).collect();
     gpus.sort();
@@ -65,17 +56,12 @@ pub(super) fn pod(
         phase: text(status, "phase"),
         reason: text(status, "reason"),
         message: text(status, "message"),
-        node: object
-            .pointer("/spec/nodeName")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-        scheduled: conditions(object)
-            .find(|c| text(c, "type") == "PodScheduled")
-            .map(|c| Condition {
-                status: text(c, "status"),
-                reason: text(c, "reason"),
-                message: text(c, "message"),
-            }),
+        node: object.pointer("/spec/nodeName").and_then(Value::as_str).map(str::to_owned),
+        scheduled: conditions(object).find(|c| text(c, "type") == "PodScheduled").map(|c| Condition {
+            status: text(c, "status"),
+            reason: text(c, "reason"),
+            message: text(c, "message"),
+        }),
         labels: texts(object.pointer("/metadata/labels")),
         resources: asked(object),
         ids,
@@ -89,6 +75,8 @@ pub(super) fn pod(
             .take(EVENTS_MAX)
             .map(|event| format!("{}: {}", text(event, "reason"), text(event, "message")))
             .collect(),
+        restarts: 0,
+        ended: Vec::new(),
     }
 }
 
@@ -121,25 +109,17 @@ fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
 }
 
 fn text(object: &Value, key: &str) -> String {
-    object
-        .get(key)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn texts(value: Option<&Value>) -> BTreeMap<String, String> {
     let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries
-        .filter_map(|(key, value)| value.as_str().map(|text| (key.clone(), text.to_owned())))
-        .collect()
+    entries.filter_map(|(key, value)| value.as_str().map(|text| (key.clone(), text.to_owned()))).collect()
 }
 
 fn quantities(value: Option<&Value>) -> BTreeMap<String, Value> {
     let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries
-        .map(|(key, value)| (key.clone(), quantity(value)))
-        .collect()
+    entries.map(|(key, value)| (key.clone(), quantity(value))).collect()
 }
 
 #[cfg(test)]
@@ -199,19 +179,9 @@ mod tests {
             ]},
         });
         let env = BTreeMap::from([("A".to_owned(), "B".to_owned())]);
-        let containers = [(
-            "main".to_owned(),
-            ContainerView {
-                env,
-                ..ContainerView::default()
-            },
-        )]
-        .into();
-        let ids = [(
-            "nvidia.com/gpu.shared".to_owned(),
-            vec!["GPU-b::1".to_owned(), "GPU-a::0".to_owned()],
-        )]
-        .into();
+        let containers = [("main".to_owned(), ContainerView { env, ..ContainerView::default() })].into();
+        let ids =
+            [("nvidia.com/gpu.shared".to_owned(), vec!["GPU-b::1".to_owned(), "GPU-a::0".to_owned()])].into();
         let event = json!({"reason": "Pulled", "message": "done"});
         let view = pod(&object, containers, ids, &[&event]);
         assert_eq!(view.resources["nvidia.com/gpu.shared"], 2);

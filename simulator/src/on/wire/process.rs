@@ -107,19 +107,14 @@ pub(super) struct Leftover {
 /// variable counts, because a person's shell may well name the directory too: in `KUBECONFIG`.
 pub(super) fn alive_with(directory: &Path) -> Vec<Leftover> {
     let mark = [MARK.as_bytes(), b"=", directory.as_os_str().as_encoded_bytes()].concat();
-    let is_marked = |environment: &[u8]| {
-        environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(&mark))
-    };
+    let is_marked =
+        |environment: &[u8]| environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(&mark));
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
     let mut found = Vec::new();
     for entry in entries.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
         let Ok(environment) = std::fs::read(entry.path().join("environ")) else {
@@ -132,10 +127,7 @@ pub(super) fn alive_with(directory: &Path) -> Vec<Leftover> {
         if command.is_empty() {
             continue;
         }
-        let command = String::from_utf8_lossy(&command)
-            .replace('\0', " ")
-            .trim()
-            .to_owned();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ").trim().to_owned();
         found.push(Leftover { pid, command });
     }
     found
@@ -202,11 +194,7 @@ mod tests {
     async fn a_daemonised_child_is_found_and_killed() {
         let dir = tempfile::tempdir().unwrap();
         let mut process = Process::start(&sleeper(dir.path(), "setsid sleep 60 & wait")).unwrap();
-        let found = || {
-            alive_with(dir.path())
-                .iter()
-                .any(|left| left.command == "sleep 60")
-        };
+        let found = || alive_with(dir.path()).iter().any(|left| left.command == "sleep 60");
         wait_until(found).await;
         process.stop().await;
         kill_all_with(dir.path());

@@ -82,10 +82,7 @@ impl Programs {
     pub(super) fn status(&self, name: &Name) -> (bool, u64) {
         let mut state = self.lock();
         note_deaths(&mut state);
-        state
-            .entries
-            .get(name)
-            .map_or((false, 0), |entry| (entry.process.is_some(), entry.starts))
+        state.entries.get(name).map_or((false, 0), |entry| (entry.process.is_some(), entry.starts))
     }
 
     /// Programs that ended unasked since the last call, one sentence each.
@@ -153,10 +150,7 @@ mod tests {
     async fn a_program_that_ends_unasked_is_told_by_name_once() {
         let dir = tempfile::tempdir().unwrap();
         let programs = Programs::default();
-        let name = Name {
-            node: "gpu-1".into(),
-            program: "plugin",
-        };
+        let name = Name { node: "gpu-1".into(), program: "plugin" };
         programs.start(&name, &shell(dir.path(), "exit 3")).unwrap();
         for _ in 0..500 {
             if !programs.status(&name).0 {
@@ -166,10 +160,7 @@ mod tests {
         }
         let deaths = programs.deaths();
         assert_eq!(deaths.len(), 1);
-        assert!(
-            deaths[0].contains("`plugin` on node `gpu-1`") && deaths[0].contains('3'),
-            "{deaths:?}"
-        );
+        assert!(deaths[0].contains("`plugin` on node `gpu-1`") && deaths[0].contains('3'), "{deaths:?}");
         assert!(programs.deaths().is_empty());
     }
 
@@ -177,10 +168,7 @@ mod tests {
     async fn a_program_that_is_stopped_or_killed_is_no_death() {
         let dir = tempfile::tempdir().unwrap();
         let programs = Programs::default();
-        let name = Name {
-            node: "n".into(),
-            program: "mps",
-        };
+        let name = Name { node: "n".into(), program: "mps" };
         let launch = shell(dir.path(), "exec sleep 60");
         programs.start(&name, &launch).unwrap();
         programs.start(&name, &launch).unwrap();

@@ -16,11 +16,7 @@ pub(super) fn header(timeline: &Timeline) -> String {
     let header = &timeline.header;
     let mut out = String::new();
     let verdict = header.verdict.word();
-    let mark = if header.verdict == Verdict::Passed {
-        "✓"
-    } else {
-        "✗"
-    };
+    let mark = if header.verdict == Verdict::Passed { "✓" } else { "✗" };
     push(
         &mut out,
         format_args!(
@@ -36,14 +32,7 @@ pub(super) fn header(timeline: &Timeline) -> String {
     let facts = [
         ("stage", header.stage.clone()),
         ("seed", header.seed.to_string()),
-        (
-            "cluster",
-            format!(
-                "{} nodes, {gpus} GPUs, {} pods",
-                timeline.nodes.len(),
-                timeline.pods.len()
-            ),
-        ),
+        ("cluster", format!("{} nodes, {gpus} GPUs, {} pods", timeline.nodes.len(), timeline.pods.len())),
         ("run time", seconds(timeline.end)),
         ("wall time", seconds(header.wall_seconds)),
         ("timers scaled", header.timers_scaled.join(", ")),
@@ -52,10 +41,7 @@ pub(super) fn header(timeline: &Timeline) -> String {
         ("replay with", replay),
     ];
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        push(
-            &mut out,
-            format_args!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)),
-        );
+        push(&mut out, format_args!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)));
     }
     out.push_str("</dl>");
     out
@@ -71,10 +57,7 @@ pub(super) fn failure(timeline: &Timeline) -> String {
         (None, Some(_)) => "Step failed",
         (None, None) => "Run failed",
     };
-    let step = failure
-        .step
-        .map(|step| format!(" · step {step}"))
-        .unwrap_or_default();
+    let step = failure.step.map(|step| format!(" · step {step}")).unwrap_or_default();
     let mut out = String::new();
     push(
         &mut out,
@@ -91,10 +74,7 @@ pub(super) fn failure(timeline: &Timeline) -> String {
     out.push_str("<pre class=\"evidence\" tabindex=\"0\">");
     for line in &failure.evidence {
         let class = evidence_class(line);
-        push(
-            &mut out,
-            format_args!("<span class=\"{class}\">{}</span>\n", escape(line)),
-        );
+        push(&mut out, format_args!("<span class=\"{class}\">{}</span>\n", escape(line)));
     }
     out.push_str("</pre>\n");
     out.push_str(&named(failure));
@@ -130,10 +110,7 @@ pub(super) fn notes(timeline: &Timeline) -> String {
         .truncated
         .iter()
         .map(|sentence| {
-            format!(
-                "<p class=\"note\" role=\"note\">This record is incomplete: {}.</p>\n",
-                escape(sentence)
-            )
+            format!("<p class=\"note\" role=\"note\">This record is incomplete: {}.</p>\n", escape(sentence))
         })
         .collect()
 }
@@ -162,10 +139,7 @@ pub(super) fn steps(timeline: &Timeline) -> String {
     if !timeline.header.not_reached.is_empty() {
         out.push_str("<p>Not reached:</p>\n<ul class=\"steps\">\n");
         for text in &timeline.header.not_reached {
-            push(
-                &mut out,
-                format_args!("<li class=\"skipped\">{}</li>\n", escape(text)),
-            );
+            push(&mut out, format_args!("<li class=\"skipped\">{}</li>\n", escape(text)));
         }
         out.push_str("</ul>\n");
     }

@@ -16,10 +16,8 @@ pub(super) fn final_state(timeline: &Timeline) -> String {
          <th scope=\"col\">Resource</th><th scope=\"col\">Strategy</th><th scope=\"col\">State</th>\
          <th scope=\"col\">Held by</th></tr></thead><tbody>\n",
     );
-    let all = timeline
-        .nodes
-        .iter()
-        .flat_map(|node| node.gpus.iter().map(move |gpu| (node.name.as_str(), gpu)));
+    let all =
+        timeline.nodes.iter().flat_map(|node| node.gpus.iter().map(move |gpu| (node.name.as_str(), gpu)));
     for (node, gpu) in all.clone().take(GPUS_SHOWN_MAX) {
         gpu_row(&mut out, node, gpu);
     }
@@ -57,9 +55,8 @@ fn gpu_row(out: &mut String, node: &str, gpu: &GpuLane) {
         Some(why) => format!("{}, ill: {why}", was.state),
         None => was.state.clone(),
     });
-    let holders: Vec<&str> = last
-        .map(|was| was.holders.iter().map(|holder| holder.pod.as_str()).collect())
-        .unwrap_or_default();
+    let holders: Vec<&str> =
+        last.map(|was| was.holders.iter().map(|holder| holder.pod.as_str()).collect()).unwrap_or_default();
     let shares = last.map_or(0, |was| was.replicas);
     push(
         out,
@@ -69,11 +66,7 @@ fn gpu_row(out: &mut String, node: &str, gpu: &GpuLane) {
             escape(&gpu.uuid),
             gpu.index,
             text(last.and_then(|was| was.role.as_ref())),
-            text(
-                last.and_then(|was| was.strategy.as_ref())
-                    .map(|word| format!("{word} ×{shares}"))
-                    .as_ref()
-            ),
+            text(last.and_then(|was| was.strategy.as_ref()).map(|word| format!("{word} ×{shares}")).as_ref()),
             escape(&state),
             escape(&holders.join(", ")),
         ),
@@ -81,11 +74,7 @@ fn gpu_row(out: &mut String, node: &str, gpu: &GpuLane) {
 }
 
 fn pod_row(out: &mut String, pod: &PodLane) {
-    let asks: Vec<String> = pod
-        .asks
-        .iter()
-        .map(|(name, count)| format!("{name}: {count}"))
-        .collect();
+    let asks: Vec<String> = pod.asks.iter().map(|(name, count)| format!("{name}: {count}")).collect();
     let last = last(&pod.spans, pod.there);
     push(
         out,
@@ -94,8 +83,7 @@ fn pod_row(out: &mut String, pod: &PodLane) {
             escape(&pod.name),
             escape(&asks.join(", ")),
             last.map_or("deleted".to_owned(), |was| escape(&was.phase)),
-            last.and_then(|was| was.node.as_ref())
-                .map_or("–".to_owned(), |node| escape(node)),
+            last.and_then(|was| was.node.as_ref()).map_or("–".to_owned(), |node| escape(node)),
             last.map_or(String::new(), |was| escape(&was.ids.join(", "))),
             last.map_or(String::new(), |was| escape(&was.reason)),
         ),

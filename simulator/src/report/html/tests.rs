@@ -33,11 +33,7 @@ fn hostile() -> Timeline {
         not_reached: vec![HOSTILE.into()],
         ..Header::default()
     };
-    let failure = Failure {
-        text: HOSTILE.into(),
-        evidence: vec![HOSTILE.into()],
-        ..Failure::default()
-    };
+    let failure = Failure { text: HOSTILE.into(), evidence: vec![HOSTILE.into()], ..Failure::default() };
     recorder.finish(header, Some(failure))
 }
 
@@ -49,10 +45,7 @@ fn untrusted_text_cannot_leave_its_place() {
     assert!(!page.contains("<!--"));
     let (_, data) = page.split_once("id=\"timeline\">").unwrap();
     assert!(!data.contains('\u{2028}'), "a line's end for older parsers");
-    assert!(
-        page.contains("&lt;/script&gt;&lt;script&gt;alert(1)"),
-        "shown as text"
-    );
+    assert!(page.contains("&lt;/script&gt;&lt;script&gt;alert(1)"), "shown as text");
     assert!(page.contains("{{data}}"), "what is filled in is not filled again");
 }
 
@@ -68,15 +61,7 @@ fn the_data_in_the_page_is_the_record() {
 #[test]
 fn the_page_refers_to_nothing_outside_itself() {
     let page = render(&hostile());
-    for outside in [
-        "src=",
-        "@import",
-        "url(",
-        "fetch(",
-        "XMLHttpRequest",
-        "<link",
-        "import(",
-    ] {
+    for outside in ["src=", "@import", "url(", "fetch(", "XMLHttpRequest", "<link", "import("] {
         assert!(!page.contains(outside), "{outside}");
     }
     let namespaces = page.matches("://").count();
@@ -87,19 +72,10 @@ fn the_page_refers_to_nothing_outside_itself() {
 #[test]
 fn every_slot_of_the_template_is_known() {
     let unknown = fill(TEMPLATE, |slot| {
-        let known = [
-            "title", "style", "header", "failure", "notes", "steps", "final", "data", "script",
-        ];
-        if known.contains(&slot) {
-            String::new()
-        } else {
-            format!("UNKNOWN {slot}")
-        }
+        let known = ["title", "style", "header", "failure", "notes", "steps", "final", "data", "script"];
+        if known.contains(&slot) { String::new() } else { format!("UNKNOWN {slot}") }
     });
-    assert!(
-        !unknown.contains("UNKNOWN") && !unknown.contains("{{"),
-        "{unknown}"
-    );
+    assert!(!unknown.contains("UNKNOWN") && !unknown.contains("{{"), "{unknown}");
 }
 
 #[test]
@@ -108,11 +84,8 @@ fn failure_steps_and_final_state_are_there_without_scripts() {
     timeline.header.scenario = "mixed".into();
     timeline.truncated.push("2 lanes end early".into());
     if let Some(failure) = &mut timeline.failure {
-        failure.evidence = vec![
-            "pods.a.phase".into(),
-            "  - expected  Running".into(),
-            "  + found     Failed".into(),
-        ];
+        failure.evidence =
+            vec!["pods.a.phase".into(), "  - expected  Running".into(), "  + found     Failed".into()];
         failure.step = Some(4);
     }
     let page = render(&timeline);

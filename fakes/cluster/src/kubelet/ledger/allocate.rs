@@ -67,13 +67,7 @@ impl Ledger {
 
     /// The same with NUMA nodes that a topology manager chose.
     pub(super) fn begin_aligned(&mut self, pod: &PodRequest, affinity: Affinity) -> Step {
-        self.pods.insert(
-            pod.uid.clone(),
-            KnownPod {
-                request: pod.clone(),
-                active: true,
-            },
-        );
+        self.pods.insert(pod.uid.clone(), KnownPod { request: pod.clone(), active: true });
         self.begin_work(&pod.uid, pod.containers.clone().into(), affinity)
     }
 
@@ -86,13 +80,7 @@ impl Ledger {
         if self.reuse.as_ref().is_none_or(|(owner, _)| owner != uid) {
             self.reuse = Some((uid.to_owned(), BTreeMap::new()));
         }
-        let work = Work {
-            uid: uid.to_owned(),
-            containers,
-            affinity,
-            current: None,
-            recorded: Vec::new(),
-        };
+        let work = Work { uid: uid.to_owned(), containers, affinity, current: None, recorded: Vec::new() };
         self.run(work)
     }
 
@@ -163,11 +151,8 @@ impl Ledger {
                 }
                 None => {
                     let container = work.containers.pop_front()?;
-                    let limits = container
-                        .limits
-                        .iter()
-                        .map(|(name, count)| (name.clone(), *count))
-                        .collect();
+                    let limits =
+                        container.limits.iter().map(|(name, count)| (name.clone(), *count)).collect();
                     work.current = Some(Current {
                         limits: self.random.arrange(&limits),
                         name: container.name,
@@ -187,12 +172,7 @@ impl Ledger {
         let Some((_, reuse)) = self.reuse.as_mut().filter(|(uid, _)| *uid == work.uid) else {
             return;
         };
-        for (resource, record) in self
-            .records
-            .container(&work.uid, &done.name)
-            .into_iter()
-            .flatten()
-        {
+        for (resource, record) in self.records.container(&work.uid, &done.name).into_iter().flatten() {
             let reusable = reuse.entry(resource.clone()).or_default();
             match done.kind {
                 ContainerKind::Init => reusable.extend(record.ids()),
@@ -214,9 +194,7 @@ impl Ledger {
             let awaits_list =
                 self.endpoints.get(resource).is_some() && !self.profile.resource_without_list_is_ignored;
             return if awaits_list {
-                Err(AllocationError::Unregistered {
-                    resource: resource.to_owned(),
-                })
+                Err(AllocationError::Unregistered { resource: resource.to_owned() })
             } else {
                 Ok(Choice::Nothing)
             };
@@ -264,10 +242,7 @@ impl Ledger {
         response: ContainerAllocateResponse,
     ) -> Result<(), AllocationError> {
         let listed = self.devices.all.get(&claim.resource);
-        let mut record = Record {
-            response,
-            ..Record::default()
-        };
+        let mut record = Record { response, ..Record::default() };
         for id in &claim.taken {
             let device = listed.and_then(|devices| devices.get(id));
             if device.is_none() && self.profile.removal_during_allocate_is_fatal {
@@ -278,14 +253,9 @@ impl Ledger {
             }
             record.add(id, device);
         }
-        self.records
-            .insert(&claim.uid, &claim.container, &claim.resource, record);
+        self.records.insert(&claim.uid, &claim.container, &claim.resource, record);
         // What a recount during the call took away comes back.
-        self.devices
-            .in_use
-            .entry(claim.resource.clone())
-            .or_default()
-            .extend(claim.taken);
+        self.devices.in_use.entry(claim.resource.clone()).or_default().extend(claim.taken);
         work.recorded.push((claim.container, claim.resource));
         if let Some(current) = &mut work.current {
             current.changed = true;

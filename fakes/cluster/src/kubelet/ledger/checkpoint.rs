@@ -100,58 +100,40 @@ impl Checkpoint {
             pod_uid: entry.pod_uid.clone(),
             container: entry.container.clone(),
             resource: entry.resource.clone(),
-            devices: entry.devices.as_ref().map(|per_node| {
-                per_node
-                    .iter()
-                    .map(|(node, ids)| (node.to_string(), ids.clone()))
-                    .collect()
-            }),
+            devices: entry
+                .devices
+                .as_ref()
+                .map(|per_node| per_node.iter().map(|(node, ids)| (node.to_string(), ids.clone())).collect()),
             response: entry.response.as_ref().map(|bytes| BASE64.encode(bytes)),
         };
         let data = DataText {
-            pod_device_entries: self
-                .entries
-                .as_ref()
-                .map(|all| all.iter().map(entry_text).collect()),
+            pod_device_entries: self.entries.as_ref().map(|all| all.iter().map(entry_text).collect()),
             registered_devices: self.registered.clone(),
         };
-        Ok(serde_json::to_string(&FileText {
-            data,
-            checksum: self.checksum(),
-        })?)
+        Ok(serde_json::to_string(&FileText { data, checksum: self.checksum() })?)
     }
 
     /// Reads the file's text and compares its checksum.
     pub fn from_text(text: &str) -> Result<Checkpoint, CheckpointError> {
         let file: FileText = serde_json::from_str(text)?;
         let entries = match file.data.pod_device_entries {
-            Some(texts) => Some(
-                texts
-                    .into_iter()
-                    .map(EntryText::read)
-                    .collect::<Result<Vec<_>, _>>()?,
-            ),
+            Some(texts) => Some(texts.into_iter().map(EntryText::read).collect::<Result<Vec<_>, _>>()?),
             None => None,
         };
-        let checkpoint = Checkpoint {
-            entries,
-            registered: file.data.registered_devices,
-        };
+        let checkpoint = Checkpoint { entries, registered: file.data.registered_devices };
         let computed = checkpoint.checksum();
         if computed != file.checksum {
-            return Err(CheckpointError::Corrupt {
-                stored: file.checksum,
-                computed,
-            });
+            return Err(CheckpointError::Corrupt { stored: file.checksum, computed });
         }
         Ok(checkpoint)
     }
 
     /// FNV-1a, 32 bit, over the textual dump.
     pub fn checksum(&self) -> u64 {
-        let hash = self.dump().bytes().fold(0x811C_9DC5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let hash = self
+            .dump()
+            .bytes()
+            .fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         u64::from(hash)
     }
 
@@ -179,10 +161,7 @@ impl Checkpoint {
 impl EntryText {
     fn read(self) -> Result<Entry, CheckpointError> {
         let node_number = |node: &String| {
-            node.parse().map_err(|_| CheckpointError::Field {
-                field: "DeviceIDs",
-                value: node.clone(),
-            })
+            node.parse().map_err(|_| CheckpointError::Field { field: "DeviceIDs", value: node.clone() })
         };
         let devices = match self.devices {
             Some(per_node) => Some(
@@ -194,25 +173,15 @@ impl EntryText {
             None => None,
         };
         let response = match self.response {
-            Some(text) => Some(BASE64.decode(&text).map_err(|_| CheckpointError::Field {
-                field: "AllocResp",
-                value: text,
-            })?),
+            Some(text) => Some(
+                BASE64
+                    .decode(&text)
+                    .map_err(|_| CheckpointError::Field { field: "AllocResp", value: text })?,
+            ),
             None => None,
         };
-        let EntryText {
-            pod_uid,
-            container,
-            resource,
-            ..
-        } = self;
-        Ok(Entry {
-            pod_uid,
-            container,
-            resource,
-            devices,
-            response,
-        })
+        let EntryText { pod_uid, container, resource, .. } = self;
+        Ok(Entry { pod_uid, container, resource, devices, response })
     }
 }
 

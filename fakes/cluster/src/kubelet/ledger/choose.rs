@@ -30,10 +30,7 @@ pub(super) enum Rest {
     /// More aligned devices are free than needed: only they are considered.
     Aligned(BTreeSet<String>),
     /// All aligned ones are taken.
-    Any {
-        unaligned: BTreeSet<String>,
-        no_affinity: BTreeSet<String>,
-    },
+    Any { unaligned: BTreeSet<String>, no_affinity: BTreeSet<String> },
 }
 
 /// The outcome of a step of the choice.
@@ -92,40 +89,20 @@ impl Ledger {
                 available: available.len(),
             });
         }
-        let Split {
-            aligned,
-            unaligned,
-            no_affinity,
-        } = self.split(&claim.resource, &available, mask);
+        let Split { aligned, unaligned, no_affinity } = self.split(&claim.resource, &available, mask);
         if claim.needed < aligned.len() {
             return self.ask_or_go_on(claim, aligned.clone(), Rest::Aligned(aligned));
         }
         if self.take_from(&mut claim, &aligned) {
             return Ok(Choice::Chosen(claim));
         }
-        self.ask_or_go_on(
-            claim,
-            available,
-            Rest::Any {
-                unaligned,
-                no_affinity,
-            },
-        )
+        self.ask_or_go_on(claim, available, Rest::Any { unaligned, no_affinity })
     }
 
     /// The checks before anything is taken; `true` when nothing is to be done.
     fn is_settled(&self, claim: &Claim) -> Result<bool, AllocationError> {
-        let Claim {
-            uid,
-            container,
-            resource,
-            required,
-            ..
-        } = claim;
-        let recorded = self
-            .records
-            .get(uid, container, resource)
-            .map(|record| record.ids());
+        let Claim { uid, container, resource, required, .. } = claim;
+        let recorded = self.records.get(uid, container, resource).map(|record| record.ids());
         if let Some(ids) = recorded.as_ref().filter(|ids| ids.len() != *required) {
             return Err(AllocationError::RequestChanged {
                 pod_uid: uid.clone(),
@@ -152,17 +129,12 @@ impl Ledger {
     }
 
     fn ran_at_start(&self, uid: &str, container: &str) -> bool {
-        self.running_at_start
-            .get(uid)
-            .is_some_and(|containers| containers.contains(container))
+        self.running_at_start.get(uid).is_some_and(|containers| containers.contains(container))
     }
 
     fn reusable(&self, claim: &Claim) -> BTreeSet<String> {
         let of_pod = self.reuse.as_ref().filter(|(uid, _)| *uid == claim.uid);
-        of_pod
-            .and_then(|(_, resources)| resources.get(&claim.resource))
-            .cloned()
-            .unwrap_or_default()
+        of_pod.and_then(|(_, resources)| resources.get(&claim.resource)).cloned().unwrap_or_default()
     }
 
     /// Takes from `from`, in any order, until nothing more is needed; `true` then.
@@ -183,17 +155,10 @@ impl Ledger {
 
     fn split(&self, resource: &str, available: &BTreeSet<String>, mask: Option<&Mask>) -> Split {
         let all = self.devices.all.get(resource);
-        let nodes = |id: &String| {
-            all.and_then(|all| all.get(id))
-                .map(Device::nodes)
-                .unwrap_or_default()
-        };
+        let nodes = |id: &String| all.and_then(|all| all.get(id)).map(Device::nodes).unwrap_or_default();
         let any_topology = all.is_some_and(|all| all.values().any(|device| !device.nodes().is_empty()));
-        let mut split = Split {
-            aligned: BTreeSet::new(),
-            unaligned: BTreeSet::new(),
-            no_affinity: BTreeSet::new(),
-        };
+        let mut split =
+            Split { aligned: BTreeSet::new(), unaligned: BTreeSet::new(), no_affinity: BTreeSet::new() };
         let Some(mask) = mask.filter(|_| any_topology) else {
             split.no_affinity.clone_from(available);
             return split;
@@ -234,21 +199,14 @@ impl Ledger {
 
     fn preferring_client(&self, resource: &str) -> Result<Option<ClientId>, AllocationError> {
         let Some(endpoint) = self.endpoints.get(resource) else {
-            return Err(AllocationError::EndpointMissing {
-                resource: resource.to_owned(),
-            });
+            return Err(AllocationError::EndpointMissing { resource: resource.to_owned() });
         };
-        if !endpoint
-            .options
-            .is_some_and(|options| options.preferred_allocation)
-        {
+        if !endpoint.options.is_some_and(|options| options.preferred_allocation) {
             return Ok(None);
         }
         match endpoint.client.filter(|_| endpoint.stopped_at.is_none()) {
             Some(client) => Ok(Some(client)),
-            None => Err(AllocationError::PreferredEndpointStopped {
-                resource: resource.to_owned(),
-            }),
+            None => Err(AllocationError::PreferredEndpointStopped { resource: resource.to_owned() }),
         }
     }
 
@@ -273,16 +231,9 @@ impl Ledger {
     ) -> Result<Claim, AllocationError> {
         let tiers = match rest {
             Rest::Aligned(aligned) => vec![preferred.intersection(&aligned).cloned().collect(), aligned],
-            Rest::Any {
-                unaligned,
-                no_affinity,
-            } => {
+            Rest::Any { unaligned, no_affinity } => {
                 let open: BTreeSet<String> = unaligned.union(&no_affinity).cloned().collect();
-                vec![
-                    preferred.intersection(&open).cloned().collect(),
-                    unaligned,
-                    no_affinity,
-                ]
+                vec![preferred.intersection(&open).cloned().collect(), unaligned, no_affinity]
             }
         };
         for tier in &tiers {

@@ -79,15 +79,8 @@ impl DeviceTables {
 
     /// Moves every healthy device to the unhealthy ones.
     pub(super) fn mark_all_unhealthy(&mut self, resource: &str) {
-        let healthy = self
-            .healthy
-            .get_mut(resource)
-            .map(std::mem::take)
-            .unwrap_or_default();
-        self.unhealthy
-            .entry(resource.to_owned())
-            .or_default()
-            .extend(healthy);
+        let healthy = self.healthy.get_mut(resource).map(std::mem::take).unwrap_or_default();
+        self.unhealthy.entry(resource.to_owned()).or_default().extend(healthy);
     }
 
     fn forget(&mut self, resource: &str) {
@@ -104,11 +97,8 @@ impl Ledger {
         let mut all = BTreeMap::new();
         let (mut healthy, mut unhealthy) = (BTreeSet::new(), BTreeSet::new());
         for device in devices {
-            let (into, other) = if device.healthy {
-                (&mut healthy, &mut unhealthy)
-            } else {
-                (&mut unhealthy, &mut healthy)
-            };
+            let (into, other) =
+                if device.healthy { (&mut healthy, &mut unhealthy) } else { (&mut unhealthy, &mut healthy) };
             into.insert(device.id.clone());
             if !self.profile.duplicate_ids_count_twice {
                 other.remove(&device.id);
@@ -125,22 +115,15 @@ impl Ledger {
     /// What the node status is to show. Only this question removes a resource whose plugin has been gone for longer
     /// than the grace period.
     pub fn capacity(&mut self, now: Duration) -> Capacity {
-        let names: BTreeSet<String> = self
-            .devices
-            .healthy
-            .keys()
-            .chain(self.devices.unhealthy.keys())
-            .cloned()
-            .collect();
+        let names: BTreeSet<String> =
+            self.devices.healthy.keys().chain(self.devices.unhealthy.keys()).cloned().collect();
         let mut capacity = Capacity::default();
         for name in names {
             if self.endpoints.counts(&name, now, self.grace) {
                 let size = |sets: &IdsByResource| sets.get(&name).map_or(0, |ids| ids.len() as u64);
                 let allocatable = size(&self.devices.healthy);
-                let count = ResourceCount {
-                    capacity: allocatable + size(&self.devices.unhealthy),
-                    allocatable,
-                };
+                let count =
+                    ResourceCount { capacity: allocatable + size(&self.devices.unhealthy), allocatable };
                 capacity.resources.insert(name, count);
             } else {
                 self.endpoints.forget(&name);

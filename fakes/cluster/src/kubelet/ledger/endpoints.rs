@@ -48,20 +48,14 @@ impl Endpoints {
 
     /// An endpoint that the checkpoint knows and nobody serves.
     pub(super) fn insert_stopped(&mut self, resource: &str, now: Duration) {
-        let endpoint = Endpoint {
-            client: None,
-            options: None,
-            stopped_at: Some(now),
-        };
+        let endpoint = Endpoint { client: None, options: None, stopped_at: Some(now) };
         self.by_resource.insert(resource.to_owned(), endpoint);
     }
 
     /// Whether the resource still counts: it has an endpoint that has not been stopped for too long.
     pub(super) fn counts(&self, resource: &str, now: Duration, grace: Duration) -> bool {
         self.get(resource).is_some_and(|endpoint| {
-            endpoint
-                .stopped_at
-                .is_none_or(|stopped| now.saturating_sub(stopped) <= grace)
+            endpoint.stopped_at.is_none_or(|stopped| now.saturating_sub(stopped) <= grace)
         })
     }
 
@@ -97,11 +91,7 @@ impl Ledger {
     /// ListAndWatch and answers the registration.
     pub fn connected(&mut self, client: ClientId, resource: &str, options: PluginOptions) {
         self.endpoints.replaced.remove(&client);
-        let endpoint = Endpoint {
-            client: Some(client),
-            options: Some(options),
-            stopped_at: None,
-        };
+        let endpoint = Endpoint { client: Some(client), options: Some(options), stopped_at: None };
         self.endpoints.by_resource.insert(resource.to_owned(), endpoint);
     }
 
@@ -137,10 +127,6 @@ impl Ledger {
     /// Whether a call could still go to this registration.
     pub fn is_referenced(&self, client: ClientId) -> bool {
         self.endpoints.clients.values().any(|known| *known == client)
-            || self
-                .endpoints
-                .by_resource
-                .values()
-                .any(|endpoint| endpoint.client == Some(client))
+            || self.endpoints.by_resource.values().any(|endpoint| endpoint.client == Some(client))
     }
 }

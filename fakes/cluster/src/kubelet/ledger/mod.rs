@@ -154,12 +154,7 @@ impl Ledger {
         if !self.sources_ready {
             return;
         }
-        let stale: Vec<String> = self
-            .records
-            .pods()
-            .filter(|uid| !self.is_active(uid))
-            .cloned()
-            .collect();
+        let stale: Vec<String> = self.records.pods().filter(|uid| !self.is_active(uid)).cloned().collect();
         if stale.is_empty() {
             return;
         }

@@ -49,9 +49,7 @@ fn is_prefix(prefix: &str) -> bool {
             && !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     prefix.len() <= PREFIX_LENGTH_MAX && prefix.split('.').all(label_ok)
 }
@@ -62,22 +60,16 @@ fn is_base(base: &str) -> bool {
     bytes.len() <= NAME_LENGTH_MAX
         && edge_ok(bytes.first())
         && edge_ok(bytes.last())
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
 /// Refuses a registration that names another version or something that is no extended resource.
 pub(super) fn check(version: &str, resource: &str) -> Result<(), RegisterRefusal> {
     if version != DEVICE_PLUGIN_VERSION {
-        return Err(RegisterRefusal::Version {
-            version: version.to_owned(),
-        });
+        return Err(RegisterRefusal::Version { version: version.to_owned() });
     }
     if !is_extended_resource(resource) {
-        return Err(RegisterRefusal::ResourceName {
-            resource: resource.to_owned(),
-        });
+        return Err(RegisterRefusal::ResourceName { resource: resource.to_owned() });
     }
     Ok(())
 }
@@ -94,12 +86,7 @@ mod tests {
             prefix.push('a');
             format!("{prefix}/dev")
         };
-        for good in [
-            "nvidia.com/gpu",
-            "nvidia.com/gpu.shared",
-            "vendor.test/Dev_1.x",
-            &long_prefix(244),
-        ] {
+        for good in ["nvidia.com/gpu", "nvidia.com/gpu.shared", "vendor.test/Dev_1.x", &long_prefix(244)] {
             assert!(is_extended_resource(good), "{good}");
         }
         let long_base = format!("vendor.test/{}", "d".repeat(64));
@@ -127,10 +114,7 @@ mod tests {
             check("v1alpha1", "vendor.test/dev").unwrap_err().to_string(),
             "requested API version \"v1alpha1\" is not supported by kubelet. Supported version is [\"v1beta1\"]"
         );
-        assert_eq!(
-            check("v1beta1", "gpu").unwrap_err().to_string(),
-            "the ResourceName \"gpu\" is invalid"
-        );
+        assert_eq!(check("v1beta1", "gpu").unwrap_err().to_string(), "the ResourceName \"gpu\" is invalid");
         assert_eq!(check("v1beta1", "vendor.test/dev"), Ok(()));
     }
 }

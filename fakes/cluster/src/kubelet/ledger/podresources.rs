@@ -32,10 +32,7 @@ impl Ledger {
             .iter()
             .find(|(_, pod)| pod.active && pod.request.name == name && pod.request.namespace == namespace)
             .map(|(uid, pod)| self.pod_resources(uid, pod))
-            .ok_or_else(|| PodNotFound {
-                name: name.to_owned(),
-                namespace: namespace.to_owned(),
-            })
+            .ok_or_else(|| PodNotFound { name: name.to_owned(), namespace: namespace.to_owned() })
     }
 
     /// All healthy devices, whether free or in use: despite its name no list of what is free.
@@ -77,11 +74,7 @@ impl Ledger {
         let nothing = BTreeMap::new();
         for (resource, record) in self.records.container(uid, container).unwrap_or(&nothing) {
             for (id, nodes) in record.nodes_by_id() {
-                let nodes = if nodes.is_empty() {
-                    None
-                } else {
-                    Some(nodes.as_slice())
-                };
+                let nodes = if nodes.is_empty() { None } else { Some(nodes.as_slice()) };
                 push_entries(&mut entries, resource, id, nodes);
             }
         }
@@ -98,10 +91,8 @@ fn push_entries(entries: &mut Vec<api::ContainerDevices>, resource: &str, id: &s
     };
     match nodes {
         None => entries.push(entry(None)),
-        Some(nodes) => entries.extend(nodes.iter().map(|id| {
-            entry(Some(api::TopologyInfo {
-                nodes: vec![api::NumaNode { id: *id }],
-            }))
-        })),
+        Some(nodes) => entries.extend(
+            nodes.iter().map(|id| entry(Some(api::TopologyInfo { nodes: vec![api::NumaNode { id: *id }] }))),
+        ),
     }
 }

@@ -9,18 +9,12 @@ use crate::kubelet::pod::{PodRequest, Rejection};
 impl Ledger {
     /// The extended resources that a node status written at this moment would show as allocatable; removes nothing.
     pub fn allocatable_figures(&self) -> BTreeMap<String, u64> {
-        let counted = self.devices.unhealthy.keys().map(|name| {
-            (
-                name.clone(),
-                self.devices.healthy.get(name).map_or(0, |ids| ids.len() as u64),
-            )
-        });
-        self.devices
-            .removed
-            .iter()
-            .map(|name| (name.clone(), 0))
-            .chain(counted)
-            .collect()
+        let counted = self
+            .devices
+            .unhealthy
+            .keys()
+            .map(|name| (name.clone(), self.devices.healthy.get(name).map_or(0, |ids| ids.len() as u64)));
+        self.devices.removed.iter().map(|name| (name.clone(), 0)).chain(counted).collect()
     }
 
     /// Compares the pod's extended resources with what the node object shows as `allocatable` (keys with 0 included).
@@ -48,10 +42,7 @@ impl Ledger {
                     "Pod was rejected: Node didn't have enough resource: {resource}, requested: {requested}, \
                      used: {used}, capacity: {capacity}"
                 );
-                return Err(Rejection {
-                    reason: format!("OutOf{resource}"),
-                    message,
-                });
+                return Err(Rejection { reason: format!("OutOf{resource}"), message });
             }
         }
         Ok(())

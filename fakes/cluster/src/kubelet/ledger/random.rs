@@ -68,10 +68,6 @@ mod tests {
         assert_eq!(first, two.arrange(&set));
         assert_ne!(first, other.arrange(&set));
         assert_ne!(first, one.arrange(&set), "a second draw is another order");
-        assert_eq!(
-            first.iter().copied().collect::<BTreeSet<_>>(),
-            set,
-            "nothing is lost"
-        );
+        assert_eq!(first.iter().copied().collect::<BTreeSet<_>>(), set, "nothing is lost");
     }
 }

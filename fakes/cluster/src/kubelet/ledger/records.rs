@@ -69,27 +69,17 @@ impl RunOptions {
             self.envs.entry(name.clone()).or_insert_with(|| value.clone());
         }
         for mount in &response.mounts {
-            if !self
-                .mounts
-                .iter()
-                .any(|known| known.container_path == mount.container_path)
-            {
+            if !self.mounts.iter().any(|known| known.container_path == mount.container_path) {
                 self.mounts.push(mount.clone());
             }
         }
         for device in &response.devices {
-            if !self
-                .devices
-                .iter()
-                .any(|known| known.container_path == device.container_path)
-            {
+            if !self.devices.iter().any(|known| known.container_path == device.container_path) {
                 self.devices.push(device.clone());
             }
         }
         for (key, value) in &response.annotations {
-            self.annotations
-                .entry(key.clone())
-                .or_insert_with(|| value.clone());
+            self.annotations.entry(key.clone()).or_insert_with(|| value.clone());
         }
         for cdi in &response.cdi_devices {
             if !self.cdi_devices.contains(&cdi.name) {
@@ -166,10 +156,7 @@ impl Records {
     pub(super) fn in_use(&self) -> IdsByResource {
         let mut in_use = IdsByResource::new();
         for (_, _, resource, record) in self.iter() {
-            in_use
-                .entry(resource.to_owned())
-                .or_default()
-                .extend(record.ids());
+            in_use.entry(resource.to_owned()).or_default().extend(record.ids());
         }
         in_use
     }

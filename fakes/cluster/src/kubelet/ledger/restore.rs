@@ -27,17 +27,10 @@ impl Ledger {
                 .map(|(node, ids)| (*node, ids.clone().unwrap_or_default()))
                 .collect();
             let record = Record { devices, response };
-            ledger
-                .records
-                .insert(&entry.pod_uid, &entry.container, &entry.resource, record);
+            ledger.records.insert(&entry.pod_uid, &entry.container, &entry.resource, record);
         }
         ledger.recount_in_use();
-        for resource in checkpoint
-            .registered
-            .iter()
-            .flatten()
-            .map(|(resource, _)| resource)
-        {
+        for resource in checkpoint.registered.iter().flatten().map(|(resource, _)| resource) {
             ledger.devices.healthy.insert(resource.clone(), BTreeSet::new());
             ledger.devices.unhealthy.insert(resource.clone(), BTreeSet::new());
             ledger.endpoints.insert_stopped(resource, now);
@@ -55,13 +48,7 @@ impl Ledger {
                 pod_uid: pod_uid.to_owned(),
                 container: container.to_owned(),
                 resource: resource.to_owned(),
-                devices: Some(
-                    record
-                        .devices
-                        .iter()
-                        .map(|(node, ids)| (*node, Some(ids.clone())))
-                        .collect(),
-                ),
+                devices: Some(record.devices.iter().map(|(node, ids)| (*node, Some(ids.clone()))).collect()),
                 response: Some(record.response.encode_to_vec()),
             })
             .collect();

@@ -65,18 +65,12 @@ pub enum StartError {
 impl Ledger {
     /// The PreStartContainer calls that a container's creation needs, in order, up to the first that cannot be made.
     pub fn pre_start_calls(&mut self, uid: &str, container: &str) -> Vec<Result<PreStartCall, StartError>> {
-        let Some(request) = self
-            .pods
-            .get(uid)
-            .and_then(|pod| pod.request.container(container))
-        else {
+        let Some(request) = self.pods.get(uid).and_then(|pod| pod.request.container(container)) else {
             let (pod_uid, container) = (uid.to_owned(), container.to_owned());
             return vec![Err(StartError::UnknownContainer { pod_uid, container })];
         };
-        let counted = request
-            .limits
-            .iter()
-            .filter(|(name, count)| **count != 0 && self.devices.is_ours(name));
+        let counted =
+            request.limits.iter().filter(|(name, count)| **count != 0 && self.devices.is_ours(name));
         let resources = counted.map(|(name, _)| name.clone()).collect();
         let mut calls = Vec::new();
         for resource in self.random.arrange(&resources) {
@@ -99,9 +93,7 @@ impl Ledger {
         resource: &str,
     ) -> Result<Option<PreStartCall>, StartError> {
         let Some(endpoint) = self.endpoints.get(resource) else {
-            return Err(StartError::EndpointMissing {
-                resource: resource.to_owned(),
-            });
+            return Err(StartError::EndpointMissing { resource: resource.to_owned() });
         };
         if !endpoint.options.is_some_and(|options| options.pre_start_required) {
             return Ok(None);
@@ -116,15 +108,9 @@ impl Ledger {
         match endpoint.client.filter(|_| endpoint.stopped_at.is_none()) {
             Some(client) => {
                 let ids = self.random.arrange(&record.ids());
-                Ok(Some(PreStartCall {
-                    client,
-                    resource: resource.to_owned(),
-                    ids,
-                }))
+                Ok(Some(PreStartCall { client, resource: resource.to_owned(), ids }))
             }
-            None => Err(StartError::EndpointStopped {
-                resource: resource.to_owned(),
-            }),
+            None => Err(StartError::EndpointStopped { resource: resource.to_owned() }),
         }
     }
 

@@ -53,11 +53,7 @@ impl Shared {
             Err(rejection) => {
                 self.state().ledger.pod_terminated(&pod.uid);
                 let Rejection { reason, message } = rejection.clone();
-                self.log(WireEvent::PodRejected {
-                    pod: name,
-                    reason,
-                    message,
-                });
+                self.log(WireEvent::PodRejected { pod: name, reason, message });
                 Err(rejection.into())
             }
         }
@@ -93,18 +89,14 @@ impl Shared {
 
     fn allocation_failed(&self, error: AllocationError) -> Failure {
         if matches!(error, AllocationError::KubeletDies { .. }) {
-            self.end(WireEvent::Died {
-                why: error.to_string(),
-            });
+            self.end(WireEvent::Died { why: error.to_string() });
             return Failure::KubeletGone;
         }
         Failure::Allocation(error)
     }
 
     async fn ask_preferred(&self, call: &PreferredCall) -> Result<Result<Vec<String>, CallError>, Failure> {
-        let answer = self
-            .on_plugin(call.client, async |plugin| plugin.preferred(call).await)
-            .await?;
+        let answer = self.on_plugin(call.client, async |plugin| plugin.preferred(call).await).await?;
         self.log(WireEvent::PreferredAllocation {
             resource: call.resource.clone(),
             available: call.available.clone(),
@@ -127,20 +119,12 @@ impl Shared {
             resource: call.resource.clone(),
             ids: call.ids.clone(),
         });
-        let answer = self
-            .on_plugin(call.client, async |plugin| plugin.allocate(call).await)
-            .await?;
-        let first = answer
-            .as_ref()
-            .ok()
-            .and_then(|responses| responses.first().cloned());
+        let answer = self.on_plugin(call.client, async |plugin| plugin.allocate(call).await).await?;
+        let first = answer.as_ref().ok().and_then(|responses| responses.first().cloned());
         self.log(WireEvent::AllocateAnswered {
             resource: call.resource.clone(),
             responses: answer.as_ref().map_or(0, Vec::len),
-            envs: first
-                .as_ref()
-                .map(|response| response.envs.clone())
-                .unwrap_or_default(),
+            envs: first.as_ref().map(|response| response.envs.clone()).unwrap_or_default(),
             error: error_text(&answer),
         });
         Ok(answer.map(|_| first))
@@ -174,11 +158,7 @@ impl Shared {
         self.allocate_missing(uid, container).await?;
         let mut state = self.state();
         let options = state.ledger.run_options(uid, container).unwrap_or_default();
-        state
-            .running
-            .entry(uid.to_owned())
-            .or_default()
-            .insert(container.to_owned());
+        state.running.entry(uid.to_owned()).or_default().insert(container.to_owned());
         drop(state);
         self.announce();
         Ok(options)

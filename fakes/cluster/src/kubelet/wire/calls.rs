@@ -48,10 +48,7 @@ impl PluginClient {
         let channel = tokio::time::timeout(timeout, attempts)
             .await
             .map_err(|_| "failed to dial device plugin: context deadline exceeded".to_owned())?;
-        Ok(PluginClient {
-            client: DevicePluginClient::new(channel),
-            socket: socket.to_owned(),
-        })
+        Ok(PluginClient { client: DevicePluginClient::new(channel), socket: socket.to_owned() })
     }
 
     pub(super) async fn options(&self) -> Result<PluginOptions, CallError> {
@@ -69,42 +66,24 @@ impl PluginClient {
             must_include_device_i_ds: call.must_include.clone(),
             allocation_size: call.size,
         };
-        let request = PreferredAllocationRequest {
-            container_requests: vec![request],
-        };
+        let request = PreferredAllocationRequest { container_requests: vec![request] };
         let answer = self.client.clone().get_preferred_allocation(request).await;
-        let responses = answer
-            .map_err(|status| self.error(&status))?
-            .into_inner()
-            .container_responses;
-        Ok(responses
-            .into_iter()
-            .next()
-            .map(|response| response.device_i_ds)
-            .unwrap_or_default())
+        let responses = answer.map_err(|status| self.error(&status))?.into_inner().container_responses;
+        Ok(responses.into_iter().next().map(|response| response.device_i_ds).unwrap_or_default())
     }
 
     pub(super) async fn allocate(
         &self,
         call: &AllocateCall,
     ) -> Result<Vec<ContainerAllocateResponse>, CallError> {
-        let request = ContainerAllocateRequest {
-            devices_ids: call.ids.clone(),
-        };
-        let request = AllocateRequest {
-            container_requests: vec![request],
-        };
+        let request = ContainerAllocateRequest { devices_ids: call.ids.clone() };
+        let request = AllocateRequest { container_requests: vec![request] };
         let answer = self.client.clone().allocate(request).await;
-        Ok(answer
-            .map_err(|status| self.error(&status))?
-            .into_inner()
-            .container_responses)
+        Ok(answer.map_err(|status| self.error(&status))?.into_inner().container_responses)
     }
 
     pub(super) async fn pre_start(&self, call: &PreStartCall, timeout: Duration) -> Result<(), CallError> {
-        let request = PreStartContainerRequest {
-            devices_ids: call.ids.clone(),
-        };
+        let request = PreStartContainerRequest { devices_ids: call.ids.clone() };
         let mut client = self.client.clone();
         match tokio::time::timeout(timeout, client.pre_start_container(request)).await {
             Ok(answer) => answer.map(|_| ()).map_err(|status| self.error(&status)),
@@ -127,10 +106,7 @@ impl PluginClient {
     pub(super) fn error(&self, status: &Status) -> CallError {
         if status.source().is_none() {
             let code = code_name(status.code());
-            return CallError {
-                code,
-                message: status.message().to_owned(),
-            };
+            return CallError { code, message: status.message().to_owned() };
         }
         let message = match refused(status) {
             Some(why) => format!(
@@ -139,10 +115,7 @@ impl PluginClient {
             ),
             None => "error reading from server: EOF".to_owned(),
         };
-        CallError {
-            code: code_name(Code::Unavailable),
-            message,
-        }
+        CallError { code: code_name(Code::Unavailable), message }
     }
 }
 
@@ -160,9 +133,7 @@ async fn connect(socket: &Path) -> Result<Channel, tonic::transport::Error> {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
-    Endpoint::from_static(AUTHORITY_URI)
-        .connect_with_connector(connector)
-        .await
+    Endpoint::from_static(AUTHORITY_URI).connect_with_connector(connector).await
 }
 
 /// The system's words if the connection was refused.

@@ -21,18 +21,12 @@ pub(super) enum CheckpointFileError {
 
 /// Makes the directory if it is missing.
 pub(super) fn make_dir(path: &Path) -> Result<(), KubeletError> {
-    fs::create_dir_all(path).map_err(|source| KubeletError::Directory {
-        path: path.to_owned(),
-        source,
-    })
+    fs::create_dir_all(path).map_err(|source| KubeletError::Directory { path: path.to_owned(), source })
 }
 
 /// Removes every socket directly in `dir`, also hidden ones and links to sockets; other files and folders stay.
 pub(super) fn sweep_sockets(dir: &Path) -> Result<(), KubeletError> {
-    let unreadable = |source| KubeletError::Directory {
-        path: dir.to_owned(),
-        source,
-    };
+    let unreadable = |source| KubeletError::Directory { path: dir.to_owned(), source };
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let is_socket = fs::metadata(&path).is_ok_and(|data| data.file_type().is_socket());
@@ -45,10 +39,9 @@ pub(super) fn sweep_sockets(dir: &Path) -> Result<(), KubeletError> {
 
 fn remove(path: &Path) -> Result<(), KubeletError> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(KubeletError::RemoveSocket {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(KubeletError::RemoveSocket { path: path.to_owned(), source })
+        }
         _ => Ok(()),
     }
 }
@@ -56,10 +49,7 @@ fn remove(path: &Path) -> Result<(), KubeletError> {
 /// Replaces whatever is at `path` by a socket that accepts connections.
 pub(super) fn listen(path: &Path) -> Result<UnixListener, KubeletError> {
     remove(path)?;
-    UnixListener::bind(path).map_err(|source| KubeletError::Bind {
-        path: path.to_owned(),
-        source,
-    })
+    UnixListener::bind(path).map_err(|source| KubeletError::Bind { path: path.to_owned(), source })
 }
 
 /// The checkpoint in `dir`; `None` if there is none.

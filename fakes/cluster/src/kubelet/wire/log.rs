@@ -152,20 +152,12 @@ impl EventLog {
         if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
         }
-        self.events.push_back(LoggedEvent {
-            number: self.count,
-            at,
-            event,
-        });
+        self.events.push_back(LoggedEvent { number: self.count, at, event });
         self.count += 1;
     }
 
     pub(super) fn since(&self, number: u64) -> Vec<LoggedEvent> {
-        self.events
-            .iter()
-            .filter(|event| event.number >= number)
-            .cloned()
-            .collect()
+        self.events.iter().filter(|event| event.number >= number).cloned().collect()
     }
 }
 

@@ -68,16 +68,11 @@ impl Kubelet {
         }
         let checkpoint_entries = checkpoint.entries.map_or(0, |entries| entries.len());
         shared.log(WireEvent::Started { checkpoint_entries });
-        let service = RegistrationServer::new(RegistrationService {
-            shared: Arc::clone(&shared),
-        });
+        let service = RegistrationServer::new(RegistrationService { shared: Arc::clone(&shared) });
         let registration = serve(&shared, Server::builder().add_service(service), registration);
         let service = PodResourcesListerServer::new(PodResourcesService::new(Arc::clone(&shared)));
         let pod_resources = serve(&shared, Server::builder().add_service(service), pod_resources);
-        Ok(Kubelet {
-            shared,
-            servers: Mutex::new(vec![registration, pod_resources]),
-        })
+        Ok(Kubelet { shared, servers: Mutex::new(vec![registration, pod_resources]) })
     }
 
     /// Stops as a dying kubelet does: streams end, the sockets stay on disk and refuse connections. Returns the
@@ -201,9 +196,8 @@ fn serve(
 ) -> JoinHandle<()> {
     let mut stopped = shared.stopped();
     tokio::spawn(async move {
-        let served = router
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped.wait())
-            .await;
+        let served =
+            router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped.wait()).await;
         if let Err(error) = served {
             tracing::warn!(%error, "a kubelet socket is not served any more");
         }

@@ -31,10 +31,7 @@ struct TokenBucket {
 
 impl TokenBucket {
     fn new(now: Instant) -> TokenBucket {
-        TokenBucket {
-            tokens: CALLS_BURST,
-            filled: now,
-        }
+        TokenBucket { tokens: CALLS_BURST, filled: now }
     }
 
     fn take(&mut self, now: Instant) -> bool {
@@ -51,10 +48,7 @@ impl TokenBucket {
 
 impl PodResourcesService {
     pub(super) fn new(shared: Arc<Shared>) -> PodResourcesService {
-        PodResourcesService {
-            shared,
-            bucket: Mutex::new(TokenBucket::new(Instant::now())),
-        }
+        PodResourcesService { shared, bucket: Mutex::new(TokenBucket::new(Instant::now())) }
     }
 
     fn admit_call(&self) -> Result<(), Status> {
@@ -84,10 +78,7 @@ impl PodResourcesLister for PodResourcesService {
     ) -> Result<Response<AllocatableResourcesResponse>, Status> {
         self.admit_call()?;
         let devices = self.shared.state().ledger.allocatable_devices();
-        Ok(Response::new(AllocatableResourcesResponse {
-            devices,
-            ..Default::default()
-        }))
+        Ok(Response::new(AllocatableResourcesResponse { devices, ..Default::default() }))
     }
 
     async fn get(
@@ -95,19 +86,10 @@ impl PodResourcesLister for PodResourcesService {
         request: Request<GetPodResourcesRequest>,
     ) -> Result<Response<GetPodResourcesResponse>, Status> {
         self.admit_call()?;
-        let GetPodResourcesRequest {
-            pod_name,
-            pod_namespace,
-        } = request.into_inner();
-        let found = self
-            .shared
-            .state()
-            .ledger
-            .get_pod_resources(&pod_namespace, &pod_name);
+        let GetPodResourcesRequest { pod_name, pod_namespace } = request.into_inner();
+        let found = self.shared.state().ledger.get_pod_resources(&pod_namespace, &pod_name);
         match found {
-            Ok(pod) => Ok(Response::new(GetPodResourcesResponse {
-                pod_resources: Some(pod),
-            })),
+            Ok(pod) => Ok(Response::new(GetPodResourcesResponse { pod_resources: Some(pod) })),
             Err(error) => Err(Status::unknown(error.to_string())),
         }
     }
@@ -128,10 +110,6 @@ mod tests {
         assert!(bucket.take(start + Duration::from_millis(11)));
         assert!(!bucket.take(start + Duration::from_millis(12)));
         let later = start + Duration::from_secs(60);
-        assert_eq!(
-            (0..20).filter(|_| bucket.take(later)).count(),
-            10,
-            "the bucket holds ten"
-        );
+        assert_eq!((0..20).filter(|_| bucket.take(later)).count(), 10, "the bucket holds ten");
     }
 }

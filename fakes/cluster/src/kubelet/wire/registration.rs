@@ -43,15 +43,8 @@ impl RegistrationService {
             endpoint: request.endpoint.clone(),
             version: request.version.clone(),
         });
-        let client = self
-            .begin(&request.version, resource)
-            .map_err(|refusal| refusal.to_string())?;
-        let attempt = Attempt {
-            shared: &self.shared,
-            client,
-            resource,
-            connected: false,
-        };
+        let client = self.begin(&request.version, resource).map_err(|refusal| refusal.to_string())?;
+        let attempt = Attempt { shared: &self.shared, client, resource, connected: false };
         let plugin = PluginClient::dial(&self.socket(&request.endpoint), self.shared.dial_timeout()).await?;
         let options = plugin
             .options()
@@ -60,11 +53,7 @@ impl RegistrationService {
         let (close, closed) = oneshot::channel();
         attempt.succeed(|state| {
             state.ledger.connected(client, resource, options);
-            let connection = Connection {
-                plugin: plugin.clone(),
-                close,
-                streaming: true,
-            };
+            let connection = Connection { plugin: plugin.clone(), close, streaming: true };
             state.connections.insert(client, connection);
         });
         self.watch(client, resource.clone(), plugin, closed);
@@ -81,9 +70,7 @@ impl RegistrationService {
 
     /// An absolute path is joined below the directory, too.
     fn socket(&self, endpoint: &str) -> PathBuf {
-        self.shared
-            .device_plugins_dir()
-            .join(endpoint.trim_start_matches('/'))
+        self.shared.device_plugins_dir().join(endpoint.trim_start_matches('/'))
     }
 
     fn watch(&self, client: ClientId, resource: String, plugin: PluginClient, closed: oneshot::Receiver<()>) {
@@ -137,10 +124,7 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.connected {
-            self.shared
-                .state()
-                .ledger
-                .connect_failed(self.client, self.resource);
+            self.shared.state().ledger.connect_failed(self.client, self.resource);
         }
     }
 }

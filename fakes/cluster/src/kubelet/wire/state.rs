@@ -140,9 +140,7 @@ impl Shared {
             state.ledger.checkpoint()
         };
         if let Err(error) = files::write_checkpoint(self.device_plugins_dir(), &checkpoint) {
-            self.log(WireEvent::CheckpointFailed {
-                why: error.to_string(),
-            });
+            self.log(WireEvent::CheckpointFailed { why: error.to_string() });
         }
     }
 
@@ -151,11 +149,7 @@ impl Shared {
         self.write_checkpoint();
         let healthy = devices.iter().filter(|device| device.healthy).count();
         let unhealthy = devices.len() - healthy;
-        self.log(WireEvent::ListReceived {
-            resource: resource.to_owned(),
-            healthy,
-            unhealthy,
-        });
+        self.log(WireEvent::ListReceived { resource: resource.to_owned(), healthy, unhealthy });
     }
 
     /// A stream ended: the kubelet disconnects a plugin, which in 1.36 may be another one.
@@ -172,15 +166,10 @@ impl Shared {
                 // An error means that this is the stream that ended.
                 let _own_stream = connection.close.send(());
             }
-            let State {
-                connections, ledger, ..
-            } = &mut *state;
+            let State { connections, ledger, .. } = &mut *state;
             connections.retain(|id, connection| connection.streaming || ledger.is_referenced(*id));
         }
-        self.log(WireEvent::StreamEnded {
-            resource: resource.to_owned(),
-            why,
-        });
+        self.log(WireEvent::StreamEnded { resource: resource.to_owned(), why });
     }
 
     /// What the node status gets; removes resources whose grace period is over.
@@ -188,18 +177,13 @@ impl Shared {
         let capacity = self.state().ledger.capacity(self.now());
         self.write_checkpoint();
         for resource in &capacity.removed_now {
-            self.log(WireEvent::ResourceRemoved {
-                resource: resource.clone(),
-            });
+            self.log(WireEvent::ResourceRemoved { resource: resource.clone() });
         }
         capacity
     }
 
     /// The connection that a call goes to.
     pub(super) fn plugin(&self, client: ClientId) -> Option<PluginClient> {
-        self.state()
-            .connections
-            .get(&client)
-            .map(|connection| connection.plugin.clone())
+        self.state().connections.get(&client).map(|connection| connection.plugin.clone())
     }
 }

@@ -40,10 +40,7 @@ fn a_resource_given_twice_keeps_the_larger_number_of_replicas() {
             format!("{{name: gpu, replicas: {first}}}\n    - {{name: nvidia.com/gpu, replicas: {second}}}");
         let (config, warnings) = lenient(&mps_entry(&entry));
         let resources = config.sharing.mps.unwrap().resources;
-        assert_eq!(
-            resources.iter().map(|entry| entry.replicas).collect::<Vec<_>>(),
-            [5]
-        );
+        assert_eq!(resources.iter().map(|entry| entry.replicas).collect::<Vec<_>>(), [5]);
         let expected = "5:14: `sharing.mps.resources[1]` shares devices of `nvidia.com/gpu` that resources[0] shares already (hint: keep one; without strict validation 5 replicas count)";
         assert_eq!(warnings, [expected]);
         assert_eq!(strict(&mps_entry(&entry)), [expected]);
@@ -53,26 +50,14 @@ fn a_resource_given_twice_keeps_the_larger_number_of_replicas() {
 #[test]
 fn a_selector_given_twice_is_reported() {
     let text = mps_entry("{name: gpu, replicas: 2, devices: [0, 1, \"0\"]}");
-    assert!(
-        lenient(&text)
-            .1
-            .iter()
-            .any(|w| w.contains("devices[2]` selects `0` a second time"))
-    );
+    assert!(lenient(&text).1.iter().any(|w| w.contains("devices[2]` selects `0` a second time")));
 }
 
 #[test]
 fn mps_does_not_go_with_mixed_mig() {
-    let text = format!(
-        "flags: {{migStrategy: mixed}}\n{}",
-        mps_entry("{name: gpu, replicas: 2}")
-    );
+    let text = format!("flags: {{migStrategy: mixed}}\n{}", mps_entry("{name: gpu, replicas: 2}"));
     let (config, warnings) = lenient(&text);
-    assert_eq!(
-        config.flags.mig_strategy,
-        Some(MigStrategy::Mixed),
-        "a flag may still override it"
-    );
+    assert_eq!(config.flags.mig_strategy, Some(MigStrategy::Mixed), "a flag may still override it");
     assert_eq!(warnings.len(), 1);
     assert!(
         warnings[0].starts_with("1:22: `sharing.mps` does not work with `flags.migStrategy` `mixed`"),
@@ -80,10 +65,7 @@ fn mps_does_not_go_with_mixed_mig() {
     );
     assert!(read("f", &text, Strictness::Strict).is_err());
     let sliced = text.replace("mps:", "timeSlicing:");
-    assert_eq!(
-        super::config(&sliced).flags.mig_strategy,
-        Some(MigStrategy::Mixed)
-    );
+    assert_eq!(super::config(&sliced).flags.mig_strategy, Some(MigStrategy::Mixed));
 }
 
 #[test]

@@ -67,10 +67,7 @@ fn every_field_reaches_its_place() {
     assert_eq!(plugin.cdi_annotation_prefix.as_deref(), Some("example.com/"));
     assert_eq!(plugin.nvidia_ctk_path.as_deref(), Some("/opt/nvidia-ctk"));
     assert_eq!(plugin.container_driver_root.as_deref(), Some("/driver"));
-    assert_eq!(
-        plugin.shared_devices_allocation_policy,
-        Some(AllocationPolicy::Packed)
-    );
+    assert_eq!(plugin.shared_devices_allocation_policy, Some(AllocationPolicy::Packed));
     let gfd = &flags.gfd;
     assert_eq!(gfd.oneshot, Some(true));
     assert_eq!(gfd.no_timestamp, Some(true));
@@ -84,13 +81,7 @@ fn every_field_reaches_its_place() {
     assert_eq!(shared.resources[0].name, ResourceName::gpu());
     assert_eq!(shared.resources[0].rename, Some(ResourceName::gpu().shared()));
     assert_eq!(shared.resources[0].devices, Devices::All);
-    assert_eq!(
-        config.imex,
-        Imex {
-            channel_ids: Some(vec![0]),
-            required: Some(true)
-        }
-    );
+    assert_eq!(config.imex, Imex { channel_ids: Some(vec![0]), required: Some(true) });
 }
 
 #[test]
@@ -100,13 +91,7 @@ fn a_printed_config_reads_back_as_itself() {
     assert_eq!(config(&yaml), full, "{yaml}");
     let json = serde_json::to_string_pretty(&full).unwrap();
     assert_eq!(config(&json), full, "{json}");
-    for key in [
-        "useNodeFeatureAPI",
-        "deviceIDStrategy",
-        "nvidiaCTKPath",
-        "channelIDs",
-        "timeSlicing",
-    ] {
+    for key in ["useNodeFeatureAPI", "deviceIDStrategy", "nvidiaCTKPath", "channelIDs", "timeSlicing"] {
         assert!(json.contains(&format!("\"{key}\"")), "{key} is missing in {json}");
     }
 }
@@ -114,24 +99,13 @@ fn a_printed_config_reads_back_as_itself() {
 #[test]
 fn the_two_configs_of_the_mixed_cluster_mean_what_they_say() {
     let default = config("version: v1\nflags:\n  migStrategy: none\n");
-    let expected = Flags {
-        mig_strategy: Some(MigStrategy::None),
-        ..Flags::default()
-    };
-    assert_eq!(
-        default,
-        Config {
-            flags: expected,
-            ..Config::default()
-        }
-    );
+    let expected = Flags { mig_strategy: Some(MigStrategy::None), ..Flags::default() };
+    assert_eq!(default, Config { flags: expected, ..Config::default() });
 
     let text = "version: v1\nsharing:\n  mps:\n    renameByDefault: true\n    resources:\n    - name: nvidia.com/gpu\n      replicas: 4\n";
     let mps = config(text).sharing.mps.unwrap();
     assert_eq!(mps.fail_requests_greater_than_one, None);
-    let [entry] = mps.resources.as_slice() else {
-        panic!("{:?}", mps.resources)
-    };
+    let [entry] = mps.resources.as_slice() else { panic!("{:?}", mps.resources) };
     assert_eq!((entry.replicas, entry.devices.clone()), (4, Devices::All));
     assert_eq!(mps.advertised(entry).as_str(), "nvidia.com/gpu.shared");
 }
@@ -142,14 +116,9 @@ fn every_known_key_is_read_and_refuses_a_value_of_the_wrong_type() {
         for key in *keys {
             let text = document_with(parent, key, "[[[1]]]");
             let problems = refused(&text);
-            let about_key = problems
-                .iter()
-                .any(|p| p.contains(key) && p.contains(" must be "));
+            let about_key = problems.iter().any(|p| p.contains(key) && p.contains(" must be "));
             assert!(about_key, "{parent} {key}: {problems:?}");
-            assert!(
-                !problems.iter().any(|p| p.contains("unknown key")),
-                "{text}: {problems:?}"
-            );
+            assert!(!problems.iter().any(|p| p.contains("unknown key")), "{text}: {problems:?}");
         }
     }
 }
@@ -157,15 +126,8 @@ fn every_known_key_is_read_and_refuses_a_value_of_the_wrong_type() {
 #[test]
 fn every_plain_field_takes_null_as_unset() {
     for (parent, keys) in KEYS.iter().filter(|(parent, _)| !parent.contains("[]")) {
-        for key in keys
-            .iter()
-            .filter(|key| **key != "timeSlicing" && !parent.starts_with("sharing."))
-        {
-            assert_eq!(
-                config(&document_with(parent, key, "null")),
-                Config::default(),
-                "{parent} {key}"
-            );
+        for key in keys.iter().filter(|key| **key != "timeSlicing" && !parent.starts_with("sharing.")) {
+            assert_eq!(config(&document_with(parent, key, "null")), Config::default(), "{parent} {key}");
         }
     }
 }
@@ -186,13 +148,7 @@ fn document_with(parent: &str, key: &str, value: &str) -> String {
 fn every_word_of_every_list_is_taken() {
     let one = |text: String| config(&text).flags;
     for word in ["none", "single", "mixed"] {
-        assert_eq!(
-            one(format!("flags: {{migStrategy: {word}}}"))
-                .mig_strategy
-                .unwrap()
-                .as_str(),
-            word
-        );
+        assert_eq!(one(format!("flags: {{migStrategy: {word}}}")).mig_strategy.unwrap().as_str(), word);
     }
     for word in ["auto", "nvml", "tegra"] {
         let flags = one(format!("flags: {{deviceDiscoveryStrategy: {word}}}"));
@@ -207,12 +163,7 @@ fn every_word_of_every_list_is_taken() {
         assert_eq!(flags.plugin.device_id_strategy.unwrap().as_str(), word);
     }
     for word in ["distributed", "packed"] {
-        let flags = one(format!(
-            "flags: {{plugin: {{sharedDevicesAllocationPolicy: {word}}}}}"
-        ));
-        assert_eq!(
-            flags.plugin.shared_devices_allocation_policy.unwrap().as_str(),
-            word
-        );
+        let flags = one(format!("flags: {{plugin: {{sharedDevicesAllocationPolicy: {word}}}}}"));
+        assert_eq!(flags.plugin.shared_devices_allocation_policy.unwrap().as_str(), word);
     }
 }

@@ -4,48 +4,20 @@ use super::*;
 
 #[test]
 fn an_empty_file_is_an_empty_config() {
-    for text in [
-        "",
-        "\n\n",
-        "# nothing\n",
-        "---\n",
-        "null",
-        "~",
-        "{}",
-        "\u{feff}",
-        "---\n...\n",
-    ] {
+    for text in ["", "\n\n", "# nothing\n", "---\n", "null", "~", "{}", "\u{feff}", "---\n...\n"] {
         assert_eq!(config(text), Config::default(), "{text:?}");
     }
 }
 
 #[test]
 fn the_version_may_be_absent_empty_or_v1() {
-    for text in [
-        "version: v1",
-        "version: \"\"",
-        "version:",
-        "version: null",
-        "flags: {}",
-    ] {
+    for text in ["version: v1", "version: \"\"", "version:", "version: null", "flags: {}"] {
         assert_eq!(config(text), Config::default(), "{text}");
     }
-    assert_eq!(
-        refused("version: 1"),
-        ["1:10: `version` must be `v1`, but is `1`"]
-    );
-    assert_eq!(
-        refused("version: 1.0"),
-        ["1:10: `version` must be `v1`, but is `1`"]
-    );
-    assert_eq!(
-        refused("version: v2"),
-        ["1:10: `version` must be `v1`, but is `v2`"]
-    );
-    assert_eq!(
-        refused("version: [v1]"),
-        ["1:10: `version` must be text, but is a list"]
-    );
+    assert_eq!(refused("version: 1"), ["1:10: `version` must be `v1`, but is `1`"]);
+    assert_eq!(refused("version: 1.0"), ["1:10: `version` must be `v1`, but is `1`"]);
+    assert_eq!(refused("version: v2"), ["1:10: `version` must be `v1`, but is `v2`"]);
+    assert_eq!(refused("version: [v1]"), ["1:10: `version` must be text, but is a list"]);
 }
 
 #[test]
@@ -59,10 +31,7 @@ fn json_is_accepted_with_tabs_and_all() {
 #[test]
 fn a_byte_order_mark_does_not_shift_columns() {
     assert_eq!(config("\u{feff}version: v1\n"), Config::default());
-    assert_eq!(
-        refused("\u{feff}version: v2\n"),
-        ["1:10: `version` must be `v1`, but is `v2`"]
-    );
+    assert_eq!(refused("\u{feff}version: v2\n"), ["1:10: `version` must be `v1`, but is `v2`"]);
 }
 
 #[test]
@@ -73,14 +42,9 @@ fn windows_line_ends_are_accepted() {
 
 #[test]
 fn booleans_take_the_words_of_yaml_1_1() {
-    for (word, expected) in [
-        ("yes", true),
-        ("y", true),
-        ("On", true),
-        ("no", false),
-        ("N", false),
-        ("off", false),
-    ] {
+    for (word, expected) in
+        [("yes", true), ("y", true), ("On", true), ("no", false), ("N", false), ("off", false)]
+    {
         let text = format!("flags: {{failOnInitError: {word}}}");
         assert_eq!(config(&text).flags.fail_on_init_error, Some(expected), "{word}");
     }
@@ -88,51 +52,25 @@ fn booleans_take_the_words_of_yaml_1_1() {
     let expected = "1:26: `flags.failOnInitError` must be `true` or `false`, but is text `true` (hint: write it without quotes)";
     assert_eq!(quoted, [expected]);
     let number = refused("flags: {failOnInitError: 1}");
-    assert_eq!(
-        number,
-        ["1:26: `flags.failOnInitError` must be `true` or `false`, but is a number `1`"]
-    );
+    assert_eq!(number, ["1:26: `flags.failOnInitError` must be `true` or `false`, but is a number `1`"]);
 }
 
 #[test]
 fn a_number_or_boolean_for_a_text_counts_as_its_text() {
     assert_eq!(config("flags: {mpsRoot: 5}").flags.mps_root.as_deref(), Some("5"));
-    assert_eq!(
-        config("flags: {mpsRoot: 010}").flags.mps_root.as_deref(),
-        Some("8")
-    );
-    assert_eq!(
-        config("flags: {mpsRoot: 1.50}").flags.mps_root.as_deref(),
-        Some("1.5")
-    );
-    assert_eq!(
-        config("flags: {mpsRoot: yes}").flags.mps_root.as_deref(),
-        Some("true")
-    );
-    assert_eq!(
-        config("flags: {mpsRoot: !!str 5}").flags.mps_root.as_deref(),
-        Some("5")
-    );
+    assert_eq!(config("flags: {mpsRoot: 010}").flags.mps_root.as_deref(), Some("8"));
+    assert_eq!(config("flags: {mpsRoot: 1.50}").flags.mps_root.as_deref(), Some("1.5"));
+    assert_eq!(config("flags: {mpsRoot: yes}").flags.mps_root.as_deref(), Some("true"));
+    assert_eq!(config("flags: {mpsRoot: !!str 5}").flags.mps_root.as_deref(), Some("5"));
 }
 
 #[test]
 fn replicas_take_every_spelling_of_a_whole_number() {
-    for (written, expected) in [
-        ("4", 4),
-        ("4.0", 4),
-        ("1e1", 10),
-        ("0x10", 16),
-        ("010", 8),
-        ("1_0", 10),
-        ("+2", 2),
-        ("0b11", 3),
-    ] {
+    for (written, expected) in
+        [("4", 4), ("4.0", 4), ("1e1", 10), ("0x10", 16), ("010", 8), ("1_0", 10), ("+2", 2), ("0b11", 3)]
+    {
         let text = mps_entry(&format!("{{name: gpu, replicas: {written}}}"));
-        assert_eq!(
-            config(&text).sharing.mps.unwrap().resources[0].replicas,
-            expected,
-            "{written}"
-        );
+        assert_eq!(config(&text).sharing.mps.unwrap().resources[0].replicas, expected, "{written}");
     }
 }
 
@@ -151,12 +89,7 @@ fn keys_of_plain_mappings_match_in_any_case() {
     assert_eq!(warnings, expected);
     let strict_too = read("f", "Flags: {}", Strictness::Strict).unwrap();
     assert_eq!(strict_too.warnings.len(), 1);
-    assert_eq!(
-        lenient("SHARING:\n  TimeSlicing:\n    resources: [{name: gpu, replicas: 2}]\n")
-            .1
-            .len(),
-        2
-    );
+    assert_eq!(lenient("SHARING:\n  TimeSlicing:\n    resources: [{name: gpu, replicas: 2}]\n").1.len(), 2);
 }
 
 #[test]
@@ -172,39 +105,23 @@ fn keys_inside_a_sharing_strategy_are_exact() {
     ];
     assert_eq!(warnings, expected);
     let upper = refused("sharing: {mps: {RESOURCES: [{name: gpu, replicas: 2}]}}");
-    assert!(
-        upper.iter().any(|p| p.contains("no resources specified")),
-        "{upper:?}"
-    );
-    assert_eq!(
-        lenient("resources: {gpus: [{pattern: T4, name: t4, NAME: x}]}")
-            .1
-            .len(),
-        2
-    );
+    assert!(upper.iter().any(|p| p.contains("no resources specified")), "{upper:?}");
+    assert_eq!(lenient("resources: {gpus: [{pattern: T4, name: t4, NAME: x}]}").1.len(), 2);
 }
 
 #[test]
 fn of_spellings_that_differ_in_case_the_last_in_ascii_order_counts() {
-    for text in [
-        "flags: {migStrategy: single, MIGSTRATEGY: none}",
-        "flags: {MIGSTRATEGY: none, migStrategy: single}",
-    ] {
+    for text in
+        ["flags: {migStrategy: single, MIGSTRATEGY: none}", "flags: {MIGSTRATEGY: none, migStrategy: single}"]
+    {
         let (config, warnings) = lenient(text);
         assert_eq!(config.flags.mig_strategy, Some(MigStrategy::Single), "{text}");
         assert_eq!(warnings.len(), 1);
-        assert!(
-            warnings[0].contains("`migStrategy` is given in 2 spellings"),
-            "{warnings:?}"
-        );
+        assert!(warnings[0].contains("`migStrategy` is given in 2 spellings"), "{warnings:?}");
         assert!(read("f", text, Strictness::Strict).is_err());
     }
     let (config, _) = lenient("FLAGS: {migStrategy: single, mpsRoot: /a}\nflags: {mpsRoot: /b}\n");
-    assert_eq!(
-        config.flags.mig_strategy,
-        Some(MigStrategy::Single),
-        "mappings are applied in turn"
-    );
+    assert_eq!(config.flags.mig_strategy, Some(MigStrategy::Single), "mappings are applied in turn");
     assert_eq!(config.flags.mps_root.as_deref(), Some("/b"));
 }
 
@@ -228,21 +145,9 @@ fn anchors_and_merge_keys_are_applied() {
     let text =
         "sharing:\n  mps:\n    resources:\n    - &a {name: gpu, replicas: 4}\n    - {<<: *a, name: mig-x}\n";
     let (config, _) = lenient(text);
-    let names: Vec<_> = config
-        .sharing
-        .mps
-        .unwrap()
-        .resources
-        .into_iter()
-        .map(|e| (e.name.to_string(), e.replicas))
-        .collect();
-    assert_eq!(
-        names,
-        [
-            ("nvidia.com/gpu".to_owned(), 4),
-            ("nvidia.com/mig-x".to_owned(), 4)
-        ]
-    );
+    let names: Vec<_> =
+        config.sharing.mps.unwrap().resources.into_iter().map(|e| (e.name.to_string(), e.replicas)).collect();
+    assert_eq!(names, [("nvidia.com/gpu".to_owned(), 4), ("nvidia.com/mig-x".to_owned(), 4)]);
 }
 
 #[test]
@@ -273,10 +178,7 @@ fn the_device_list_strategy_is_one_word_or_a_list_and_never_split() {
         strategies("flags: {plugin: {deviceListStrategy: volume-mounts}}"),
         Some(vec![DeviceListStrategy::VolumeMounts])
     );
-    assert_eq!(
-        strategies("flags: {plugin: {deviceListStrategy: []}}"),
-        Some(vec![])
-    );
+    assert_eq!(strategies("flags: {plugin: {deviceListStrategy: []}}"), Some(vec![]));
     assert_eq!(strict("flags: {plugin: {deviceListStrategy: []}}").len(), 1);
     let split = refused("flags: {plugin: {deviceListStrategy: \"envvar,cdi-cri\"}}");
     assert!(

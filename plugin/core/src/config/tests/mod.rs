@@ -31,12 +31,7 @@ fn strict(text: &str) -> Vec<String> {
 /// The config and the warnings of a lenient read.
 fn lenient(text: &str) -> (Config, Vec<String>) {
     let read = read("f", text, Strictness::Warn).unwrap_or_else(|p| panic!("{p}\n---\n{text}"));
-    assert!(
-        read.warnings
-            .iter()
-            .all(|problem| problem.severity == Severity::Warning),
-        "{text}"
-    );
+    assert!(read.warnings.iter().all(|problem| problem.severity == Severity::Warning), "{text}");
     (read.config, lines(&read.warnings))
 }
 
@@ -45,22 +40,14 @@ fn refused(text: &str) -> Vec<String> {
     match read("f", text, Strictness::Warn) {
         Ok(read) => panic!("accepted as {:?}\n---\n{text}", read.config),
         Err(problems) => {
-            assert!(
-                problems
-                    .list
-                    .iter()
-                    .any(|problem| problem.severity == Severity::Error)
-            );
+            assert!(problems.list.iter().any(|problem| problem.severity == Severity::Error));
             lines(&problems.list)
         }
     }
 }
 
 fn lines(problems: &[Problem]) -> Vec<String> {
-    problems
-        .iter()
-        .map(|problem| problem.to_string().trim_start_matches("f:").to_owned())
-        .collect()
+    problems.iter().map(|problem| problem.to_string().trim_start_matches("f:").to_owned()).collect()
 }
 
 /// A file with one shared resource whose entry is given.

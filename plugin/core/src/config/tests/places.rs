@@ -65,9 +65,7 @@ fn a_key_that_is_not_text_is_unknown_under_its_text() {
 fn a_problem_carries_its_parts_for_machines() {
     let text = mps_entry("name: gpu\n      replicas: 1");
     let problems = read("mps-config", &text, Strictness::Warn).unwrap_err();
-    let [problem] = problems.list.as_slice() else {
-        panic!("{problems}")
-    };
+    let [problem] = problems.list.as_slice() else { panic!("{problems}") };
     let expected = Problem {
         severity: Severity::Error,
         file: "mps-config".to_owned(),

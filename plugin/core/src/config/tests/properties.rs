@@ -10,17 +10,13 @@ use crate::config::tree::{Content, Node};
 
 /// Pieces from which texts are made that come close to a configuration.
 fn piece() -> impl Strategy<Value = String> {
-    let keys: Vec<String> = KEYS
-        .iter()
-        .flat_map(|(_, keys)| keys.iter().map(|key| (*key).to_owned()))
-        .collect();
+    let keys: Vec<String> =
+        KEYS.iter().flat_map(|(_, keys)| keys.iter().map(|key| (*key).to_owned())).collect();
     let syntax = [
         ":", ": ", "\n", "\n  ", "\n    ", "\n- ", "- ", "[", "]", "{", "}", ",", "&a ", "*a", "<<: ",
         "!!str ", "\"", "'", "|", ">", "#", "---", "...", "~", "\t", "\u{feff}", "?", "%", "\r\n", "\0",
     ];
-    let values = [
-        "v1", "all", "0", "4", "1e9", "-1", "0x10", "yes", "null", "GPU-", "mixed", ".nan", "60s",
-    ];
+    let values = ["v1", "all", "0", "4", "1e9", "-1", "0x10", "yes", "null", "GPU-", "mixed", ".nan", "60s"];
     prop_oneof![
         proptest::sample::select(keys),
         proptest::sample::select(syntax.map(str::to_owned).to_vec()),
@@ -34,14 +30,7 @@ fn flags() -> impl Strategy<Value = serde_json::Value> {
     let flag = proptest::option::of(any::<bool>());
     let text = "[ -~]{0,12}|1e3|~|null|true|a: b|# c|é\\n";
     let text = proptest::option::of(text.prop_filter("a word of YAML 1.1 only", |text| both_agree(text)));
-    (
-        flag.clone(),
-        text.clone(),
-        flag,
-        text,
-        0..4_u8,
-        proptest::option::of(0..1_000_000_000_000_i64),
-    )
+    (flag.clone(), text.clone(), flag, text, 0..4_u8, proptest::option::of(0..1_000_000_000_000_i64))
         .prop_map(|(fail, root, specs, prefix, mig, sleep)| {
             let mig = ["none", "single", "mixed"].get(usize::from(mig));
             let sleep = sleep.map(|ns| Interval::Nanoseconds(ns).to_string());
@@ -56,13 +45,8 @@ fn flags() -> impl Strategy<Value = serde_json::Value> {
 fn sharing() -> impl Strategy<Value = serde_json::Value> {
     let entry = ("[a-z][a-z0-9]{3,20}", 2..=REPLICAS_MAX);
     let resources = proptest::collection::btree_map(entry.0, entry.1, 1..5);
-    (
-        any::<bool>(),
-        any::<bool>(),
-        proptest::option::of(any::<bool>()),
-        resources,
-    )
-        .prop_map(|(mps, rename, fail, resources)| {
+    (any::<bool>(), any::<bool>(), proptest::option::of(any::<bool>()), resources).prop_map(
+        |(mps, rename, fail, resources)| {
             let resources: Vec<_> = resources
                 .iter()
                 .map(|(name, replicas)| serde_json::json!({"name": name, "replicas": replicas}))
@@ -70,12 +54,9 @@ fn sharing() -> impl Strategy<Value = serde_json::Value> {
             let body = serde_json::json!({
                 "renameByDefault": rename, "failRequestsGreaterThanOne": fail, "resources": resources,
             });
-            if mps {
-                serde_json::json!({"mps": body})
-            } else {
-                serde_json::json!({"timeSlicing": body})
-            }
-        })
+            if mps { serde_json::json!({"mps": body}) } else { serde_json::json!({"timeSlicing": body}) }
+        },
+    )
 }
 
 /// Whether a text means the same in YAML 1.2, which serde_yaml writes, as in YAML 1.1: not so `N` or `010`.
@@ -112,10 +93,9 @@ fn as_json(node: &Node) -> serde_json::Value {
         Content::Scalar(_, Meaning::Float(value)) => (*value).into(),
         Content::Scalar(text, Meaning::Text) => text.clone().into(),
         Content::List(items) => items.iter().map(|item| as_json(item)).collect(),
-        Content::Map(entries) => entries
-            .iter()
-            .map(|entry| (entry.key.clone(), as_json(&entry.value)))
-            .collect(),
+        Content::Map(entries) => {
+            entries.iter().map(|entry| (entry.key.clone(), as_json(&entry.value))).collect()
+        }
     }
 }
 

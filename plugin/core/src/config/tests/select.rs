@@ -59,12 +59,7 @@ fn an_unknown_name_is_an_error_that_names_what_there_is() {
         "the default config names an unknown config `zzzzzz` (hint: available: `default`, `mps-config`)"
     );
     let error = super::select(None, None, &[Fallback::Single], &all).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("no fallback strategy of [single] applies"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("no fallback strategy of [single] applies"), "{error}");
 }
 
 #[test]
@@ -81,8 +76,5 @@ fn fallbacks_are_read_by_name() {
         assert_eq!(word.parse::<Fallback>().unwrap().as_str(), word);
     }
     let error = "first".parse::<Fallback>().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "a fallback strategy is one of `named`, `single`, `empty`, but is `first`"
-    );
+    assert_eq!(error.to_string(), "a fallback strategy is one of `named`, `single`, `empty`, but is `first`");
 }

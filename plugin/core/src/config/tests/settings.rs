@@ -70,15 +70,9 @@ fn a_file_comes_before_every_default_and_an_override_before_every_file() {
     let file = config(FILE);
     let defaults = Effective::resolve(&Overrides::default(), &Config::default());
     let from_file = Effective::resolve(&Overrides::default(), &file);
-    let overrides = Overrides {
-        flags: file.flags.clone(),
-        imex: file.imex.clone(),
-    };
+    let overrides = Overrides { flags: file.flags.clone(), imex: file.imex.clone() };
     assert_eq!(Effective::resolve(&overrides, &Config::default()), from_file);
-    let back = Overrides {
-        flags: flags_of(&defaults),
-        imex: imex_of(&defaults),
-    };
+    let back = Overrides { flags: flags_of(&defaults), imex: imex_of(&defaults) };
     assert_eq!(Effective::resolve(&back, &file), defaults);
 
     let (from_file, defaults) = (leaves(&from_file), leaves(&defaults));
@@ -96,10 +90,7 @@ fn leaves(effective: &Effective) -> Vec<(String, String)> {
     while let Some((path, value)) = open.pop() {
         match value {
             serde_json::Value::Object(map) => {
-                open.extend(
-                    map.into_iter()
-                        .map(|(key, value)| (format!("{path}.{key}"), value)),
-                );
+                open.extend(map.into_iter().map(|(key, value)| (format!("{path}.{key}"), value)));
             }
             leaf => out.push((path, leaf.to_string())),
         }
@@ -114,19 +105,13 @@ fn flags_of(effective: &Effective) -> Flags {
 }
 
 fn imex_of(effective: &Effective) -> Imex {
-    Imex {
-        channel_ids: Some(effective.imex_channel_ids.clone()),
-        required: Some(effective.imex_required),
-    }
+    Imex { channel_ids: Some(effective.imex_channel_ids.clone()), required: Some(effective.imex_required) }
 }
 
 #[test]
 fn an_empty_dev_root_means_the_driver_root() {
     let file = config("flags: {nvidiaDriverRoot: /drv, nvidiaDevRoot: \"\"}");
-    assert_eq!(
-        Effective::resolve(&Overrides::default(), &file).nvidia_dev_root,
-        "/drv"
-    );
+    assert_eq!(Effective::resolve(&Overrides::default(), &file).nvidia_dev_root, "/drv");
     let mut overrides = Overrides::default();
     overrides.flags.nvidia_driver_root = Some("/other".to_owned());
     assert_eq!(Effective::resolve(&overrides, &file).nvidia_dev_root, "/other");
@@ -136,10 +121,7 @@ fn an_empty_dev_root_means_the_driver_root() {
 fn an_override_that_is_set_but_empty_counts() {
     let mut overrides = Overrides::default();
     overrides.flags.mps_root = Some(String::new());
-    assert_eq!(
-        Effective::resolve(&overrides, &config("flags: {mpsRoot: /m}")).mps_root,
-        ""
-    );
+    assert_eq!(Effective::resolve(&overrides, &config("flags: {mpsRoot: /m}")).mps_root, "");
 }
 
 #[test]
@@ -158,10 +140,7 @@ fn settings_that_cannot_hold_together_are_all_named() {
     let (mps, _) =
         lenient("flags: {migStrategy: mixed}\nsharing: {mps: {resources: [{name: gpu, replicas: 2}]}}\n");
     let plain = Effective::resolve(&Overrides::default(), &mps);
-    assert_eq!(
-        plain.contradictions(&mps),
-        [Contradiction::MpsWithMixedMig, Contradiction::MpsRootMissing]
-    );
+    assert_eq!(plain.contradictions(&mps), [Contradiction::MpsWithMixedMig, Contradiction::MpsRootMissing]);
 
     let mut overrides = Overrides::default();
     overrides.flags.mig_strategy = Some(MigStrategy::None);
@@ -170,10 +149,7 @@ fn settings_that_cannot_hold_together_are_all_named() {
 
     overrides.imex.channel_ids = Some(vec![1]);
     let wrong = Effective::resolve(&overrides, &Config::default());
-    assert_eq!(
-        wrong.contradictions(&Config::default()),
-        [Contradiction::ImexChannels]
-    );
+    assert_eq!(wrong.contradictions(&Config::default()), [Contradiction::ImexChannels]);
 }
 
 #[test]
@@ -185,26 +161,15 @@ fn booleans_of_flags_are_gos_and_empty_is_false() {
         assert_eq!(parse_boolean(text), Ok(false), "{text}");
     }
     for text in ["yes", "on", "tRUE", " true", "2"] {
-        assert!(
-            parse_boolean(text)
-                .unwrap_err()
-                .to_string()
-                .ends_with(&format!("`{text}`"))
-        );
+        assert!(parse_boolean(text).unwrap_err().to_string().ends_with(&format!("`{text}`")));
     }
 }
 
 #[test]
 fn overrides_survive_a_journal() {
     let file = config(FILE);
-    let overrides = Overrides {
-        flags: file.flags,
-        imex: file.imex,
-    };
+    let overrides = Overrides { flags: file.flags, imex: file.imex };
     let json = serde_json::to_string(&overrides).unwrap();
     assert_eq!(serde_json::from_str::<Overrides>(&json).unwrap(), overrides);
-    assert_eq!(
-        serde_json::from_str::<Overrides>("{}").unwrap(),
-        Overrides::default()
-    );
+    assert_eq!(serde_json::from_str::<Overrides>("{}").unwrap(), Overrides::default());
 }

@@ -12,19 +12,13 @@ fn both_strategies_have_the_same_shape() {
         let shared = sharing.mps.or(sharing.time_slicing).unwrap();
         assert!(shared.rename_by_default);
         assert_eq!(shared.fail_requests_greater_than_one, Some(false));
-        assert_eq!(
-            shared.advertised(&shared.resources[0]),
-            ResourceName::gpu().shared()
-        );
+        assert_eq!(shared.advertised(&shared.resources[0]), ResourceName::gpu().shared());
     }
     let (config, _) = lenient(
         "sharing: {mps: {renameByDefault: null, failRequestsGreaterThanOne: null, resources: [{name: gpu, replicas: 2}]}}",
     );
     let mps = config.sharing.mps.unwrap();
-    assert_eq!(
-        (mps.rename_by_default, mps.fail_requests_greater_than_one),
-        (false, None)
-    );
+    assert_eq!((mps.rename_by_default, mps.fail_requests_greater_than_one), (false, None));
     assert_eq!(mps.advertised(&mps.resources[0]), ResourceName::gpu());
 }
 
@@ -43,10 +37,7 @@ fn a_strategy_needs_resources() {
     ] {
         let problems = refused(text);
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(
-            problems[0].contains("no resources specified in `sharing."),
-            "{problems:?}"
-        );
+        assert!(problems[0].contains("no resources specified in `sharing."), "{problems:?}");
     }
     assert_eq!(refused("sharing: {mps: {resources: {}}}").len(), 1);
     assert_eq!(refused("sharing: {mps: {resources: [gpu]}}").len(), 1);
@@ -54,14 +45,8 @@ fn a_strategy_needs_resources() {
 
 #[test]
 fn an_entry_needs_a_name_and_replicas() {
-    assert_eq!(
-        refused(&mps_entry("{replicas: 2}")),
-        ["4:7: `sharing.mps.resources[0]` has no `name`"]
-    );
-    assert_eq!(
-        refused(&mps_entry("{name: gpu}")),
-        ["4:7: `sharing.mps.resources[0]` has no `replicas`"]
-    );
+    assert_eq!(refused(&mps_entry("{replicas: 2}")), ["4:7: `sharing.mps.resources[0]` has no `name`"]);
+    assert_eq!(refused(&mps_entry("{name: gpu}")), ["4:7: `sharing.mps.resources[0]` has no `replicas`"]);
     assert_eq!(refused(&mps_entry("{}")).len(), 2);
     for name in ["5", "yes", "null", "\"\"", "[gpu]", "GPU", "example.com/gpu"] {
         let problems = refused(&mps_entry(&format!("{{name: {name}, replicas: 2}}")));
@@ -72,15 +57,12 @@ fn an_entry_needs_a_name_and_replicas() {
 
 #[test]
 fn replicas_are_a_whole_number_of_at_least_two() {
-    for replicas in [
-        "1", "0", "-1", "1e9", "4097", "4.5", "\"4\"", "four", "null", "yes", "[4]", ".inf", ".nan", "1e300",
-    ] {
+    for replicas in
+        ["1", "0", "-1", "1e9", "4097", "4.5", "\"4\"", "four", "null", "yes", "[4]", ".inf", ".nan", "1e300"]
+    {
         let problems = refused(&mps_entry(&format!("{{name: gpu, replicas: {replicas}}}")));
         assert_eq!(problems.len(), 1, "{replicas}: {problems:?}");
-        assert!(
-            problems[0].contains("`sharing.mps.resources[0].replicas` must be "),
-            "{problems:?}"
-        );
+        assert!(problems[0].contains("`sharing.mps.resources[0].replicas` must be "), "{problems:?}");
     }
 }
 
@@ -100,26 +82,16 @@ const DEVICES: [&str; 9] = [
 #[test]
 fn devices_are_parsed_but_not_honoured_yet() {
     assert_eq!(
-        config(&mps_entry("{name: gpu, replicas: 2, devices: all}"))
-            .sharing
-            .mps
-            .unwrap()
-            .resources[0]
+        config(&mps_entry("{name: gpu, replicas: 2, devices: all}")).sharing.mps.unwrap().resources[0]
             .devices,
         Devices::All
     );
     for devices in DEVICES {
         let text = mps_entry(&format!("{{name: gpu, replicas: 2, devices: {devices}}}"));
         let (config, warnings) = lenient(&text);
-        assert_eq!(
-            config.sharing.mps.unwrap().resources[0].devices,
-            Devices::All,
-            "{devices}"
-        );
+        assert_eq!(config.sharing.mps.unwrap().resources[0].devices, Devices::All, "{devices}");
         assert!(
-            warnings
-                .iter()
-                .any(|w| w.contains("not supported yet") && w.starts_with("4:41: ")),
+            warnings.iter().any(|w| w.contains("not supported yet") && w.starts_with("4:41: ")),
             "{warnings:?}"
         );
         assert!(read("f", &text, Strictness::Strict).is_err(), "{devices}");
@@ -132,16 +104,11 @@ fn devices_that_nvidia_refuses_are_refused() {
         "0", "-1", "2.5", "null", "\"\"", "All", "\"2\"", "yes", "{}", "[all]", "[-1]", "[1.5]", "[[0]]",
         "[x]", "[true]",
     ] {
-        let problems = refused(&mps_entry(&format!(
-            "{{name: gpu, replicas: 2, devices: {devices}}}"
-        )));
+        let problems = refused(&mps_entry(&format!("{{name: gpu, replicas: 2, devices: {devices}}}")));
         assert!(problems[0].starts_with("4:4"), "{devices}: {problems:?}");
     }
     let hint = refused(&mps_entry("{name: gpu, replicas: 2, devices: \"0:1\"}"));
-    assert!(
-        hint[0].ends_with("(hint: write one device as a list: [\"0:1\"])"),
-        "{hint:?}"
-    );
+    assert!(hint[0].ends_with("(hint: write one device as a list: [\"0:1\"])"), "{hint:?}");
 }
 
 #[test]
@@ -154,18 +121,11 @@ fn rename_is_parsed_but_only_its_default_is_honoured_yet() {
     assert_eq!(strict(&text), [expected]);
     assert!(read("f", &text, Strictness::Strict).is_err());
     let (config, warnings) = lenient(&mps_entry("{name: gpu, replicas: 2, rename: gpu.shared}"));
-    assert_eq!(
-        config.sharing.mps.unwrap().resources[0].rename,
-        None,
-        "without renameByDefault"
-    );
+    assert_eq!(config.sharing.mps.unwrap().resources[0].rename, None, "without renameByDefault");
     assert_eq!(warnings.len(), 1);
     for rename in ["\"\"", "null", "5", "A"] {
         assert_eq!(
-            refused(&mps_entry(&format!(
-                "{{name: gpu, replicas: 2, rename: {rename}}}"
-            )))
-            .len(),
+            refused(&mps_entry(&format!("{{name: gpu, replicas: 2, rename: {rename}}}"))).len(),
             1,
             "{rename}"
         );
@@ -184,18 +144,9 @@ fn resource_patterns_are_parsed_and_ignored_with_a_warning() {
         ]
     );
     assert!(read("f", text, Strictness::Strict).is_err());
-    assert_eq!(
-        refused("resources: {gpus: [{pattern: T4}]}"),
-        ["1:20: `resources.gpus[0]` has no `name`"]
-    );
-    assert_eq!(
-        refused("resources: {gpus: [{name: t4}]}"),
-        ["1:20: `resources.gpus[0]` has no `pattern`"]
-    );
+    assert_eq!(refused("resources: {gpus: [{pattern: T4}]}"), ["1:20: `resources.gpus[0]` has no `name`"]);
+    assert_eq!(refused("resources: {gpus: [{name: t4}]}"), ["1:20: `resources.gpus[0]` has no `pattern`"]);
     assert_eq!(refused("resources: {mig: [{pattern: 5, name: X}]}").len(), 2);
     assert_eq!(refused("resources: {gpus: {}}").len(), 1);
-    assert_eq!(
-        super::config("resources: {gpus: null, mig: []}"),
-        Config::default()
-    );
+    assert_eq!(super::config("resources: {gpus: null, mig: []}"), Config::default());
 }

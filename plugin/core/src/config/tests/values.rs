@@ -34,10 +34,7 @@ fn plain_scalars_follow_yaml_1_1_as_nvidias_parser_does() {
         (".5", Meaning::Float(0.5)),
         ("1.", Meaning::Float(1.0)),
         ("08", Meaning::Float(8.0)),
-        (
-            "18446744073709551616",
-            Meaning::Float(18_446_744_073_709_551_616.0),
-        ),
+        ("18446744073709551616", Meaning::Float(18_446_744_073_709_551_616.0)),
         (".inf", Meaning::Float(f64::INFINITY)),
         ("-.inf", Meaning::Float(f64::NEG_INFINITY)),
         ("1e400", Meaning::Text),
@@ -84,9 +81,7 @@ fn durations_are_gos() {
     }
     assert_eq!("infinite".parse(), Ok(Interval::Infinite));
     assert_eq!(Interval::Infinite.to_string(), "infinite");
-    for text in [
-        "", "-", "5", "s", ".s", "1x", "1 s", "1s ", "1m s", "never", "9999999h", "1.2.3s",
-    ] {
+    for text in ["", "-", "5", "s", ".s", "1x", "1 s", "1s ", "1m s", "never", "9999999h", "1.2.3s"] {
         let error = text.parse::<Interval>().unwrap_err();
         assert!(error.to_string().ends_with(&format!("`{text}`")), "{error}");
     }
@@ -99,31 +94,14 @@ fn a_resource_name_gets_its_prefix_and_must_be_a_dns_subdomain() {
     assert_eq!(name("nvidia.com/gpu").unwrap(), "nvidia.com/gpu");
     assert_eq!(name("mig-1g.5gb.me").unwrap(), "nvidia.com/mig-1g.5gb.me");
     assert!(name(&"g".repeat(52)).is_ok(), "63 characters");
-    let wrong = [
-        "",
-        "nvidia.com/",
-        "GPU",
-        "example.com/gpu",
-        "gpu_1",
-        "-gpu",
-        "gpu-",
-        "a..b",
-        ".a",
-        "gpu ",
-        "gpü",
-    ];
+    let wrong =
+        ["", "nvidia.com/", "GPU", "example.com/gpu", "gpu_1", "-gpu", "gpu-", "a..b", ".a", "gpu ", "gpü"];
     for text in wrong {
         let error = ResourceName::parse(text).unwrap_err();
-        assert!(
-            matches!(error, ResourceNameError::NotADnsSubdomain { .. }),
-            "{text}: {error}"
-        );
+        assert!(matches!(error, ResourceNameError::NotADnsSubdomain { .. }), "{text}: {error}");
     }
     let long = ResourceName::parse(&"g".repeat(53)).unwrap_err();
-    assert!(
-        matches!(long, ResourceNameError::TooLong { length: 64, .. }),
-        "{long}"
-    );
+    assert!(matches!(long, ResourceNameError::TooLong { length: 64, .. }), "{long}");
 }
 
 #[test]
@@ -144,10 +122,7 @@ fn a_device_is_selected_in_four_forms() {
     assert_eq!(DeviceRef::parse("0:1"), Some(DeviceRef::MigIndex(0, 1)));
     assert_eq!(DeviceRef::parse(&gpu), Some(DeviceRef::GpuUuid(gpu.clone())));
     assert_eq!(DeviceRef::parse(&mig), Some(DeviceRef::MigUuid(mig.clone())));
-    assert_eq!(
-        DeviceRef::parse(&old_mig),
-        Some(DeviceRef::MigUuid(old_mig.clone()))
-    );
+    assert_eq!(DeviceRef::parse(&old_mig), Some(DeviceRef::MigUuid(old_mig.clone())));
     let wrong = [
         "".to_owned(),
         "all".to_owned(),
@@ -184,11 +159,7 @@ fn overlaps_are_claimed_only_when_hardware_is_not_needed_to_know() {
         (Devices::Count(2), list(&["2", "3"]), false),
         (list(&["0", "1"]), list(&["1", "2"]), true),
         (list(&["0"]), list(&["1"]), false),
-        (
-            list(&["0"]),
-            list(&["GPU-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c"]),
-            false,
-        ),
+        (list(&["0"]), list(&["GPU-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c"]), false),
         (Devices::All, Devices::List(Vec::new()), false),
     ];
     for (a, b, expected) in table {

@@ -1,8 +1,34 @@
 //! What can be seen and has changed since the last look, so that a look costs what has changed and not what there is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::happening::PodId;
+
+/// What of a node looks different.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::on::model) struct Parts {
+    /// The API object.
+    pub(in crate::on::model) object: bool,
+    /// The GPUs as their driver shows them.
+    pub(in crate::on::model) gpus: bool,
+    /// Who holds them.
+    pub(in crate::on::model) holders: bool,
+    /// The processes and what they say of themselves.
+    pub(in crate::on::model) processes: bool,
+}
+
+impl Parts {
+    /// Everything of a node.
+    pub(in crate::on::model) const ALL: Parts =
+        Parts { object: true, gpus: true, holders: true, processes: true };
+
+    fn add(&mut self, more: Parts) {
+        self.object |= more.object;
+        self.gpus |= more.gpus;
+        self.holders |= more.holders;
+        self.processes |= more.processes;
+    }
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -10,25 +36,39 @@ pub(in crate::on::model) struct Changes {
     /// Whether somebody keeps a view; without one nothing is collected.
     watched: bool,
     any: bool,
-    nodes: BTreeSet<usize>,
+    judged: bool,
+    nodes: BTreeMap<usize, Parts>,
     pods: BTreeSet<PodId>,
 }
 
 impl Changes {
-    /// A node looks different.
+    /// A node's Node object looks different.
+    pub(in crate::on::model) fn object(&mut self, node: usize) {
+        self.judged = true;
+        self.add(node, Parts { object: true, ..Parts::default() });
+    }
+
+    /// Anything else of a node looks different.
     pub(in crate::on::model) fn node(&mut self, node: usize) {
+        self.add(node, Parts { object: false, ..Parts::ALL });
+    }
+
+    /// A pod looks different, and with it who holds the GPUs of its node.
+    pub(in crate::on::model) fn pod(&mut self, pod: PodId, node: Option<usize>) {
         self.any = true;
+        self.judged = true;
         if self.watched {
-            self.nodes.insert(node);
+            self.pods.insert(pod);
+        }
+        if let Some(node) = node {
+            self.add(node, Parts { holders: true, ..Parts::default() });
         }
     }
 
-    /// A pod looks different, and with it its node.
-    pub(in crate::on::model) fn pod(&mut self, pod: PodId, node: Option<usize>) {
+    fn add(&mut self, node: usize, parts: Parts) {
         self.any = true;
         if self.watched {
-            self.pods.insert(pod);
-            self.nodes.extend(node);
+            self.nodes.entry(node).or_default().add(parts);
         }
     }
 
@@ -37,13 +77,24 @@ impl Changes {
         std::mem::take(&mut self.any)
     }
 
+    /// Whether something that invariants judge looks different since the last time this was asked.
+    pub(in crate::on::model) fn take_judged(&mut self) -> bool {
+        std::mem::take(&mut self.judged)
+    }
+
     /// Collects from now on; what changed before is everything.
     pub(in crate::on::model) fn watch(&mut self) {
         self.watched = true;
     }
 
     /// What looks different since the last time; nodes and pods.
-    pub(in crate::on::model) fn take(&mut self) -> (BTreeSet<usize>, BTreeSet<PodId>) {
+    pub(in crate::on::model) fn take(&mut self) -> (BTreeMap<usize, Parts>, BTreeSet<PodId>) {
         (std::mem::take(&mut self.nodes), std::mem::take(&mut self.pods))
+    }
+
+    /// A node's processes are looked at another time.
+    pub(in crate::on::model) fn put_off(&mut self, node: usize) {
+        let processes = Parts { processes: true, ..Parts::default() };
+        self.nodes.entry(node).or_default().add(processes);
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Api {
     templates_made: u32,
     created: u64,
     waiting: BTreeMap<u32, Waiting>,
+    /// Counts changes of Nodes' objects.
+    objects_stored: u64,
     schedule_due: bool,
     reconcile_due: bool,
     up: bool,
@@ -74,6 +76,7 @@ impl Api {
             templates_made: 0,
             created: 0,
             waiting: BTreeMap::new(),
+            objects_stored: 0,
             schedule_due: false,
             reconcile_due: false,
             up: true,

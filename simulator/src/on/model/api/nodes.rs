@@ -28,6 +28,10 @@ pub(in crate::on::model) struct ApiNode {
     pub(in crate::on::model) allocatable: BTreeMap<String, Quantity>,
     /// The extended resources among them, as counts.
     pub(in crate::on::model) extended: BTreeMap<String, u64>,
+    /// Its kubelet has written a status.
+    is_ready: bool,
+    /// The capacity and allocatable figures that its kubelet wrote last.
+    told: BTreeMap<String, (u64, u64)>,
     /// It is neither tainted nor cordoned.
     pub(in crate::on::model) plain: bool,
     /// What the pods on it request together.
@@ -58,14 +62,14 @@ impl Api {
         all.insert("kubernetes.io/os".to_owned(), "linux".to_owned());
         all.insert("kubernetes.io/arch".to_owned(), "amd64".to_owned());
         let object = json!({"metadata": {"name": name, "labels": all}});
-        let object = self
-            .store
-            .create(Resource::Nodes, "", object, timestamp(engine))?;
+        let object = self.store.create(Resource::Nodes, "", object, timestamp(engine))?;
         self.nodes.push(ApiNode {
             name: name.to_owned(),
             labels: Arc::new(labels_of(&object)),
             allocatable: BTreeMap::new(),
             extended: BTreeMap::new(),
+            is_ready: false,
+            told: BTreeMap::new(),
             plain: is_plain(&object),
             object,
             requested: BTreeMap::new(),
@@ -93,9 +97,7 @@ impl Api {
         };
         let key = Key::node(&entry.name);
         let now = timestamp(engine);
-        let object = self
-            .store
-            .patch(&key, PatchKind::Merge, &patch, Part::Main, now)?;
+        let object = self.store.patch(&key, PatchKind::Merge, &patch, Part::Main, now)?;
         self.node_stored(engine, node, object);
         Ok(())
     }
@@ -110,6 +112,11 @@ impl Api {
         let Some(entry) = self.nodes.get(node).filter(|_| self.up) else {
             return false;
         };
+        let same =
+            entry.is_ready && extended.iter().all(|(name, figures)| entry.told.get(name) == Some(figures));
+        if same {
+            return true;
+        }
         let key = Key::node(&entry.name);
         let mut object = entry.object.as_ref().clone();
         set_condition(
@@ -131,6 +138,10 @@ impl Api {
         }
         match self.store.update(&key, object, Part::Status) {
             Ok(stored) => {
+                if let Some(entry) = self.nodes.get_mut(node) {
+                    entry.is_ready = true;
+                    entry.told.extend(extended.clone());
+                }
                 self.node_stored(engine, node, stored);
                 true
             }
@@ -148,20 +159,15 @@ impl Api {
         let labels = labels_of(&object);
         entry.allocatable = amounts(&object["status"]["allocatable"]);
         let extended = entry.allocatable.iter().filter(|(name, _)| is_extended(name));
-        entry.extended = extended
-            .map(|(name, amount)| (name.clone(), amount.count()))
-            .collect();
+        entry.extended = extended.map(|(name, amount)| (name.clone(), amount.count())).collect();
         entry.plain = is_plain(&object);
         entry.object = object;
-        self.changes.node(node);
+        self.objects_stored += 1;
+        self.changes.object(node);
         if labels != *entry.labels {
             entry.labels = Arc::new(labels);
             let what = What::NodeSeen(self.store.revision(), Arc::clone(&entry.labels));
-            engine.through(
-                &mut entry.watch,
-                latency::WATCH,
-                Happening::Node { node, what },
-            );
+            engine.through(&mut entry.watch, latency::WATCH, Happening::Node { node, what });
             self.want_reconcile(engine);
         }
         self.want_schedule(engine);
@@ -174,28 +180,21 @@ impl Api {
 }
 
 fn set_machine(amounts: &mut Map<String, Value>) {
-    for (name, amount) in [
-        ("cpu", "8"),
-        ("memory", "32Gi"),
-        ("ephemeral-storage", "100Gi"),
-        ("pods", PODS_MAX),
-    ] {
+    for (name, amount) in
+        [("cpu", "8"), ("memory", "32Gi"), ("ephemeral-storage", "100Gi"), ("pods", PODS_MAX)]
+    {
         amounts.insert(name.to_owned(), json!(amount));
     }
 }
 
 fn labels_of(object: &Value) -> Labels {
     let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
-    labels
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
+    labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 fn amounts(map: &Value) -> BTreeMap<String, Quantity> {
     let pairs = map.as_object().into_iter().flatten();
-    pairs
-        .filter_map(|(name, amount)| Some((name.clone(), Quantity::read(amount)?)))
-        .collect()
+    pairs.filter_map(|(name, amount)| Some((name.clone(), Quantity::read(amount)?))).collect()
 }
 
 fn is_plain(object: &Value) -> bool {

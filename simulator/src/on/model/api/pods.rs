@@ -61,6 +61,8 @@ pub(in crate::on::model) enum Fate {
 pub(in crate::on::model) struct Pod {
     /// Its name.
     pub(in crate::on::model) name: Arc<str>,
+    /// What the kubelet is told of it.
+    pub(in crate::on::model) request: PodRequest,
     /// What it was made from.
     pub(in crate::on::model) template: Arc<Template>,
     /// The number of the node it is bound to.
@@ -100,16 +102,6 @@ impl Pod {
     pub(in crate::on::model) fn tell(&mut self, event: String) {
         if self.events.len() < EVENTS_MAX {
             self.events.push(event);
-        }
-    }
-
-    /// What the kubelet is told of it.
-    pub(in crate::on::model) fn request(&self, id: PodId) -> PodRequest {
-        PodRequest {
-            uid: uid(id),
-            namespace: NAMESPACE.to_owned(),
-            name: self.name.as_ref().to_owned(),
-            containers: self.template.containers.clone(),
         }
     }
 }
@@ -154,8 +146,15 @@ impl Api {
         let id = PodId(self.created);
         let name: Arc<str> = name.into();
         self.names.insert(Arc::clone(&name), id);
+        let request = PodRequest {
+            uid: uid(id),
+            namespace: NAMESPACE.to_owned(),
+            name: name.as_ref().to_owned(),
+            containers: template.containers.clone(),
+        };
         let pod = Pod {
             name,
+            request,
             template: Arc::clone(template),
             node: None,
             phase: Phase::Pending,
@@ -229,11 +228,7 @@ impl Api {
     pub(super) fn tell_kubelet(&mut self, engine: &mut Engine, node: usize, id: PodId) {
         if let Some(entry) = self.nodes.get_mut(node) {
             let what = What::PodSeen(id);
-            engine.through(
-                &mut entry.pod_watch,
-                latency::WATCH,
-                Happening::Node { node, what },
-            );
+            engine.through(&mut entry.pod_watch, latency::WATCH, Happening::Node { node, what });
         }
     }
 
@@ -251,10 +246,5 @@ impl Api {
             entry.bound.remove(&id);
         }
         self.changes.pod(id, node);
-    }
-
-    /// The pod with this name.
-    pub(in crate::on::model) fn pod_named(&self, name: &str) -> Option<PodId> {
-        self.names.get(name).copied()
     }
 }

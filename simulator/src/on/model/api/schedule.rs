@@ -24,10 +24,22 @@ const NODES_WITH_FRESH_MESSAGES: usize = 64;
 pub(super) struct Waiting {
     template: Arc<Template>,
     pods: BTreeSet<PodId>,
-    /// What they were last told, and when.
-    told: Option<(Arc<str>, u64)>,
+    /// What they were last told.
+    told: Option<Told>,
     /// How many of them, in order, have been told.
     told_up_to: Option<PodId>,
+}
+
+/// A message and what it was made from.
+#[derive(Debug, Clone)]
+struct Told {
+    message: Arc<str>,
+    /// When, in nanoseconds.
+    at: u64,
+    /// The Nodes' objects as they were.
+    objects: u64,
+    /// How many nodes were full.
+    full: usize,
 }
 
 impl Api {
@@ -82,14 +94,8 @@ impl Api {
 
     /// The node with the fewest pods among those it fits on, then the first by name.
     fn best_node(&self, template: &Template) -> Option<usize> {
-        let fitting = self
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| fits(node, template));
-        fitting
-            .min_by(|(_, a), (_, b)| (a.pods, &a.name).cmp(&(b.pods, &b.name)))
-            .map(|(node, _)| node)
+        let fitting = self.nodes.iter().enumerate().filter(|(_, node)| fits(node, template));
+        fitting.min_by(|(_, a), (_, b)| (a.pods, &a.name).cmp(&(b.pods, &b.name))).map(|(node, _)| node)
     }
 
     fn bind(&mut self, engine: &mut Engine, id: PodId, node: usize) {
@@ -99,9 +105,7 @@ impl Api {
         let template = Arc::clone(&pod.template);
         if let Some(entry) = self.nodes.get_mut(node) {
             let (name, to) = (&pod.name, &entry.name);
-            pod.tell(format!(
-                "Scheduled: Successfully assigned {NAMESPACE}/{name} to {to}"
-            ));
+            pod.tell(format!("Scheduled: Successfully assigned {NAMESPACE}/{name} to {to}"));
             for (resource, amount) in &template.requests {
                 count(&mut entry.requested, resource, |sum| sum.plus(*amount));
             }
@@ -131,31 +135,15 @@ impl Api {
         let Some(waiting) = self.waiting.get(&template.id) else {
             return;
         };
-        let often = self.nodes.len() <= NODES_WITH_FRESH_MESSAGES;
-        let recent = |at: u64| !often && engine.now() < at + SECOND;
-        let message: Arc<str> = match &waiting.told {
-            Some((message, at)) if recent(*at) => Arc::clone(message),
-            told => {
-                let fresh = self.message(template);
-                match told {
-                    Some((message, _)) if message.as_ref() == fresh => Arc::clone(message),
-                    _ => fresh.into(),
-                }
-            }
-        };
+        let told = self.told(engine, template, waiting.told.as_ref());
+        let message = Arc::clone(&told.message);
         let Some(waiting) = self.waiting.get_mut(&template.id) else {
             return;
         };
-        let same = waiting
-            .told
-            .as_ref()
-            .is_some_and(|(told, _)| Arc::ptr_eq(told, &message));
+        let before = waiting.told.replace(told);
+        let same = before.is_some_and(|before| Arc::ptr_eq(&before.message, &message));
         let untold = waiting.told_up_to.filter(|_| same);
-        for id in waiting
-            .pods
-            .iter()
-            .filter(|id| untold.is_none_or(|last| **id > last))
-        {
+        for id in waiting.pods.iter().filter(|id| untold.is_none_or(|last| **id > last)) {
             if let Some(pod) = self.pods.get_mut(id) {
                 pod.unschedulable = Some(Arc::clone(&message));
                 pod.tell(format!("FailedScheduling: {message}"));
@@ -163,7 +151,27 @@ impl Api {
             }
         }
         waiting.told_up_to = waiting.pods.last().copied();
-        waiting.told = Some((message, engine.now()));
+    }
+
+    /// The message for pods of a template, made anew only when it can have changed.
+    fn told(&self, engine: &Engine, template: &Template, before: Option<&Told>) -> Told {
+        let now = engine.now();
+        let full = self.nodes.iter().filter(|node| is_full(node)).count();
+        let large = self.nodes.len() > NODES_WITH_FRESH_MESSAGES;
+        // with one resource asked for, a node that lacks it lacks it in the same words whatever is taken
+        let same = |told: &&Told| {
+            template.requests.len() <= 1 && told.objects == self.objects_stored && told.full == full
+        };
+        let recent = |told: &&Told| large && now < told.at + SECOND;
+        if let Some(told) = before.filter(|told| same(told) || recent(told)) {
+            return told.clone();
+        }
+        let fresh = self.message(template);
+        let message = match before {
+            Some(told) if told.message.as_ref() == fresh => Arc::clone(&told.message),
+            _ => fresh.into(),
+        };
+        Told { message, at: now, objects: self.objects_stored, full }
     }
 
     fn message(&self, template: &Template) -> String {
@@ -189,27 +197,24 @@ fn count(
 }
 
 fn view(node: &ApiNode) -> NodeView<'_> {
-    NodeView {
-        node: &node.object,
-        requested: node.requested.clone(),
-        pods: node.pods,
-    }
+    NodeView { node: &node.object, requested: node.requested.clone(), pods: node.pods }
+}
+
+fn is_full(node: &ApiNode) -> bool {
+    let pods_max = node.allocatable.get("pods");
+    node.pods >= pods_max.map_or(PODS_DEFAULT, |amount| amount.count())
 }
 
 fn fits(node: &ApiNode, template: &Template) -> bool {
     if !(node.plain && template.plain) {
         return obstacles(&template.object, &view(node)).is_empty();
     }
-    let pods_max = node
-        .allocatable
-        .get("pods")
-        .map_or(PODS_DEFAULT, |amount| amount.count());
     let has_room = |(resource, asked): &(String, fake_cluster::api::Quantity)| {
         let offered = node.allocatable.get(resource).copied().unwrap_or_default();
         let taken = node.requested.get(resource).copied().unwrap_or_default();
         asked.milli <= 0 || *asked <= offered.minus(taken)
     };
-    node.pods < pods_max && template.requests.iter().all(has_room)
+    !is_full(node) && template.requests.iter().all(has_room)
 }
 
 #[cfg(test)]
@@ -256,10 +261,8 @@ mod tests {
         let five = template(&mut api, &engine, 5);
         let fate = super::super::pods::Fate::Stays;
         let names = ["a", "b", "c", "d"];
-        let ids: Vec<PodId> = names
-            .iter()
-            .map(|n| api.create_pod(&mut engine, &one, n, fate).unwrap())
-            .collect();
+        let ids: Vec<PodId> =
+            names.iter().map(|n| api.create_pod(&mut engine, &one, n, fate).unwrap()).collect();
         let big = api.create_pod(&mut engine, &five, "big", fate).unwrap();
         assert!(api.create_pod(&mut engine, &one, "a", fate).is_err());
         api.schedule(&mut engine);
@@ -267,13 +270,10 @@ mod tests {
         assert_eq!(nodes, [Some(0), Some(1), Some(1), None]);
         let told = api.pods[&big].scheduled().unwrap();
         assert_eq!(told.reason, "Unschedulable");
-        assert!(
-            told.message
-                .starts_with("0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
-        );
+        assert!(told.message.starts_with("0/2 nodes are available: 2 Insufficient nvidia.com/gpu."));
         api.schedule(&mut engine);
         assert_eq!(api.pods[&big].events.len(), 1, "told once");
         api.delete_pod(&mut engine, ids[3]);
-        assert!(api.pod_named("d").is_none());
+        assert!(!api.names.contains_key("d"));
     }
 }

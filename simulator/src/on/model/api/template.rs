@@ -52,15 +52,9 @@ impl Api {
             return Ok(Arc::clone(known));
         }
         let now = timestamp(engine);
-        let object = self
-            .store
-            .create(Resource::Pods, NAMESPACE, manifest.clone(), now)?;
+        let object = self.store.create(Resource::Pods, NAMESPACE, manifest.clone(), now)?;
         // only its check and its defaults were wanted
-        self.store.delete(
-            &Key::of(Resource::Pods, &object),
-            &DeleteOptions::default(),
-            now,
-        )?;
+        self.store.delete(&Key::of(Resource::Pods, &object), &DeleteOptions::default(), now)?;
         if self.templates.len() >= TEMPLATES_MAX {
             self.templates.clear();
         }
@@ -103,11 +97,7 @@ fn list<'v>(spec: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
 fn containers(spec: &Value) -> Vec<ContainerRequest> {
     let init = list(spec, "initContainers").map(|container| {
         let keeps = container["restartPolicy"] == json!("Always");
-        let kind = if keeps {
-            ContainerKind::Sidecar
-        } else {
-            ContainerKind::Init
-        };
+        let kind = if keeps { ContainerKind::Sidecar } else { ContainerKind::Init };
         (container, kind)
     });
     let apps = list(spec, "containers").map(|container| (container, ContainerKind::App));

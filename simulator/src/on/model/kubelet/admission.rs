@@ -64,11 +64,9 @@ impl Kubelet {
                 continue;
             };
             let step = match &turn.container {
-                None => running.ledger.begin_admission(&pod.request(turn.pod)),
+                None => running.ledger.begin_admission(&pod.request),
                 Some(container) => {
-                    let again = running
-                        .ledger
-                        .begin_missing_allocation(&uid(turn.pod), container);
+                    let again = running.ledger.begin_missing_allocation(&uid(turn.pod), container);
                     again.unwrap_or(Step::Finished(Ok(())))
                 }
             };
@@ -89,8 +87,7 @@ impl Kubelet {
         answer: Answer,
     ) -> Option<String> {
         let running = self.living(life)?;
-        let Admitting { turn, awaiting, .. } =
-            running.admitting.take_if(|waits| waits.number == number)?;
+        let Admitting { turn, awaiting, .. } = running.admitting.take_if(|waits| waits.number == number)?;
         let step = match (awaiting, answer) {
             (Awaiting::Preferred(awaiting), Answer::Preferred(answer)) => {
                 running.ledger.preferred(awaiting, answer)
@@ -120,7 +117,6 @@ impl Kubelet {
         turn: &Turn,
         outcome: Result<(), AllocationError>,
     ) -> Option<String> {
-        self.write_checkpoint();
         if let Err(error @ AllocationError::KubeletDies { .. }) = &outcome {
             return Some(error.to_string());
         }
@@ -145,9 +141,7 @@ impl Kubelet {
     fn check_fit(&self, cx: &Context<'_>, id: PodId) -> Result<(), Rejection> {
         let node = cx.api.nodes.get(cx.node);
         match (&self.running, cx.api.pods.get(&id), node) {
-            (Some(running), Some(pod), Some(node)) => {
-                running.ledger.check_fit(&pod.request(id), &node.extended)
-            }
+            (Some(running), Some(pod), Some(node)) => running.ledger.check_fit(&pod.request, &node.extended),
             _ => Ok(()),
         }
     }
@@ -158,8 +152,7 @@ impl Kubelet {
         }
         self.is_over(id);
         let Rejection { reason, message } = rejection;
-        cx.api
-            .write_status(cx.engine, StatusWrite::Failed(id, reason, message));
+        cx.api.write_status(cx.engine, StatusWrite::Failed(id, reason, message));
     }
 }
 
@@ -169,23 +162,15 @@ impl Running {
         loop {
             let (client, request, awaiting) = match step {
                 Step::Finished(outcome) => return Progress::Done(outcome),
-                Step::AskPreferred(call, awaiting) => (
-                    call.client,
-                    Request::Preferred(call),
-                    Awaiting::Preferred(awaiting),
-                ),
-                Step::CallAllocate(call, awaiting) => (
-                    call.client,
-                    Request::Allocate(call),
-                    Awaiting::Allocate(awaiting),
-                ),
+                Step::AskPreferred(call, awaiting) => {
+                    (call.client, Request::Preferred(call), Awaiting::Preferred(awaiting))
+                }
+                Step::CallAllocate(call, awaiting) => {
+                    (call.client, Request::Allocate(call), Awaiting::Allocate(awaiting))
+                }
             };
             if self.call(cx, life, client, request) {
-                self.admitting = Some(Admitting {
-                    turn: turn.clone(),
-                    number: self.calls,
-                    awaiting,
-                });
+                self.admitting = Some(Admitting { turn: turn.clone(), number: self.calls, awaiting });
                 return Progress::Waits;
             }
             step = match awaiting {
@@ -200,12 +185,7 @@ impl Running {
             return false;
         };
         self.calls += 1;
-        let call = Call {
-            kubelet: life,
-            number: self.calls,
-            server: connection.server,
-            request,
-        };
+        let call = Call { kubelet: life, number: self.calls, server: connection.server, request };
         cx.after(latency::SOCKET, What::CallArrives(Box::new(call)));
         true
     }
@@ -213,8 +193,5 @@ impl Running {
 
 /// What a call on a registration without a connection ends with.
 fn closing() -> CallError {
-    CallError {
-        code: "Canceled".to_owned(),
-        message: "grpc: the client connection is closing".to_owned(),
-    }
+    CallError { code: "Canceled".to_owned(), message: "grpc: the client connection is closing".to_owned() }
 }

@@ -1,9 +1,10 @@
 //! A node's kubelet: the fake cluster's own ledger decides, and every message to and from it takes its time here.
 //!
-//! [`registration`] is how plugins come and go, [`admission`] how pods get devices, [`pods`] how they live and end,
-//! [`status`] what the node and PodResources show. Not modelled: a node that turns NotReady because its kubelet is gone.
+//! [`registration`] is how plugins come and go, [`admission`] how pods get devices, [`pods`] and
+//! [`containers`] how they live and end, [`status`] what the node and PodResources show. Not modelled: a node that turns NotReady because its kubelet is gone.
 
 mod admission;
+mod containers;
 mod pods;
 mod registration;
 mod response;
@@ -13,9 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use fake_cluster::kubelet::Profile;
-use fake_cluster::kubelet::ledger::{
-    Checkpoint, ClientId, Ledger, LedgerSettings, Order, RunningContainers,
-};
+use fake_cluster::kubelet::ledger::{Checkpoint, ClientId, Ledger, LedgerSettings, Order, RunningContainers};
 
 use self::admission::{Admitting, Turn};
 use self::pods::Local;
@@ -63,7 +62,8 @@ pub(super) struct Kubelet {
     /// Counts starts and ends of the process; what was meant for an earlier life is lost.
     life: u32,
     running: Option<Running>,
-    /// The checkpoint file.
+    /// The checkpoint file, as a kubelet that starts finds it. It is made when the process ends, because nobody reads it
+    /// before; a real one also holds pods that were released since the last allocation.
     checkpoint: Checkpoint,
     /// Until when the process hangs.
     hung_until: u64,
@@ -96,6 +96,17 @@ impl Kubelet {
         }
     }
 
+    /// Imitates another kubelet.
+    pub(super) fn with_profile(mut self, profile: Profile) -> Kubelet {
+        self.profile = profile;
+        self
+    }
+
+    /// The longest time until a changed config map is in its volume, in nanoseconds.
+    pub(super) fn config_map_sync(&self) -> u64 {
+        u64::try_from(self.timers.config_map_sync.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Whether the process runs.
     pub(super) fn is_up(&self) -> bool {
         self.running.is_some()
@@ -114,10 +125,7 @@ impl Kubelet {
     /// Does later what a hanging process cannot do now.
     pub(super) fn put_off(&mut self, cx: &mut Context<'_>, what: What) {
         let pause = self.hung_until.saturating_sub(cx.now());
-        let latency = latency::Latency {
-            least: pause,
-            most: pause,
-        };
+        let latency = latency::Latency { least: pause, most: pause };
         let mut late = self.late;
         cx.through(&mut late, latency, what);
         self.late = late;
@@ -162,15 +170,14 @@ impl Kubelet {
 
     /// The process ends, however that happens; its socket stays on disk.
     pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
-        let Some(running) = self.running.take() else { return };
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        self.checkpoint = running.ledger.checkpoint();
         for (client, connection) in running.connections {
             if connection.streaming {
                 let kubelet = self.life;
-                let stream = StreamId {
-                    kubelet,
-                    client,
-                    server: connection.server,
-                };
+                let stream = StreamId { kubelet, client, server: connection.server };
                 cx.after(latency::SOCKET, What::StreamLeft(stream));
             }
         }
@@ -192,14 +199,9 @@ impl Kubelet {
             return BTreeMap::new();
         };
         let lists = running.lists.iter().filter(|(_, (client, _))| {
-            running
-                .connections
-                .get(client)
-                .is_some_and(|connection| connection.streaming)
+            running.connections.get(client).is_some_and(|connection| connection.streaming)
         });
-        lists
-            .map(|(resource, (_, devices))| (resource.clone(), *devices))
-            .collect()
+        lists.map(|(resource, (_, devices))| (resource.clone(), *devices)).collect()
     }
 
     /// Resource → registrations so far, over all lives.
@@ -225,15 +227,6 @@ impl Kubelet {
                 Some((uid(*id), names.collect()))
             })
             .collect()
-    }
-
-    /// Writes the checkpoint file if the ledger says so.
-    fn write_checkpoint(&mut self) {
-        if let Some(running) = &mut self.running
-            && running.ledger.take_checkpoint_due()
-        {
-            self.checkpoint = running.ledger.checkpoint();
-        }
     }
 }
 

@@ -3,35 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use fake_cluster::kubelet::ledger::RunOptions;
-
-use super::super::api::pods::{Fate, StatusWrite, uid};
+use super::super::api::pods::{StatusWrite, uid};
 use super::super::engine::Context;
 use super::super::happening::{PodId, What};
 use super::super::latency::{self, Latency, SECOND};
 use super::Kubelet;
 use super::admission::Turn;
-use crate::world::ContainerView;
+use super::containers::Given;
 
-/// How long until a container that could not be created is tried again (Kubernetes' first back-off).
-const CONTAINER_AGAIN: u64 = 10 * SECOND;
 /// How long until a kubelet that cannot list its pods tries again.
-const LIST_AGAIN: Latency = Latency {
-    least: SECOND / 2,
-    most: SECOND,
-};
+const LIST_AGAIN: Latency = Latency { least: SECOND / 2, most: SECOND };
 
-/// What a pod was given.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(in super::super) struct Given {
-    /// Resource → device ids, sorted.
-    pub(in super::super) ids: BTreeMap<String, Vec<String>>,
-    /// By container.
-    pub(in super::super) containers: BTreeMap<String, ContainerView>,
-}
-
+/// Where a pod is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// Seen, and not admitted yet.
     Waiting,
     /// Admitted; its containers are being created.
@@ -47,11 +32,11 @@ enum Stage {
 pub(super) struct Local {
     /// The present kubelet process has seen it.
     pub(super) is_known: bool,
-    stage: Stage,
-    deleting: bool,
+    pub(super) stage: Stage,
+    pub(super) deleting: bool,
     /// Containers without a record have had their second allocation.
-    allocated_again: bool,
-    given: Given,
+    pub(super) allocated_again: bool,
+    pub(super) given: Given,
 }
 
 impl Local {
@@ -81,19 +66,9 @@ impl Kubelet {
             cx.after(LIST_AGAIN, What::PodsListed(life));
             return None;
         }
-        let bound: Vec<PodId> = cx
-            .api
-            .nodes
-            .get(cx.node)
-            .into_iter()
-            .flat_map(|node| node.bound.iter().copied())
-            .collect();
-        let gone: Vec<PodId> = self
-            .pods
-            .keys()
-            .filter(|id| !bound.contains(id))
-            .copied()
-            .collect();
+        let bound: Vec<PodId> =
+            cx.api.nodes.get(cx.node).into_iter().flat_map(|node| node.bound.iter().copied()).collect();
+        let gone: Vec<PodId> = self.pods.keys().filter(|id| !bound.contains(id)).copied().collect();
         for id in bound.into_iter().chain(gone) {
             self.see(cx, id);
         }
@@ -146,10 +121,7 @@ impl Kubelet {
         });
         local.is_known = true;
         if let Some(running) = &mut self.running {
-            running.queue.push_back(Turn {
-                pod: id,
-                container: None,
-            });
+            running.queue.push_back(Turn { pod: id, container: None });
         }
     }
 
@@ -162,15 +134,21 @@ impl Kubelet {
     }
 
     fn delete(&mut self, cx: &mut Context<'_>, id: PodId) {
-        let being_admitted = self
-            .running
-            .as_ref()
-            .is_some_and(|r| r.admitting.as_ref().is_some_and(|a| a.turn.pod == id));
+        let being_admitted =
+            self.running.as_ref().is_some_and(|r| r.admitting.as_ref().is_some_and(|a| a.turn.pod == id));
         let Some(local) = self.pods.get_mut(&id) else {
             return self.gone(cx, id);
         };
-        local.is_known = true;
+        // a new kubelet process admits what it finds, also what is being deleted: until its containers have ended, the pod
+        // keeps its devices
+        let is_news = !std::mem::replace(&mut local.is_known, true);
         local.deleting = true;
+        if is_news && matches!(local.stage, Stage::Starting | Stage::Running) {
+            if let Some(running) = &mut self.running {
+                running.queue.push_back(Turn { pod: id, container: None });
+            }
+            return;
+        }
         match local.stage {
             // the main loop comes to it after the admission
             Stage::Waiting if being_admitted => {}
@@ -231,68 +209,13 @@ impl Kubelet {
         if local.stage != Stage::Running {
             local.stage = Stage::Starting;
             if !deleting {
-                cx.after(
-                    latency::CONTAINER_START,
-                    What::ContainersStart(self.life, id),
-                );
+                cx.after(latency::CONTAINER_START, What::ContainersStart(self.life, id));
             }
         }
         if deleting {
             self.terminate(cx, id);
         }
         cx.api.changes.pod(id, Some(cx.node));
-    }
-
-    /// The pod's containers are created. The answer is why the kubelet died, if it did.
-    pub(in super::super) fn containers_start(
-        &mut self,
-        cx: &mut Context<'_>,
-        life: u32,
-        id: PodId,
-    ) -> Option<String> {
-        let template = cx.api.pods.get(&id).map(|pod| pod.template.clone())?;
-        let local = self
-            .pods
-            .get(&id)
-            .filter(|local| local.stage == Stage::Starting && !local.deleting)?;
-        let mut given = local.given.clone();
-        let complete = local.allocated_again;
-        let running = self.living(life)?;
-        for container in &template.containers {
-            let options = running.ledger.run_options(&uid(id), &container.name);
-            let asks = container.limits.values().any(|count| *count > 0);
-            if options.is_none() && asks && !complete {
-                running.queue.push_back(Turn {
-                    pod: id,
-                    container: Some(container.name.clone()),
-                });
-                return self.admit_next(cx);
-            }
-            if let Some(pod) = cx.api.pods.get_mut(&id) {
-                pod.tell(format!("Started: Started container {}", container.name));
-            }
-            given
-                .containers
-                .insert(container.name.clone(), view(&options.unwrap_or_default()));
-        }
-        if let Some(local) = self.pods.get_mut(&id) {
-            local.given = given;
-            local.stage = Stage::Running;
-        }
-        if let Some(Fate::EndsAfter(time)) = cx.api.pods.get(&id).map(|pod| pod.fate) {
-            cx.at(cx.now() + nanos(time), What::PodFinishes(id));
-        }
-        cx.api.write_status(cx.engine, StatusWrite::Running(id));
-        None
-    }
-
-    /// A container that had no record has its devices now, or must wait.
-    pub(super) fn container_allocated(&mut self, cx: &mut Context<'_>, id: PodId, ok: bool) {
-        if let Some(local) = self.pods.get_mut(&id) {
-            local.allocated_again = ok;
-        }
-        let pause = if ok { 0 } else { CONTAINER_AGAIN };
-        cx.at(cx.now() + pause, What::ContainersStart(self.life, id));
     }
 
     /// A pod's containers ended by themselves; as a Job's pod it is removed.
@@ -309,26 +232,6 @@ impl Kubelet {
     }
 }
 
-fn nanos(duration: std::time::Duration) -> u64 {
+pub(super) fn nanos(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn view(options: &RunOptions) -> ContainerView {
-    let mount = |(host, container, read_only): (&str, &str, bool)| {
-        let mark = if read_only { " (ro)" } else { "" };
-        format!("{host} -> {container}{mark}")
-    };
-    let mounts = options
-        .mounts
-        .iter()
-        .map(|m| mount((&m.host_path, &m.container_path, m.read_only)));
-    let devices = options
-        .devices
-        .iter()
-        .map(|d| format!("{} -> {} ({})", d.host_path, d.container_path, d.permissions));
-    ContainerView {
-        env: options.envs.clone(),
-        mounts: mounts.collect(),
-        devices: devices.collect(),
-    }
 }

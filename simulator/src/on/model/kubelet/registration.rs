@@ -13,10 +13,7 @@ use super::{Connection, Kubelet};
 /// The API version that plugins name (device plugin API of Kubernetes).
 const API_VERSION: &str = "v1beta1";
 /// What the plugin says of itself when it is asked.
-const OPTIONS: PluginOptions = PluginOptions {
-    pre_start_required: false,
-    preferred_allocation: true,
-};
+const OPTIONS: PluginOptions = PluginOptions { pre_start_required: false, preferred_allocation: true };
 
 impl Kubelet {
     /// A Register call arrives from a plugin process.
@@ -36,14 +33,7 @@ impl Kubelet {
             Err(refusal) => answer(cx, plugin, resource, Err(refused(&refusal.to_string()))),
             Ok(client) => {
                 let until = now + latency::DIAL_TIME_MAX;
-                let dial = Dial {
-                    kubelet,
-                    plugin,
-                    client,
-                    resource,
-                    endpoint,
-                    until,
-                };
+                let dial = Dial { kubelet, plugin, client, resource, endpoint, until };
                 cx.after(latency::SOCKET, What::Dials(Box::new(dial)));
             }
         }
@@ -53,42 +43,23 @@ impl Kubelet {
     pub(in super::super) fn dials(&mut self, cx: &mut Context<'_>, host: &Host, dial: Dial) {
         let now = cx.now();
         let Some(running) = self.living(dial.kubelet) else {
-            return answer(
-                cx,
-                dial.plugin,
-                dial.resource,
-                Err(refused("the kubelet is stopping")),
-            );
+            return answer(cx, dial.plugin, dial.resource, Err(refused("the kubelet is stopping")));
         };
         let socket = host.sockets.get(&dial.endpoint);
-        let server = socket
-            .map(|socket| socket.server)
-            .filter(|server| host.accepting.contains(server));
+        let server = socket.map(|socket| socket.server).filter(|server| host.accepting.contains(server));
         match server {
             Some(server) => {
-                running
-                    .ledger
-                    .connected(dial.client, dial.resource.as_str(), OPTIONS);
-                let connection = Connection {
-                    server,
-                    resource: dial.resource.to_string(),
-                    streaming: true,
-                };
+                running.ledger.connected(dial.client, dial.resource.as_str(), OPTIONS);
+                let connection = Connection { server, resource: dial.resource.to_string(), streaming: true };
                 running.connections.insert(dial.client, connection);
                 *self.registrations.entry(dial.resource.to_string()).or_default() += 1;
-                let stream = StreamId {
-                    kubelet: dial.kubelet,
-                    client: dial.client,
-                    server,
-                };
+                let stream = StreamId { kubelet: dial.kubelet, client: dial.client, server };
                 cx.after(latency::SOCKET, What::StreamAsked(stream));
                 answer(cx, dial.plugin, dial.resource, Ok(()));
                 cx.show();
             }
             None if now >= dial.until => {
-                running
-                    .ledger
-                    .connect_failed(dial.client, dial.resource.as_str());
+                running.ledger.connect_failed(dial.client, dial.resource.as_str());
                 let why = "failed to dial device plugin: context deadline exceeded";
                 answer(cx, dial.plugin, dial.resource, Err(refused(why)));
             }
@@ -106,23 +77,13 @@ impl Kubelet {
         let Some(running) = self.living(stream.kubelet) else {
             return false;
         };
-        let streaming = running
-            .connections
-            .get(&stream.client)
-            .filter(|connection| connection.streaming);
+        let streaming = running.connections.get(&stream.client).filter(|connection| connection.streaming);
         let Some(resource) = streaming.map(|connection| connection.resource.clone()) else {
             return false;
         };
-        let list: Vec<Device> = devices
-            .iter()
-            .flat_map(|devices| devices.values())
-            .map(device)
-            .collect();
+        let list: Vec<Device> = devices.iter().flat_map(|devices| devices.values()).map(device).collect();
         running.ledger.list_received(&resource, &list);
-        running
-            .lists
-            .insert(resource, (stream.client, list.len() as u64));
-        self.write_checkpoint();
+        running.lists.insert(resource, (stream.client, list.len() as u64));
         cx.show();
         true
     }
@@ -146,16 +107,11 @@ impl Kubelet {
             && let Some(client) = disconnected
             && connection.streaming
         {
-            let other = StreamId {
-                kubelet: stream.kubelet,
-                client,
-                server: connection.server,
-            };
+            let other = StreamId { kubelet: stream.kubelet, client, server: connection.server };
             cx.after(latency::SOCKET, What::StreamLeft(other));
         }
         let (connections, ledger) = (&mut running.connections, &running.ledger);
         connections.retain(|client, connection| connection.streaming || ledger.is_referenced(*client));
-        self.write_checkpoint();
         cx.show();
     }
 }

@@ -28,10 +28,7 @@ impl Bucket {
     const CALL: u64 = SECOND / CALLS_PER_SECOND;
 
     pub(super) fn new(now: u64) -> Bucket {
-        Bucket {
-            filled: CALLS_BURST * Self::CALL,
-            at: now,
-        }
+        Bucket { filled: CALLS_BURST * Self::CALL, at: now }
     }
 
     fn take(&mut self, now: u64) -> bool {
@@ -51,21 +48,15 @@ impl Kubelet {
         let now = cx.now();
         let Some(running) = self.living(life) else { return };
         let capacity = running.ledger.capacity(running.age(now));
-        self.write_checkpoint();
-        let mut figures: BTreeMap<String, (u64, u64)> = capacity
-            .removed
-            .into_iter()
-            .map(|name| (name, (0, 0)))
-            .collect();
+        let mut figures: BTreeMap<String, (u64, u64)> =
+            capacity.removed.into_iter().map(|name| (name, (0, 0))).collect();
         for (name, count) in capacity.resources {
             figures.insert(name, (count.capacity, count.allocatable));
         }
         cx.api.write_node_status(cx.engine, cx.node, &figures);
         let period = u64::try_from(self.timers.node_status_update.as_nanos()).unwrap_or(u64::MAX);
-        let regular = Latency {
-            least: period,
-            most: period.saturating_add(period / 100 * TICK_JITTER_PERCENT),
-        };
+        let regular =
+            Latency { least: period, most: period.saturating_add(period / 100 * TICK_JITTER_PERCENT) };
         let quickest = latency::QUICK_TICK.least < period && quick > 0;
         let pause = if quickest { latency::QUICK_TICK } else { regular };
         cx.after(pause, What::Ticks(life, quick.saturating_sub(1)));
@@ -84,9 +75,7 @@ impl Kubelet {
             Some((false, _)) => Event::HoldersUnreadable {
                 why: "the kubelet refused `List`: ResourceExhausted: rejected by rate limit".to_owned(),
             },
-            Some((true, running)) => Event::HoldersRead {
-                holdings: running.holdings(),
-            },
+            Some((true, running)) => Event::HoldersRead { holdings: running.holdings() },
         };
         cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));
     }
@@ -100,9 +89,7 @@ impl Running {
             for container in pod.containers {
                 let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
                 for devices in container.devices {
-                    ids.entry(devices.resource_name)
-                        .or_default()
-                        .extend(devices.device_ids);
+                    ids.entry(devices.resource_name).or_default().extend(devices.device_ids);
                 }
                 for (resource, mut ids) in ids {
                     ids.sort();

@@ -44,10 +44,7 @@ impl MpsShell {
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, host: &Host, gpu: &GpuUuid) {
-        let first = self
-            .workers
-            .get(gpu)
-            .and_then(|worker| worker.effects.front());
+        let first = self.workers.get(gpu).and_then(|worker| worker.effects.front());
         let latency = match first {
             None => return,
             Some(Effect::ReadMode | Effect::SetMode(_)) => latency::NVML_CALL,
@@ -79,10 +76,7 @@ impl MpsShell {
         for (gpu, worker) in &mut self.workers {
             // effects go first: the queue's next Start or Stop finds out by itself
             let busy = !worker.effects.is_empty();
-            if worker
-                .daemon
-                .is_some_and(|pid| !busy && !host.mps_daemon_lives(pid))
-            {
+            if worker.daemon.is_some_and(|pid| !busy && !host.mps_daemon_lives(pid)) {
                 worker.daemon = None;
                 exited.push(gpu.clone());
             }

@@ -52,13 +52,7 @@ impl MpsShell {
             journal,
         };
         let originals: OriginalModes = host.mps.originals.clone().unwrap_or_default();
-        shell.post(
-            cx,
-            SupervisorEvent::Started {
-                originals,
-                change_modes: true,
-            },
-        );
+        shell.post(cx, SupervisorEvent::Started { originals, change_modes: true });
         cx.after(latency::TASK, What::DesiredLooked(life));
         shell
     }
@@ -82,11 +76,7 @@ impl MpsShell {
     /// The loop takes the next event. `Some` when the process ends.
     pub(super) fn wakes(&mut self, cx: &mut Context<'_>, host: &mut Host) -> Option<String> {
         self.awake = false;
-        let event = if self.is_due(cx) {
-            SupervisorEvent::Timeout
-        } else {
-            self.queue.pop_front()?
-        };
+        let event = if self.is_due(cx) { SupervisorEvent::Timeout } else { self.queue.pop_front()? };
         let exit = self.step(cx, host, event);
         if exit.is_none() && !self.queue.is_empty() && !self.awake {
             self.awake = true;
@@ -125,9 +115,7 @@ impl MpsShell {
     }
 
     fn is_due(&self, cx: &Context<'_>) -> bool {
-        self.core
-            .poll_timeout()
-            .is_some_and(|at| at <= self.time(cx))
+        self.core.poll_timeout().is_some_and(|at| at <= self.time(cx))
     }
 
     fn time(&self, cx: &Context<'_>) -> Time {
@@ -167,12 +155,7 @@ impl MpsShell {
         exit
     }
 
-    fn perform(
-        &mut self,
-        cx: &mut Context<'_>,
-        host: &mut Host,
-        action: SupervisorAction,
-    ) -> Option<String> {
+    fn perform(&mut self, cx: &mut Context<'_>, host: &mut Host, action: SupervisorAction) -> Option<String> {
         match action {
             SupervisorAction::PersistOriginals { originals } => host.mps.originals = Some(originals),
             SupervisorAction::WriteActual { actual } => {

@@ -15,11 +15,7 @@ impl Shell {
     /// The loop takes the next event; a time that has come goes first.
     pub(in super::super) fn wakes(&mut self, cx: &mut Context<'_>, host: &mut Host) -> Option<Exit> {
         self.awake = false;
-        let event = if self.is_due(cx) {
-            Event::Timeout
-        } else {
-            self.queue.pop_front()?
-        };
+        let event = if self.is_due(cx) { Event::Timeout } else { self.queue.pop_front()? };
         let exit = self.step(cx, host, event);
         if exit.is_none() && !self.queue.is_empty() && !self.awake {
             self.awake = true;
@@ -39,9 +35,7 @@ impl Shell {
     }
 
     fn is_due(&self, cx: &Context<'_>) -> bool {
-        self.core
-            .poll_timeout()
-            .is_some_and(|at| at <= self.time(cx))
+        self.core.poll_timeout().is_some_and(|at| at <= self.time(cx))
     }
 
     fn time(&self, cx: &Context<'_>) -> Time {

@@ -103,10 +103,7 @@ impl Shell {
         };
         shell.post(
             cx,
-            Event::Started {
-                settings: Box::new(settings.clone()),
-                mps_desired: host.mps.desired.clone(),
-            },
+            Event::Started { settings: Box::new(settings.clone()), mps_desired: host.mps.desired.clone() },
         );
         cx.after(latency::TASK, What::KubeletDirectoryChanged(life));
         cx.after(latency::TASK, What::ConfigLooked(life, false));

@@ -32,14 +32,9 @@ impl Shell {
             Action::PatchLabels { labels } => {
                 cx.after(latency::API, What::PatchArrives(life, Box::new(labels)));
             }
-            Action::Announce {
-                severity, message, ..
-            } => self.warn(severity, message),
+            Action::Announce { severity, message, .. } => self.warn(severity, message),
             Action::Exit { code, why } => return Some(Exit { code, why }),
-            other => self.warn(
-                Severity::Warning,
-                format!("the model cannot perform `{}`", other.tag()),
-            ),
+            other => self.warn(Severity::Warning, format!("the model cannot perform `{}`", other.tag())),
         }
         None
     }
@@ -50,10 +45,7 @@ impl Shell {
         resource: plugin_core::config::ResourceName,
         endpoint: String,
     ) {
-        cx.after(
-            latency::SOCKET,
-            What::RegisterArrives(self.life, resource, endpoint),
-        );
+        cx.after(latency::SOCKET, What::RegisterArrives(self.life, resource, endpoint));
     }
 
     fn read_holders(&mut self, cx: &mut Context<'_>) {

@@ -47,10 +47,7 @@ impl Shell {
         self.servers_made += 1;
         let number = self.servers_made;
         let identity = host.new_identity();
-        let server = ServerId {
-            life: self.life,
-            number,
-        };
+        let server = ServerId { life: self.life, number };
         host.sockets.insert(endpoint.clone(), Socket { identity, server });
         host.accepting.insert(server);
         self.by_resource.insert(resource.clone(), number);
@@ -65,10 +62,7 @@ impl Shell {
             },
         );
         let event = Event::Listening { resource, endpoint };
-        cx.after(
-            latency::TASK,
-            What::PluginTold(self.life, Box::new(event)),
-        );
+        cx.after(latency::TASK, What::PluginTold(self.life, Box::new(event)));
         // the directory has changed: the plugin's own watch sees that, too
         cx.after(latency::DIRECTORY, What::KubeletDirectoryChanged(self.life));
     }
@@ -81,15 +75,10 @@ impl Shell {
         let Some(server) = self.servers.remove(&number) else {
             return;
         };
-        let id = ServerId {
-            life: self.life,
-            number,
-        };
+        let id = ServerId { life: self.life, number };
         host.accepting.remove(&id);
-        let ours = host
-            .sockets
-            .get(&server.endpoint)
-            .is_some_and(|socket| socket.identity == server.identity);
+        let ours =
+            host.sockets.get(&server.endpoint).is_some_and(|socket| socket.identity == server.identity);
         if ours {
             host.sockets.remove(&server.endpoint);
         }
@@ -101,10 +90,7 @@ impl Shell {
     /// The process died: its sockets stay on disk, its connections end.
     pub(in super::super) fn die(&mut self, cx: &mut Context<'_>, host: &mut Host) {
         for (number, server) in std::mem::take(&mut self.servers) {
-            host.accepting.remove(&ServerId {
-                life: self.life,
-                number,
-            });
+            host.accepting.remove(&ServerId { life: self.life, number });
             for stream in server.streams.into_keys() {
                 cx.after(latency::SOCKET, What::StreamEnds(stream));
             }
@@ -117,10 +103,7 @@ impl Shell {
             let there = host.sockets.get(&server.endpoint);
             if there.is_none_or(|socket| socket.identity != server.identity) {
                 server.lost = true;
-                let id = ServerId {
-                    life: self.life,
-                    number: *number,
-                };
+                let id = ServerId { life: self.life, number: *number };
                 cx.after(latency::TASK, What::SocketLost(id));
             }
         }
@@ -132,10 +115,7 @@ impl Shell {
             return;
         };
         let resource = server.resource.clone();
-        self.warn(
-            Severity::Warning,
-            "the socket was removed by someone else".to_owned(),
-        );
+        self.warn(Severity::Warning, "the socket was removed by someone else".to_owned());
         self.post(cx, Event::StreamClosed { resource });
     }
 
@@ -183,10 +163,7 @@ impl Shell {
                 Some(saboteur) => saboteur.lists(devices),
             };
             for (id, stream) in &mut server.streams {
-                let changed = stream
-                    .sent
-                    .as_ref()
-                    .is_none_or(|before| is_changed(before, &devices));
+                let changed = stream.sent.as_ref().is_none_or(|before| is_changed(before, &devices));
                 if changed && !stream.under_way {
                     stream.under_way = true;
                     stream.sent = Some(devices.clone());
@@ -204,21 +181,14 @@ impl Shell {
         let answer = match (resource, call.request) {
             (None, request) => broken(&request),
             (Some(resource), Request::Preferred(call)) => Answer::Preferred(self.prefer(&resource, &call)),
-            (Some(resource), Request::Allocate(call)) => {
-                Answer::Allocate(self.allocate(cx, resource, call))
-            }
+            (Some(resource), Request::Allocate(call)) => Answer::Allocate(self.allocate(cx, resource, call)),
         };
-        cx.after(
-            latency::SOCKET,
-            What::CallAnswered(call.kubelet, call.number, Box::new(answer)),
-        );
+        cx.after(latency::SOCKET, What::CallAnswered(call.kubelet, call.number, Box::new(answer)));
     }
 
     fn prefer(&self, resource: &ResourceName, call: &PreferredCall) -> Result<Vec<String>, CallError> {
         let size = usize::try_from(call.size).unwrap_or(0);
-        let answer = self
-            .view
-            .prefer(resource, &call.available, &call.must_include, size);
+        let answer = self.view.prefer(resource, &call.available, &call.must_include, size);
         answer.map_err(|error| unknown(error.to_string()))
     }
 
@@ -246,10 +216,8 @@ impl Shell {
 
 /// What a call ends with whose server is gone.
 pub(in super::super) fn broken(request: &Request) -> Answer {
-    let error = CallError {
-        code: "Unavailable".to_owned(),
-        message: "error reading from server: EOF".to_owned(),
-    };
+    let error =
+        CallError { code: "Unavailable".to_owned(), message: "error reading from server: EOF".to_owned() };
     match request {
         Request::Preferred(_) => Answer::Preferred(Err(error)),
         Request::Allocate(_) => Answer::Allocate(Err(error)),
@@ -258,10 +226,7 @@ pub(in super::super) fn broken(request: &Request) -> Answer {
 
 /// The code of a plain error in Go, which NVIDIA's plugin returns.
 fn unknown(message: String) -> CallError {
-    CallError {
-        code: "Unknown".to_owned(),
-        message,
-    }
+    CallError { code: "Unknown".to_owned(), message }
 }
 
 /// The same `Arc` is the same list without a look inside.

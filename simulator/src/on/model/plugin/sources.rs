@@ -24,12 +24,7 @@ pub(super) struct NodeWatch {
 
 impl Default for NodeWatch {
     fn default() -> Self {
-        NodeWatch {
-            open: false,
-            revision: 0,
-            told: None,
-            backoff: Backoff::for_api_server(),
-        }
+        NodeWatch { open: false, revision: 0, told: None, backoff: Backoff::for_api_server() }
     }
 }
 
@@ -52,9 +47,7 @@ impl Shell {
 
     /// Reads the configuration: told when it changed, or when it was asked for.
     pub(in super::super) fn config_looked(&mut self, cx: &mut Context<'_>, host: &Host, asked: bool) {
-        let event = Event::ConfigRead {
-            files: host.config.as_ref().clone(),
-        };
+        let event = Event::ConfigRead { files: host.config.as_ref().clone() };
         if asked || self.config_told.as_ref() != Some(&event) {
             self.config_told = Some(event.clone());
             self.post(cx, event);
@@ -71,10 +64,8 @@ impl Shell {
     /// Reads the supervisor's report and whether it lives.
     pub(in super::super) fn mps_report_looked(&mut self, cx: &mut Context<'_>, host: &Host) {
         self.report_looks = false;
-        let event = Event::MpsReported {
-            supervisor_alive: host.mps.lock.is_some(),
-            actual: host.mps.actual.clone(),
-        };
+        let event =
+            Event::MpsReported { supervisor_alive: host.mps.lock.is_some(), actual: host.mps.actual.clone() };
         if self.report_told.as_ref() != Some(&event) {
             self.report_told = Some(event.clone());
             self.post(cx, event);

@@ -61,11 +61,7 @@ fn scenario(steps: &str) -> Scenario {
 }
 
 fn options(seed: u64) -> ModelOptions {
-    ModelOptions {
-        seed,
-        journals: true,
-        invariants: true,
-    }
+    ModelOptions { seed, journals: true, invariants: true }
 }
 
 /// A stage and what a play on it left.
@@ -117,11 +113,7 @@ fn stage(steps: &str, seed: u64) -> ModelStage {
 fn until(stage: &mut ModelStage, what: &str, holds: impl Fn(&World) -> bool) {
     let end = stage.now() + Duration::from_secs(60);
     while !holds(stage.world()) {
-        assert!(
-            stage.now() < end,
-            "not true within a minute: {what}\n{:#}",
-            stage.world().to_json()
-        );
+        assert!(stage.now() < end, "not true within a minute: {what}\n{:#}", stage.world().to_json());
         stage.advance(Duration::from_millis(50));
     }
 }
@@ -135,9 +127,5 @@ fn pass(stage: &mut ModelStage, time: Duration) {
 }
 
 fn fault(fault: Fault, node: &str, lasts: Option<Duration>) -> FaultSpec {
-    FaultSpec {
-        fault,
-        node: node.to_owned(),
-        lasts,
-    }
+    FaultSpec { fault, node: node.to_owned(), lasts }
 }

@@ -3,10 +3,7 @@
 use super::*;
 use crate::scenario::read_file;
 
-const MIXED_CLUSTER: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../scenarios/sharing/mixed-cluster.yaml"
-);
+const MIXED_CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/sharing/mixed-cluster.yaml");
 
 #[test]
 fn the_mixed_cluster_plays_with_every_seed() {
@@ -39,27 +36,4 @@ fn journals_are_written_where_the_programs_would_write_them() {
     let mps = std::fs::read_to_string(dir.path().join("gpu-2/journal/mps/mps.jsonl")).unwrap();
     assert!(mps.contains("daemon_ready"), "{mps}");
     assert!(!dir.path().join("cpu-1/journal/mps").exists());
-}
-
-#[test]
-#[ignore = "prints a journal"]
-fn print_one() {
-    let scenario = read_file(MIXED_CLUSTER.as_ref()).unwrap();
-    let seed = std::env::var("SEED").unwrap().parse().unwrap();
-    println!("{}", run(&scenario, seed).stage.journals());
-}
-
-#[test]
-#[ignore = "prints"]
-fn survey() {
-    let scenario = read_file(MIXED_CLUSTER.as_ref()).unwrap();
-    for seed in 0..200 {
-        let run = run(&scenario, seed);
-        for step in &run.played.steps {
-            if !step.outcome.is_fine() && step.outcome.word() != "not reached" {
-                println!("seed {seed} {}: {}", step.text, step.outcome.details().unwrap_or_default());
-            }
-        }
-        for v in run.stage.violations().iter().chain(&run.leaks) { println!("seed {seed} {v}"); }
-    }
 }

@@ -97,28 +97,36 @@ fn time_slicing_gives_replicas_without_a_supervisor_and_a_label_can_be_taken_awa
 }
 
 #[test]
+fn an_edited_config_map_reaches_the_nodes_that_use_it() {
+    let mut stage = stage("- wait: 1s\n", 4);
+    let gpus = |world: &World, count: u64| {
+        let offered = world.nodes["gpu-1"].allocatable.get(GPU);
+        offered.and_then(serde_json::Value::as_u64) == Some(count)
+    };
+    until(&mut stage, "the nodes serve", |world| gpus(world, 4));
+    let sliced = "version: v1\nsharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, replicas: 3}]}}\n";
+    stage.edit_configs([("default".to_owned(), sliced.to_owned())].into());
+    until(&mut stage, "the new text holds", |world| gpus(world, 12));
+    assert_eq!(stage.violations(), [] as [&str; 0]);
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_by_name() {
     let mut stage = stage("- wait: 1s\n", 1);
     pass(&mut stage, Duration::from_secs(2));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut act = |verb| runtime.block_on(stage.act(&verb)).unwrap_err().to_string();
-    use crate::scenario::{GpuNode, Process, Selection, Verb};
+    use crate::scenario::{Process, Selection, Verb};
     let set = [("nvidia.com/device-plugin.config".to_owned(), "not valid!".to_owned())].into();
     let node = || "gpu-1".to_owned();
     let wrong = act(Verb::Label { node: node(), set });
     assert!(wrong.contains("label node `gpu-1`"), "{wrong}");
     let process = Process::Mps;
-    let absent = act(Verb::Restart {
-        process,
-        node: node(),
-    });
+    let absent = act(Verb::Restart { process, node: node() });
     assert!(absent.contains("does not run"), "{absent}");
     let nothing = act(Verb::Delete(Selection::Names(vec!["x".to_owned()])));
     assert!(nothing.contains("no pod is selected"), "{nothing}");
-    let gpus = GpuNode {
-        board: "tesla-t4".to_owned(),
-        count: 1,
-    };
+    let gpus = scenario("- wait: 1s\n").nodes[0].gpus.clone().unwrap();
     let twice = act(Verb::InstallDriver { node: node(), gpus });
     assert!(twice.contains("there is one already"), "{twice}");
 }

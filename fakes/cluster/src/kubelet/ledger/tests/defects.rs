@@ -35,11 +35,7 @@ fn b2_a_failed_preference_leaks_what_was_already_taken() {
 fn b3_a_second_resource_that_fails_leaves_the_first_recorded() {
     let kept = |profile: Profile| {
         let order = Order::Descending;
-        let mut bench = Bench::with(LedgerSettings {
-            profile,
-            order,
-            ..LedgerSettings::default()
-        });
+        let mut bench = Bench::with(LedgerSettings { profile, order, ..LedgerSettings::default() });
         bench.serve(RES, "a");
         bench.serve(OTHER, "!x");
         assert!(bench.admit(&pod("p1", &[(RES, 1), (OTHER, 1)])).is_err());
@@ -64,10 +60,7 @@ fn b4_a_device_that_leaves_the_list_during_its_allocate_kills_the_kubelet() {
         });
         bench.take("p1", 1)
     };
-    assert!(matches!(
-        removed(Bench::new()),
-        Err(AllocationError::KubeletDies { .. })
-    ));
+    assert!(matches!(removed(Bench::new()), Err(AllocationError::KubeletDies { .. })));
     assert_eq!(removed(Bench::fixed()), Ok(set("a")));
 }
 

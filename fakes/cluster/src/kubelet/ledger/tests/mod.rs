@@ -42,10 +42,7 @@ impl Bench {
     }
 
     fn fixed() -> Bench {
-        Bench::with(LedgerSettings {
-            profile: Profile::fixed(),
-            ..LedgerSettings::default()
-        })
+        Bench::with(LedgerSettings { profile: Profile::fixed(), ..LedgerSettings::default() })
     }
 
     fn over(ledger: Ledger) -> Bench {
@@ -121,22 +118,13 @@ impl Bench {
 
     fn ids(&self, uid: &str, container: &str, resource: &str) -> BTreeSet<String> {
         let devices = self.ledger.devices_of(uid);
-        devices
-            .get(container)
-            .and_then(|all| all.get(resource))
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        devices.get(container).and_then(|all| all.get(resource)).into_iter().flatten().cloned().collect()
     }
 
     /// Capacity and allocatable of a resource, if it is shown.
     fn counts(&mut self, resource: &str) -> Option<(u64, u64)> {
         let capacity = self.ledger.capacity(Duration::ZERO);
-        capacity
-            .resources
-            .get(resource)
-            .map(|count| (count.capacity, count.allocatable))
+        capacity.resources.get(resource).map(|count| (count.capacity, count.allocatable))
     }
 }
 
@@ -149,11 +137,7 @@ fn devices(list: &str) -> Vec<Device> {
                 Some((id, nodes)) => (id, Some(nodes.split(',').flat_map(str::parse).collect())),
                 None => (word, None),
             };
-            Device {
-                id: id.to_owned(),
-                healthy,
-                numa_nodes: nodes,
-            }
+            Device { id: id.to_owned(), healthy, numa_nodes: nodes }
         })
         .collect()
 }
@@ -167,27 +151,15 @@ fn as_set(ids: &[String]) -> BTreeSet<String> {
 }
 
 fn limits(limits: &[(&str, u64)]) -> BTreeMap<String, u64> {
-    limits
-        .iter()
-        .map(|(name, count)| ((*name).to_owned(), *count))
-        .collect()
+    limits.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
 }
 
 fn container(name: &str, kind: ContainerKind, of: &[(&str, u64)]) -> ContainerRequest {
-    ContainerRequest {
-        name: name.to_owned(),
-        kind,
-        limits: limits(of),
-    }
+    ContainerRequest { name: name.to_owned(), kind, limits: limits(of) }
 }
 
 fn pod_of(uid: &str, containers: Vec<ContainerRequest>) -> PodRequest {
-    PodRequest {
-        uid: uid.to_owned(),
-        namespace: "default".to_owned(),
-        name: uid.to_owned(),
-        containers,
-    }
+    PodRequest { uid: uid.to_owned(), namespace: "default".to_owned(), name: uid.to_owned(), containers }
 }
 
 fn pod(uid: &str, of: &[(&str, u64)]) -> PodRequest {
@@ -206,39 +178,20 @@ fn response(ids: &[String]) -> ContainerAllocateResponse {
 
 fn node(id: &str) -> DeviceSpec {
     let path = format!("/dev/{id}");
-    DeviceSpec {
-        container_path: path.clone(),
-        host_path: path,
-        permissions: "mrw".to_owned(),
-    }
+    DeviceSpec { container_path: path.clone(), host_path: path, permissions: "mrw".to_owned() }
 }
 
 fn mount(path: &str, host: &str) -> Mount {
-    Mount {
-        container_path: path.to_owned(),
-        host_path: host.to_owned(),
-        read_only: true,
-    }
+    Mount { container_path: path.to_owned(), host_path: host.to_owned(), read_only: true }
 }
 
 fn cdi(name: &str) -> CdiDevice {
-    CdiDevice {
-        name: name.to_owned(),
-    }
+    CdiDevice { name: name.to_owned() }
 }
 
 fn call_error() -> CallError {
-    CallError {
-        code: "Unknown".to_owned(),
-        message: "out of order".to_owned(),
-    }
+    CallError { code: "Unknown".to_owned(), message: "out of order".to_owned() }
 }
 
-const PREFERRING: PluginOptions = PluginOptions {
-    pre_start_required: false,
-    preferred_allocation: true,
-};
-const PREPARING: PluginOptions = PluginOptions {
-    pre_start_required: true,
-    preferred_allocation: false,
-};
+const PREFERRING: PluginOptions = PluginOptions { pre_start_required: false, preferred_allocation: true };
+const PREPARING: PluginOptions = PluginOptions { pre_start_required: true, preferred_allocation: false };

@@ -14,10 +14,7 @@ fn a_preference_is_followed() {
     let mut bench = preferring("a b c d", "b d");
     assert_eq!(bench.take("p1", 2), Ok(set("b d")));
     let asked = &bench.asked[0];
-    assert_eq!(
-        (as_set(&asked.available), asked.must_include.len(), asked.size),
-        (set("a b c d"), 0, 2)
-    );
+    assert_eq!((as_set(&asked.available), asked.must_include.len(), asked.size), (set("a b c d"), 0, 2));
 }
 
 #[test]
@@ -31,10 +28,7 @@ fn the_plugin_is_asked_even_when_nothing_is_left_to_choose() {
 fn ids_that_were_not_offered_are_ignored_and_a_short_answer_is_topped_up() {
     let mut bench = preferring("a b c !d", "d bogus c");
     let ids = bench.take("p1", 2).unwrap();
-    assert!(
-        ids.contains("c") && ids.len() == 2 && !ids.contains("d"),
-        "{ids:?}"
-    );
+    assert!(ids.contains("c") && ids.len() == 2 && !ids.contains("d"), "{ids:?}");
     let mut bench = preferring("a b c", "a b c");
     assert_eq!(bench.take("p1", 2).unwrap().len(), 2, "surplus is ignored");
 }
@@ -48,11 +42,7 @@ fn a_failed_preference_fails_the_pod() {
         "device plugin GetPreferredAllocation rpc failed with err: rpc error: code = Unknown desc = out of order"
     );
     bench.prefer = Box::new(|_, _| Ok(Vec::new()));
-    assert_eq!(
-        bench.take("p2", 2).map(|ids| ids.len()),
-        Ok(2),
-        "nothing was taken yet: nothing leaks"
-    );
+    assert_eq!(bench.take("p2", 2).map(|ids| ids.len()), Ok(2), "nothing was taken yet: nothing leaks");
 }
 
 const TWO_SOCKETS: &str = "a@0 b@0 c@0 d@0 e@1 f@1 g@1 h@1";
@@ -71,10 +61,7 @@ fn aligned_devices_come_first() {
             let mut bench = Bench::serving(TWO_SOCKETS);
             bench.admit_aligned(&pod("p1", &[(RES, count)]), nodes).unwrap();
             let ids = bench.ids("p1", "app", RES);
-            assert!(
-                ids.len() as u64 == count && ids.is_subset(&set(expected)),
-                "{nodes:?} {ids:?}"
-            );
+            assert!(ids.len() as u64 == count && ids.is_subset(&set(expected)), "{nodes:?} {ids:?}");
         }
     }
     let mut bench = Bench::serving("a b@1");
@@ -105,10 +92,7 @@ fn only_the_aligned_part_of_a_preference_counts_while_enough_are_aligned() {
     let mut bench = preferring(TWO_SOCKETS, "e d bogus c");
     bench.admit_aligned(&pod("p1", &[(RES, 3)]), &[0]).unwrap();
     let ids = bench.ids("p1", "app", RES);
-    assert!(
-        set("c d").is_subset(&ids) && ids.is_subset(&set("a b c d")),
-        "{ids:?}"
-    );
+    assert!(set("c d").is_subset(&ids) && ids.is_subset(&set("a b c d")), "{ids:?}");
     let asked = &bench.asked[0];
     assert_eq!((as_set(&asked.available), asked.size), (set("a b c d"), 3));
 }
@@ -120,11 +104,7 @@ fn all_aligned_devices_must_be_included_when_more_are_needed() {
     assert_eq!(bench.ids("p1", "app", RES), set("a b c d g h"));
     let asked = &bench.asked[0];
     assert_eq!(as_set(&asked.must_include), set("a b c d"));
-    assert_eq!(
-        (as_set(&asked.available), asked.size),
-        (set("a b c d e f g h"), 6),
-        "the full request"
-    );
+    assert_eq!((as_set(&asked.available), asked.size), (set("a b c d e f g h"), 6), "the full request");
 }
 
 #[test]

@@ -32,11 +32,7 @@ fn word((id, healthy): &(u8, bool)) -> String {
 
 fn play(deeds: &[Deed], profile: Profile, seed: u64) {
     let order = Order::Seeded(seed);
-    let mut bench = Bench::with(LedgerSettings {
-        profile,
-        order,
-        ..LedgerSettings::default()
-    });
+    let mut bench = Bench::with(LedgerSettings { profile, order, ..LedgerSettings::default() });
     let mut client = bench.serve_with(RES, "d0@0 d1@1 d2@0 d3@1", PREFERRING);
     bench.prefer = Box::new(|_, call| {
         let offered = as_set(&call.available);

@@ -14,10 +14,7 @@ fn a_refused_registration_changes_nothing() {
 #[test]
 fn a_later_registration_replaces_the_earlier_list_and_gets_the_calls() {
     for options in [(false, false), (false, true), (true, false), (true, true)] {
-        let options = PluginOptions {
-            pre_start_required: options.0,
-            preferred_allocation: options.1,
-        };
+        let options = PluginOptions { pre_start_required: options.0, preferred_allocation: options.1 };
         let mut bench = Bench::new();
         bench.serve_with(RES, "a b", options);
         let second = bench.serve_with(RES, "a b", options);
@@ -36,10 +33,7 @@ fn the_old_stream_still_sets_the_list() {
     bench.list(RES, "a b");
     assert_eq!(bench.counts(RES), Some((2, 2)));
     bench.take("p1", 1).unwrap();
-    assert_eq!(
-        bench.calls[0].client, second,
-        "the new plugin is asked for the old one's ids"
-    );
+    assert_eq!(bench.calls[0].client, second, "the new plugin is asked for the old one's ids");
 }
 
 #[test]
@@ -64,11 +58,7 @@ fn a_failed_second_registration_orphans_the_first_unless_that_is_fixed() {
         let closed = bench.ledger.stream_ended(first, RES, Duration::ZERO);
         (closed, bench.counts(RES), bench.take("p1", 1).is_ok())
     };
-    assert_eq!(
-        orphan(Bench::new()),
-        (None, Some((2, 2)), true),
-        "its death is not noticed"
-    );
+    assert_eq!(orphan(Bench::new()), (None, Some((2, 2)), true), "its death is not noticed");
     let (closed, counts, admitted) = orphan(Bench::fixed());
     assert!(closed.is_some());
     assert_eq!((counts, admitted), (Some((2, 0)), false));
@@ -93,15 +83,6 @@ fn calls_to_a_stopped_endpoint_name_it() {
     let refused = bench.take("p2", 1).unwrap_err();
     assert_eq!(refused.to_string(), "endpoint vendor.test/dev has been stopped");
     let calls = bench.ledger.pre_start_calls("p1", "app");
-    assert_eq!(
-        calls,
-        vec![Err(StartError::EndpointStopped {
-            resource: RES.to_owned()
-        })]
-    );
-    assert_eq!(
-        bench.ledger.devices.in_use.get(RES).map(BTreeSet::len),
-        Some(1),
-        "the choice is undone"
-    );
+    assert_eq!(calls, vec![Err(StartError::EndpointStopped { resource: RES.to_owned() })]);
+    assert_eq!(bench.ledger.devices.in_use.get(RES).map(BTreeSet::len), Some(1), "the choice is undone");
 }

@@ -6,16 +6,9 @@ use super::*;
 fn restarted(checkpoint: &Checkpoint, running: &[(&str, &str)]) -> Bench {
     let mut found = RunningContainers::new();
     for (uid, name) in running {
-        found
-            .entry((*uid).to_owned())
-            .or_default()
-            .insert((*name).to_owned());
+        found.entry((*uid).to_owned()).or_default().insert((*name).to_owned());
     }
-    let settings = LedgerSettings {
-        sources_ready: false,
-        running: found,
-        ..LedgerSettings::default()
-    };
+    let settings = LedgerSettings { sources_ready: false, running: found, ..LedgerSettings::default() };
     Bench::over(Ledger::restore(settings, checkpoint, Duration::ZERO))
 }
 
@@ -38,17 +31,10 @@ fn a_checkpoint_keeps_pods_devices_numa_nodes_and_answers() {
     let mut again = restarted(&read, &[]);
     for uid in ["p1", "p2"] {
         assert_eq!(again.ledger.devices_of(uid), bench.ledger.devices_of(uid));
-        assert_eq!(
-            again.ledger.run_options(uid, "app"),
-            bench.ledger.run_options(uid, "app")
-        );
+        assert_eq!(again.ledger.run_options(uid, "app"), bench.ledger.run_options(uid, "app"));
     }
     assert_eq!(again.ledger.checkpoint().entries, checkpoint.entries);
-    assert_eq!(
-        checkpoint.registered.unwrap()[OTHER],
-        Some(vec!["x".to_owned()]),
-        "healthy ids only"
-    );
+    assert_eq!(checkpoint.registered.unwrap()[OTHER], Some(vec!["x".to_owned()]), "healthy ids only");
 }
 
 #[test]
@@ -58,10 +44,7 @@ fn checkpointed_resources_show_zero_at_once_and_go_after_the_grace_period() {
     assert_eq!(bench.counts(RES), Some((0, 0)));
     assert!(bench.ledger.devices.is_ours(RES));
     assert!(bench.ledger.capacity(ENDPOINT_STOP_GRACE).removed_now.is_empty());
-    assert_eq!(
-        bench.ledger.capacity(ENDPOINT_STOP_GRACE * 2).removed_now,
-        set(RES)
-    );
+    assert_eq!(bench.ledger.capacity(ENDPOINT_STOP_GRACE * 2).removed_now, set(RES));
 }
 
 #[test]
@@ -70,25 +53,15 @@ fn a_running_container_is_admitted_before_its_plugin_is_back_and_starts_unprepar
     let mut bench = restarted(&checkpoint, &[("p1", "app")]);
     assert_eq!(bench.take("p1", 1), Ok(held));
     assert!(bench.calls.is_empty());
-    assert_eq!(
-        bench.ledger.pre_start_calls("p1", "app"),
-        vec![],
-        "the options are not known yet"
-    );
-    assert!(
-        bench.ledger.run_options("p1", "app").is_some(),
-        "from the checkpointed answer"
-    );
+    assert_eq!(bench.ledger.pre_start_calls("p1", "app"), vec![], "the options are not known yet");
+    assert!(bench.ledger.run_options("p1", "app").is_some(), "from the checkpointed answer");
 }
 
 #[test]
 fn a_container_that_does_not_run_at_the_restart_is_refused_until_its_plugin_is_back() {
     let (checkpoint, held) = with_one_pod();
     let mut bench = restarted(&checkpoint, &[]);
-    assert!(matches!(
-        bench.take("p1", 1),
-        Err(AllocationError::NoHealthyDevices { .. })
-    ));
+    assert!(matches!(bench.take("p1", 1), Err(AllocationError::NoHealthyDevices { .. })));
     let mut bench = restarted(&checkpoint, &[]);
     bench.serve(RES, "a b");
     assert_eq!(bench.take("p1", 1), Ok(held), "plugin first: nothing is needed");
@@ -100,10 +73,7 @@ fn once_the_sources_are_ready_running_no_longer_helps() {
     let (checkpoint, _) = with_one_pod();
     let mut bench = restarted(&checkpoint, &[("p1", "app")]);
     bench.ledger.sources_ready();
-    assert!(matches!(
-        bench.take("p1", 1),
-        Err(AllocationError::NoHealthyDevices { .. })
-    ));
+    assert!(matches!(bench.take("p1", 1), Err(AllocationError::NoHealthyDevices { .. })));
 }
 
 #[test]
@@ -111,10 +81,7 @@ fn entries_of_pods_that_are_gone_do_not_block_their_devices_for_ever() {
     let (checkpoint, _) = with_one_pod();
     let mut bench = restarted(&checkpoint, &[]);
     bench.serve(RES, "a b");
-    assert!(matches!(
-        bench.take("p2", 2),
-        Err(AllocationError::TooFew { available: 1, .. })
-    ));
+    assert!(matches!(bench.take("p2", 2), Err(AllocationError::TooFew { available: 1, .. })));
     bench.ledger.sources_ready();
     bench.ledger.pod_terminated("p2");
     assert_eq!(bench.take("p3", 2), Ok(set("a b")));
@@ -153,8 +120,5 @@ fn a_return_with_other_ids_keeps_the_container_but_not_a_new_admission() {
     let mut bench = restarted(&checkpoint, &[]);
     bench.serve(RES, "x y");
     assert!(bench.ledger.run_options("p1", "app").is_some());
-    assert!(matches!(
-        bench.take("p1", 1),
-        Err(AllocationError::NoLongerHealthy { .. })
-    ));
+    assert!(matches!(bench.take("p1", 1), Err(AllocationError::NoLongerHealthy { .. })));
 }

@@ -14,23 +14,13 @@ async fn a_pod_gets_exactly_what_the_plugin_answered() {
     assert_eq!(node.kubelet.devices_of("p1"), admission.devices);
     let options = node.kubelet.start_container("p1", "app").await.unwrap();
     let answered = answer(ids);
-    assert_eq!(
-        (options.envs, options.annotations),
-        (answered.envs, answered.annotations)
-    );
-    assert_eq!(
-        (options.mounts, options.devices),
-        (answered.mounts, answered.devices)
-    );
+    assert_eq!((options.envs, options.annotations), (answered.envs, answered.annotations));
+    assert_eq!((options.mounts, options.devices), (answered.mounts, answered.devices));
     assert_eq!(options.cdi_devices, ["vendor.test/dev=c", "vendor.test/dev=d"]);
     let calls = ["options", "list", "prefer a b c d", "allocate c d", "prepare c d"];
     assert_eq!(plugin.calls(), calls);
     node.kubelet.start_container("p1", "app").await.unwrap();
-    assert_eq!(
-        plugin.calls().len(),
-        calls.len() + 1,
-        "prepared again, not allocated again"
-    );
+    assert_eq!(plugin.calls().len(), calls.len() + 1, "prepared again, not allocated again");
     assert_eq!(node.kubelet.running()["p1"].len(), 1);
     node.kubelet.container_stopped("p1", "app");
     assert!(node.kubelet.running().is_empty());
@@ -42,20 +32,12 @@ async fn init_containers_devices_are_reused() {
     let plugin = node.plugin("p.sock", "a b c", EVERYTHING).await;
     let mut wanted = pod("p1", 1);
     let limits = BTreeMap::from([(RES.to_owned(), 3)]);
-    let init = ContainerRequest {
-        name: "init".to_owned(),
-        kind: ContainerKind::Init,
-        limits,
-    };
+    let init = ContainerRequest { name: "init".to_owned(), kind: ContainerKind::Init, limits };
     wanted.containers.insert(0, init);
     let admission = node.kubelet.admit(&wanted).await.unwrap();
     assert_eq!(admission.devices["init"][RES], ["a", "b", "c"]);
     assert_eq!(admission.devices["app"][RES].len(), 1);
-    let prefers = plugin
-        .calls()
-        .iter()
-        .filter(|call| call.starts_with("prefer"))
-        .count();
+    let prefers = plugin.calls().iter().filter(|call| call.starts_with("prefer")).count();
     assert_eq!(prefers, 1, "reuse that covers the request asks nothing");
 }
 
@@ -81,15 +63,9 @@ async fn an_answer_without_a_container_is_refused_and_its_devices_leak() {
     let plugin = node.plugin("p.sock", "a", PLAIN).await;
     plugin.next_allocate(OnAllocate::AnswerNothing);
     let (_, message) = rejection(node.kubelet.admit(&pod("p1", 1)).await);
-    assert!(
-        message.contains("due to no containers return in allocation response, which"),
-        "{message}"
-    );
+    assert!(message.contains("due to no containers return in allocation response, which"), "{message}");
     let (_, message) = rejection(node.kubelet.admit(&pod("p2", 1)).await);
-    assert!(
-        message.contains("Requested: 1, Available: 0, which is unexpected"),
-        "{message}"
-    );
+    assert!(message.contains("Requested: 1, Available: 0, which is unexpected"), "{message}");
 }
 
 #[tokio::test]
@@ -115,8 +91,7 @@ async fn a_plugin_orphaned_by_a_failed_registration_leaves_an_unreachable_resour
     let mut plugin = node.plugin("p.sock", "a b", PLAIN).await;
     assert!(node.register("missing.sock").await.is_err());
     plugin.kill();
-    node.until(|node| node.count(|event| matches!(event, WireEvent::StreamEnded { .. })) == 1)
-        .await;
+    node.until(|node| node.count(|event| matches!(event, WireEvent::StreamEnded { .. })) == 1).await;
     assert_eq!(node.counts(), Some((2, 2)), "nobody notices its death");
     let (_, message) = rejection(node.kubelet.admit(&pod("p1", 1)).await);
     let socket = node.plugins_dir().join("p.sock");
@@ -140,18 +115,8 @@ async fn a_plugin_that_hangs_holds_up_every_other_pod_until_the_kubelet_ends() {
         node.kubelet.stop().await;
     };
     let (one, two, ()) = tokio::join!(node.kubelet.admit(&first), node.kubelet.admit(&second), stop);
-    assert_eq!(
-        (one, two),
-        (Err(AdmitError::KubeletGone), Err(AdmitError::KubeletGone))
-    );
-    assert_eq!(
-        plugin
-            .calls()
-            .iter()
-            .filter(|call| call.starts_with("allocate"))
-            .count(),
-        1
-    );
+    assert_eq!((one, two), (Err(AdmitError::KubeletGone), Err(AdmitError::KubeletGone)));
+    assert_eq!(plugin.calls().iter().filter(|call| call.starts_with("allocate")).count(), 1);
 }
 
 #[tokio::test]
@@ -186,24 +151,17 @@ async fn a_preparation_that_takes_too_long_fails_the_start() {
          deadline exceeded"
     );
     plugin.seen.lock().unwrap().hang_pre_start = false;
-    assert!(
-        node.kubelet.start_container("p1", "app").await.is_ok(),
-        "worth another try"
-    );
+    assert!(node.kubelet.start_container("p1", "app").await.is_ok(), "worth another try");
 }
 
 #[tokio::test]
 async fn a_pod_with_devices_fits_although_the_node_object_still_shows_none() {
     let node = Node::start().await;
     let _plugin = node.plugin("p.sock", "a b", PLAIN).await;
-    node.kubelet
-        .set_node_allocatable(BTreeMap::from([(RES.to_owned(), 0)]));
+    node.kubelet.set_node_allocatable(BTreeMap::from([(RES.to_owned(), 0)]));
     for uid in ["p1", "p2"] {
         let outcome = node.kubelet.admit(&pod(uid, 1)).await;
-        assert!(
-            outcome.is_ok(),
-            "the figure is raised to what is in use: {outcome:?}"
-        );
+        assert!(outcome.is_ok(), "the figure is raised to what is in use: {outcome:?}");
     }
 }
 
@@ -215,13 +173,9 @@ async fn a_resource_without_a_plugin_is_refused_if_the_node_shows_zero_and_ignor
         wanted.containers[0].limits = BTreeMap::from([("other.test/dev".to_owned(), 1)]);
         wanted
     };
-    assert!(
-        node.kubelet.admit(&other("p1")).await.is_ok(),
-        "it runs without a device"
-    );
+    assert!(node.kubelet.admit(&other("p1")).await.is_ok(), "it runs without a device");
     node.kubelet.pod_removed("p1");
-    node.kubelet
-        .set_node_allocatable(BTreeMap::from([("other.test/dev".to_owned(), 0)]));
+    node.kubelet.set_node_allocatable(BTreeMap::from([("other.test/dev".to_owned(), 0)]));
     let (reason, message) = rejection(node.kubelet.admit(&other("p2")).await);
     assert_eq!(reason, "OutOfother.test/dev");
     assert_eq!(

@@ -27,10 +27,7 @@ async fn a_start_sweeps_sockets_and_nothing_else() {
         assert!(plugins.join(name).exists(), "{name} stays");
     }
     for name in sweep {
-        assert!(
-            std::fs::symlink_metadata(plugins.join(name)).is_err(),
-            "{name} goes"
-        );
+        assert!(std::fs::symlink_metadata(plugins.join(name)).is_err(), "{name} goes");
     }
 }
 
@@ -45,10 +42,7 @@ async fn a_stopped_kubelet_ends_streams_and_refuses_connections_on_a_socket_that
     assert!(socket.exists());
     let refused = std::os::unix::net::UnixStream::connect(&socket).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-    assert_eq!(
-        node.kubelet.admit(&pod("p1", 1)).await,
-        Err(AdmitError::KubeletGone)
-    );
+    assert_eq!(node.kubelet.admit(&pod("p1", 1)).await, Err(AdmitError::KubeletGone));
 }
 
 #[tokio::test]
@@ -57,20 +51,12 @@ async fn a_restart_keeps_running_pods_and_their_devices_while_the_plugin_is_away
     let mut plugin = node.plugin("p.sock", "a b", EVERYTHING).await;
     let held = node.kubelet.admit(&pod("p1", 1)).await.unwrap().devices;
     let options = node.kubelet.start_container("p1", "app").await.unwrap();
-    let allocations = |plugin: &TestPlugin| {
-        plugin
-            .calls()
-            .iter()
-            .filter(|c| c.starts_with("allocate"))
-            .count()
-    };
+    let allocations =
+        |plugin: &TestPlugin| plugin.calls().iter().filter(|c| c.starts_with("allocate")).count();
 
     node.restart().await;
     plugin.wait_for_streams(0).await;
-    assert!(
-        !node.plugins_dir().join("p.sock").exists(),
-        "the plugin's socket was swept"
-    );
+    assert!(!node.plugins_dir().join("p.sock").exists(), "the plugin's socket was swept");
     assert_eq!(node.counts(), Some((0, 0)));
     let admission = node.kubelet.admit(&pod("p1", 1)).await.unwrap();
     assert_eq!(admission.devices, held);
@@ -100,10 +86,7 @@ async fn the_checkpoint_file_is_private_and_readable_and_a_bad_one_is_ignored() 
     std::fs::write(&path, text.replace("p1", "p2")).unwrap();
     node.restart().await;
     assert!(node.kubelet.devices_of("p1").is_empty() && node.kubelet.devices_of("p2").is_empty());
-    assert_eq!(
-        node.count(|event| matches!(event, WireEvent::CheckpointFailed { .. })),
-        1
-    );
+    assert_eq!(node.count(|event| matches!(event, WireEvent::CheckpointFailed { .. })), 1);
     assert!(path.exists(), "it is left as it is");
 }
 
@@ -115,16 +98,8 @@ async fn podresources_tells_who_holds_what() {
     plugin.send("a b !c");
     node.until_counts(3, 2).await;
     let mut client = node.pod_resources().await;
-    let listed = client
-        .list(ListPodResourcesRequest {})
-        .await
-        .unwrap()
-        .into_inner()
-        .pod_resources;
-    assert_eq!(
-        (listed[0].name.as_str(), listed[0].namespace.as_str()),
-        ("p1", "default")
-    );
+    let listed = client.list(ListPodResourcesRequest {}).await.unwrap().into_inner().pod_resources;
+    assert_eq!((listed[0].name.as_str(), listed[0].namespace.as_str()), ("p1", "default"));
     let held = node.kubelet.devices_of("p1")["app"][RES].clone();
     assert_eq!(listed[0].containers[0].devices[0].device_ids, held);
     let get = |name: &str| GetPodResourcesRequest {
@@ -133,18 +108,11 @@ async fn podresources_tells_who_holds_what() {
     };
     let one = client.get(get("p1")).await.unwrap().into_inner().pod_resources;
     assert_eq!(one.as_ref(), Some(&listed[0]));
-    let all = client
-        .get_allocatable_resources(AllocatableResourcesRequest {})
-        .await
-        .unwrap()
-        .into_inner();
+    let all = client.get_allocatable_resources(AllocatableResourcesRequest {}).await.unwrap().into_inner();
     assert_eq!(all.devices.len(), 2);
     node.kubelet.pod_terminated("p1");
     let status = client.get(get("p1")).await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (Code::Unknown, "pod p1 in namespace default not found")
-    );
+    assert_eq!((status.code(), status.message()), (Code::Unknown, "pod p1 in namespace default not found"));
 }
 
 #[tokio::test]
@@ -160,26 +128,15 @@ async fn podresources_refuses_calls_beyond_its_rate() {
         }
         assert!(begun.elapsed() < PATIENCE, "the limit never came");
     };
-    assert_eq!(
-        (refused.code(), refused.message()),
-        (Code::ResourceExhausted, "rejected by rate limit")
-    );
+    assert_eq!((refused.code(), refused.message()), (Code::ResourceExhausted, "rejected by rate limit"));
     let most = CALLS_BURST + CALLS_PER_SECOND * begun.elapsed().as_secs_f64();
-    assert!(
-        CALLS_BURST <= allowed && allowed <= most,
-        "{allowed} of at most {most}"
-    );
+    assert!(CALLS_BURST <= allowed && allowed <= most, "{allowed} of at most {most}");
 }
 
 #[tokio::test]
 async fn a_socket_path_that_is_too_long_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let long = dir.path().join("d".repeat(120));
-    let error = Kubelet::start(KubeletSettings::new(&long, dir.path()))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, KubeletError::Bind { path, .. } if path.starts_with(&long)),
-        "{error}"
-    );
+    let error = Kubelet::start(KubeletSettings::new(&long, dir.path())).await.unwrap_err();
+    assert!(matches!(&error, KubeletError::Bind { path, .. } if path.starts_with(&long)), "{error}");
 }

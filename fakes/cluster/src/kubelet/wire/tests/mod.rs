@@ -26,14 +26,10 @@ const RES: &str = "vendor.test/dev";
 /// How long a test waits for something that should happen at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const PLAIN: DevicePluginOptions = DevicePluginOptions {
-    pre_start_required: false,
-    get_preferred_allocation_available: false,
-};
-const EVERYTHING: DevicePluginOptions = DevicePluginOptions {
-    pre_start_required: true,
-    get_preferred_allocation_available: true,
-};
+const PLAIN: DevicePluginOptions =
+    DevicePluginOptions { pre_start_required: false, get_preferred_allocation_available: false };
+const EVERYTHING: DevicePluginOptions =
+    DevicePluginOptions { pre_start_required: true, get_preferred_allocation_available: true };
 
 /// A node's directories and its kubelet.
 struct Node {
@@ -61,9 +57,7 @@ impl Node {
     /// Stops the kubelet and starts it again with what runs now.
     async fn restart(&mut self) {
         let running = self.kubelet.stop().await;
-        self.kubelet = Kubelet::start(Node::settings(self.dir.path()).restarted(running))
-            .await
-            .unwrap();
+        self.kubelet = Kubelet::start(Node::settings(self.dir.path()).restarted(running)).await.unwrap();
     }
 
     fn plugins_dir(&self) -> PathBuf {
@@ -75,8 +69,7 @@ impl Node {
         let plugin = TestPlugin::serve(&self.plugins_dir(), endpoint, list, options);
         let lists = self.count(|event| matches!(event, WireEvent::ListReceived { .. }));
         self.register(&plugin.endpoint).await.unwrap();
-        self.until(|node| node.count(|event| matches!(event, WireEvent::ListReceived { .. })) > lists)
-            .await;
+        self.until(|node| node.count(|event| matches!(event, WireEvent::ListReceived { .. })) > lists).await;
         plugin
     }
 
@@ -92,10 +85,7 @@ impl Node {
             resource_name: resource.to_owned(),
             options: None,
         };
-        RegistrationClient::new(channel)
-            .register(request)
-            .await
-            .map(|_| ())
+        RegistrationClient::new(channel).register(request).await.map(|_| ())
     }
 
     async fn pod_resources(&self) -> PodResourcesListerClient<Channel> {
@@ -116,26 +106,16 @@ impl Node {
     }
 
     async fn until_counts(&self, capacity: u64, allocatable: u64) {
-        self.until(|node| node.counts() == Some((capacity, allocatable)))
-            .await;
+        self.until(|node| node.counts() == Some((capacity, allocatable))).await;
     }
 
     fn counts(&self) -> Option<(u64, u64)> {
         let resources = self.kubelet.resources().resources;
-        resources.get(RES).map(
-            |ResourceCount {
-                 capacity,
-                 allocatable,
-             }| (*capacity, *allocatable),
-        )
+        resources.get(RES).map(|ResourceCount { capacity, allocatable }| (*capacity, *allocatable))
     }
 
     fn count(&self, wanted: impl Fn(&WireEvent) -> bool) -> usize {
-        self.kubelet
-            .events(0)
-            .iter()
-            .filter(|logged| wanted(&logged.event))
-            .count()
+        self.kubelet.events(0).iter().filter(|logged| wanted(&logged.event)).count()
     }
 }
 
@@ -145,9 +125,7 @@ async fn connect(socket: &Path) -> Result<Channel, tonic::transport::Error> {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
     });
-    Endpoint::from_static("http://localhost")
-        .connect_with_connector(connector)
-        .await
+    Endpoint::from_static("http://localhost").connect_with_connector(connector).await
 }
 
 fn pod(uid: &str, count: u64) -> PodRequest {
@@ -156,11 +134,7 @@ fn pod(uid: &str, count: u64) -> PodRequest {
         uid: uid.to_owned(),
         namespace: "default".to_owned(),
         name: uid.to_owned(),
-        containers: vec![ContainerRequest {
-            name: "app".to_owned(),
-            kind: ContainerKind::App,
-            limits,
-        }],
+        containers: vec![ContainerRequest { name: "app".to_owned(), kind: ContainerKind::App, limits }],
     }
 }
 

@@ -111,19 +111,13 @@ impl TestPlugin {
     /// Waits until the kubelet has `count` streams open.
     pub(super) async fn wait_for_streams(&mut self, count: usize) {
         let reached = self.streams.wait_for(|open| *open == count);
-        tokio::time::timeout(super::PATIENCE, reached)
-            .await
-            .expect("streams in time")
-            .unwrap();
+        tokio::time::timeout(super::PATIENCE, reached).await.expect("streams in time").unwrap();
     }
 
     /// Waits until the kubelet has made `count` calls.
     pub(super) async fn wait_for_calls(&mut self, count: usize) {
         let reached = self.called.wait_for(|made| *made >= count);
-        tokio::time::timeout(super::PATIENCE, reached)
-            .await
-            .expect("calls in time")
-            .unwrap();
+        tokio::time::timeout(super::PATIENCE, reached).await.expect("calls in time").unwrap();
     }
 
     /// Ends it as SIGKILL would; its socket stays on disk.
@@ -149,10 +143,7 @@ fn run(
     up: std::sync::mpsc::SyncSender<()>,
     killed: oneshot::Receiver<()>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async move {
         let _absent = std::fs::remove_file(&socket);
         let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
@@ -171,12 +162,7 @@ pub(super) fn devices(list: &str) -> Vec<Device> {
     list.split_whitespace()
         .map(|word| Device {
             id: word.trim_start_matches('!').to_owned(),
-            health: if word.starts_with('!') {
-                "Unhealthy"
-            } else {
-                "Healthy"
-            }
-            .to_owned(),
+            health: if word.starts_with('!') { "Unhealthy" } else { "Healthy" }.to_owned(),
             topology: None,
         })
         .collect()
@@ -202,12 +188,7 @@ pub(super) fn answer(ids: &[String]) -> ContainerAllocateResponse {
             })
             .collect(),
         annotations: [("vendor.test/ids".to_owned(), sorted.join(","))].into(),
-        cdi_devices: sorted
-            .iter()
-            .map(|id| CdiDevice {
-                name: format!("vendor.test/dev={id}"),
-            })
-            .collect(),
+        cdi_devices: sorted.iter().map(|id| CdiDevice { name: format!("vendor.test/dev={id}") }).collect(),
     }
 }
 
@@ -269,9 +250,7 @@ impl DevicePlugin for Service {
         ids.reverse();
         ids.truncate(request.allocation_size as usize);
         let response = ContainerPreferredAllocationResponse { device_i_ds: ids };
-        Ok(Response::new(PreferredAllocationResponse {
-            container_responses: vec![response],
-        }))
+        Ok(Response::new(PreferredAllocationResponse { container_responses: vec![response] }))
     }
 
     async fn allocate(
@@ -291,9 +270,7 @@ impl DevicePlugin for Service {
             }
             None => {}
         }
-        Ok(Response::new(AllocateResponse {
-            container_responses: vec![answer(ids)],
-        }))
+        Ok(Response::new(AllocateResponse { container_responses: vec![answer(ids)] }))
     }
 
     async fn pre_start_container(

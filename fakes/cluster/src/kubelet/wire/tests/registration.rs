@@ -41,10 +41,7 @@ async fn a_socket_that_nobody_serves_ends_at_the_dial_timeout() {
     let node = Node::start_with(|settings| settings.dial_timeout = Duration::from_millis(80)).await;
     for endpoint in ["missing.sock", "", "/tmp/elsewhere.sock"] {
         let status = node.register(endpoint).await.unwrap_err();
-        assert_eq!(
-            status.message(),
-            "failed to dial device plugin: context deadline exceeded"
-        );
+        assert_eq!(status.message(), "failed to dial device plugin: context deadline exceeded");
         assert_eq!(status.code(), Code::Unknown);
     }
     assert_eq!(node.counts(), None);
@@ -135,15 +132,11 @@ async fn a_plugin_that_stays_away_loses_its_resource_when_the_node_asks() {
     let node = Node::start_with(|settings| settings.ledger.endpoint_stop_grace = grace).await;
     let mut plugin = node.plugin("p.sock", "a b", PLAIN).await;
     plugin.kill();
-    node.until(|node| node.count(|event| matches!(event, WireEvent::StreamEnded { .. })) == 1)
-        .await;
+    node.until(|node| node.count(|event| matches!(event, WireEvent::StreamEnded { .. })) == 1).await;
     tokio::time::sleep(grace * 2).await;
     let shown = node.kubelet.resources();
     assert!(shown.resources.is_empty() && shown.removed.contains(RES));
-    assert_eq!(
-        node.count(|event| matches!(event, WireEvent::ResourceRemoved { .. })),
-        1
-    );
+    assert_eq!(node.count(|event| matches!(event, WireEvent::ResourceRemoved { .. })), 1);
     assert!(node.kubelet.resources().removed.contains(RES), "its key stays");
 }
 
@@ -151,12 +144,7 @@ async fn a_plugin_that_stays_away_loses_its_resource_when_the_node_asks() {
 async fn a_list_over_four_mebibytes_ends_the_stream() {
     let node = Node::start().await;
     let plugin = node.plugin("p.sock", "a", PLAIN).await;
-    let long_ids = |count: usize| {
-        (0..count)
-            .map(|id| format!("{id:060}"))
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
+    let long_ids = |count: usize| (0..count).map(|id| format!("{id:060}")).collect::<Vec<_>>().join(" ");
     plugin.send_devices(devices(&long_ids(50_000)));
     node.until_counts(50_000, 50_000).await;
     plugin.send_devices(devices(&long_ids(60_000)));

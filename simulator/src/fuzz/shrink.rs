@@ -1,0 +1,229 @@
+//! From a story that fails to the shortest one that still fails in the same way: steps, nodes, GPUs, pods, sharing and
+//! times are cut for as long as the failure's kind stays.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::generate::STEPS_MIN;
+use super::run::{Failure, Kind, run};
+use super::story::{Label, Sharing, Step, Story};
+use crate::on::model::Sabotage;
+
+/// Stories that are tried at most.
+const TRIES_MAX: usize = 6_000;
+/// How long shrinking may take.
+const TIME_MAX: Duration = Duration::from_secs(60);
+/// Seeds that each cut is tried with: a cut changes every latency after it, and with it who wins a race.
+const SEEDS_TRIED: u64 = 6;
+/// The shortest wait that is still cut.
+const WAIT_MIN: Duration = Duration::from_millis(2);
+
+/// A story that fails, and with which seed.
+#[derive(Debug, Clone)]
+pub struct Failing {
+    /// The story.
+    pub story: Story,
+    /// The seed of the model stage.
+    pub seed: u64,
+    /// How it fails.
+    pub failure: Failure,
+    /// Invariants that were excused on the way, by their names in scenarios.
+    pub excused: BTreeSet<&'static str>,
+}
+
+/// The shortest story that fails in the same way.
+pub fn shrink(found: Failing, sabotage: Option<Sabotage>) -> Failing {
+    let mut shrinker = Shrinker {
+        kind: found.failure.kind.clone(),
+        best: found,
+        sabotage,
+        tries: 0,
+        until: Instant::now() + TIME_MAX,
+    };
+    shrinker.forget_what_follows();
+    // ends: every round but the last makes the story smaller, and the tries are bounded
+    loop {
+        let before = shrinker.best.story.clone();
+        shrinker.cut_steps();
+        shrinker.cut_nodes();
+        shrinker.cut_everything_else();
+        if shrinker.best.story == before || shrinker.is_tired() {
+            return shrinker.best;
+        }
+    }
+}
+
+struct Shrinker {
+    kind: Kind,
+    best: Failing,
+    sabotage: Option<Sabotage>,
+    tries: usize,
+    until: Instant,
+}
+
+impl Shrinker {
+    fn is_tired(&self) -> bool {
+        self.tries >= TRIES_MAX || Instant::now() >= self.until
+    }
+
+    /// Takes the story if it fails in the same way.
+    fn take(&mut self, mut story: Story) -> bool {
+        story.mend();
+        if self.is_tired() || story == self.best.story || story.nodes.is_empty() {
+            return false;
+        }
+        let seeds = std::iter::once(self.best.seed).chain(0..SEEDS_TRIED);
+        for seed in seeds {
+            self.tries += 1;
+            let outcome = run(&story, seed, self.sabotage);
+            if let Some(failure) = outcome.failure
+                && failure.kind == self.kind
+            {
+                self.best = Failing { story, seed, failure, excused: outcome.excused };
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Steps after the failure cannot matter.
+    fn forget_what_follows(&mut self) {
+        let mut story = self.best.story.clone();
+        story.steps.truncate(self.best.failure.step + 1);
+        self.take(story);
+    }
+
+    /// First halves, then smaller and smaller parts.
+    fn cut_steps(&mut self) {
+        let mut size = self.best.story.steps.len().max(STEPS_MIN) / 2;
+        while size > 0 {
+            let mut from = 0;
+            while from < self.best.story.steps.len() {
+                let mut story = self.best.story.clone();
+                let to = (from + size).min(story.steps.len());
+                story.steps.drain(from..to);
+                if !self.take(story) {
+                    from += size;
+                }
+            }
+            size /= 2;
+        }
+    }
+
+    fn cut_nodes(&mut self) {
+        for index in (0..self.best.story.nodes.len()).rev() {
+            let mut story = self.best.story.clone();
+            story.nodes.remove(index);
+            self.take(story);
+        }
+        for index in 0..self.best.story.nodes.len() {
+            // ends because each cut makes the number smaller
+            while let Some(gpus) = self.best.story.nodes.get(index).map(|node| node.gpus) {
+                let fewer = [1, gpus / 2, gpus.saturating_sub(1)];
+                let cut = fewer.into_iter().filter(|fewer| *fewer > 0 && *fewer < gpus).any(|fewer| {
+                    let mut story = self.best.story.clone();
+                    if let Some(node) = story.nodes.get_mut(index) {
+                        node.gpus = fewer;
+                    }
+                    self.take(story)
+                });
+                if !cut {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn cut_everything_else(&mut self) {
+        for quick_timers in [true, false] {
+            let mut story = self.best.story.clone();
+            story.quick_timers = quick_timers;
+            if quick_timers != self.best.story.quick_timers && !quick_timers {
+                self.take(story);
+            }
+        }
+        for index in 0..self.best.story.steps.len() {
+            // ends because every simpler step is simpler than the one before
+            while let Some(step) = self.best.story.steps.get(index) {
+                let cut = simpler(step).into_iter().any(|simpler| {
+                    let mut story = self.best.story.clone();
+                    if let Some(step) = story.steps.get_mut(index) {
+                        *step = simpler;
+                    }
+                    // a mended story may have lost the step; the next round sees that
+                    self.take(story)
+                });
+                if !cut {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Simpler steps than this one, the simplest first.
+fn simpler(step: &Step) -> Vec<Step> {
+    match step {
+        Step::Flip { node, label } => {
+            let labels = simpler_labels(*label).into_iter();
+            labels.map(|label| Step::Flip { node: node.clone(), label }).collect()
+        }
+        Step::Create(pod) => {
+            let mut all = Vec::new();
+            for index in 0..pod.containers.len() {
+                let mut fewer = pod.clone();
+                fewer.containers.remove(index);
+                if fewer.containers.iter().any(|ask| !ask.init) {
+                    all.push(Step::Create(fewer));
+                }
+                let mut less = pod.clone();
+                if let Some(ask) = less.containers.get_mut(index)
+                    && ask.gpus + ask.shared > 1
+                {
+                    ask.gpus = ask.gpus.min(1);
+                    ask.shared = ask.shared.min(1);
+                    all.push(Step::Create(less));
+                }
+            }
+            all
+        }
+        Step::Delete(names) if names.len() > 1 => (0..names.len())
+            .map(|index| {
+                let mut fewer = names.clone();
+                fewer.remove(index);
+                Step::Delete(fewer)
+            })
+            .collect(),
+        Step::Delete(_) => Vec::new(),
+        Step::Fault(spec) => {
+            let lasts = spec.lasts.into_iter().flat_map(shorter);
+            lasts
+                .map(|lasts| {
+                    let mut spec = spec.clone();
+                    spec.lasts = Some(lasts);
+                    Step::Fault(spec)
+                })
+                .collect()
+        }
+        Step::Wait(time) => shorter(*time).into_iter().map(Step::Wait).collect(),
+    }
+}
+
+fn simpler_labels(label: Label) -> Vec<Label> {
+    let Label::Shared(sharing) = label else {
+        return Vec::new();
+    };
+    let fewest = Sharing { replicas: 2, ..sharing };
+    let renamed = Sharing { renamed: true, ..sharing };
+    [fewest, renamed].into_iter().filter(|simpler| *simpler != sharing).map(Label::Shared).collect()
+}
+
+/// Shorter and rounder times.
+fn shorter(time: Duration) -> Vec<Duration> {
+    let seconds = Duration::from_secs(time.as_secs());
+    let millis = Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    [seconds, Duration::from_millis(100), millis / 2]
+        .into_iter()
+        .filter(|shorter| *shorter < time && *shorter >= WAIT_MIN)
+        .collect()
+}

@@ -1,0 +1,210 @@
+//! The fuzzer against planted mistakes, and what it makes against what the language and the player make of it.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::campaign::{Goal, Plan, fuzz};
+use super::generate::{STEPS_MIN, story};
+use super::run::{Failure, Kind, run};
+use super::shrink::{Failing, shrink};
+use super::story::{Step, Story};
+use super::write;
+use crate::expect::Mismatch;
+use crate::on::Stage;
+use crate::on::model::{ModelOptions, ModelStage, Sabotage};
+use crate::play::{Observer, Played, play};
+use crate::report::StepReport;
+use crate::scenario::{Verb, read_text};
+
+/// Seeds with which a planted mistake must be found.
+const SEEDS_MAX: u64 = 25;
+/// Steps of a shrunk story must be fewer.
+const STEPS_SHRUNK_MAX: usize = 10;
+/// How long finding and shrinking one mistake may take.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+struct Silent;
+
+impl Observer for Silent {
+    fn begins(&mut self, _: usize, _: &str) {}
+    fn waits(&mut self, _: Duration, _: Duration, _: &[Mismatch]) {}
+    fn ends(&mut self, _: &StepReport) {}
+}
+
+/// Plays a written story as `tandem-sim run --stage model` does.
+fn replay(text: &str, seed: u64, sabotage: Option<Sabotage>) -> (Played, Vec<String>, Vec<String>) {
+    let scenario = read_text("found.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+    let options = ModelOptions { seed, journals: false, invariants: true };
+    let mut stage = ModelStage::start(&scenario, options).unwrap();
+    sabotage.into_iter().for_each(|mistake| stage.sabotage(mistake));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (_stop, asked) = watch::channel(false);
+        let played = play(&scenario, &mut stage, &mut Silent, asked).await;
+        let leaks = stage.finish().await;
+        (played, leaks, stage.violations().to_vec())
+    })
+}
+
+/// The first seed that fails with a planted mistake.
+fn first_failure(sabotage: Sabotage) -> Failing {
+    let found = (1..=SEEDS_MAX).find_map(|seed| {
+        let story = story(seed).unwrap();
+        let outcome = run(&story, seed, Some(sabotage));
+        outcome.failure.map(|failure| Failing { story, seed, failure, excused: outcome.excused })
+    });
+    found.unwrap_or_else(|| panic!("{sabotage:?} is not found by {SEEDS_MAX} seeds"))
+}
+
+/// A planted mistake is found, is nobody else's, is shrunk, and the written file fails by itself.
+fn is_found(sabotage: Sabotage, is_expected: impl Fn(&Kind) -> bool) {
+    let begun = Instant::now();
+    let found = first_failure(sabotage);
+    assert_eq!(
+        run(&found.story, found.seed, None).failure,
+        None,
+        "seed {} fails without the mistake",
+        found.seed
+    );
+    let small = shrink(found, Some(sabotage));
+    assert!(is_expected(&small.failure.kind), "{}", small.failure);
+    let steps = small.story.steps.len();
+    let text = write::file(&small);
+    assert!(steps < STEPS_SHRUNK_MAX, "{steps} steps\n{text}");
+    let fails = |sabotage| {
+        let (played, leaks, violations) = replay(&text, small.seed, sabotage);
+        let unmet = played.steps.iter().any(|step| !step.outcome.is_fine());
+        unmet || !leaks.is_empty() || !violations.is_empty()
+    };
+    assert!(fails(Some(sabotage)), "the written file does not fail:\n{text}");
+    assert!(begun.elapsed() < TIME_MAX, "it took {:?}", begun.elapsed());
+}
+
+fn is_invariant(kind: &Kind, words: &[&str]) -> bool {
+    matches!(kind, Kind::Invariant(name) if words.iter().any(|words| name.starts_with(words)))
+}
+
+#[test]
+fn two_holders_of_one_gpu_are_found() {
+    is_found(Sabotage::BlindToHolders, |kind| {
+        is_invariant(kind, &["a GPU held exclusively", "all holders of a GPU", "no more holders"])
+    });
+}
+
+#[test]
+fn a_lost_registration_after_a_restart_is_found() {
+    is_found(Sabotage::NoSecondRegistration, |kind| {
+        matches!(kind, Kind::Unsettled("readiness" | "allocatable"))
+    });
+}
+
+#[test]
+fn a_leaked_mps_daemon_is_found() {
+    is_found(Sabotage::ImmortalDaemons, |kind| matches!(kind, Kind::Unsettled("MPS daemon") | Kind::Leak));
+}
+
+#[test]
+fn an_off_by_one_in_replicas_is_found() {
+    is_found(Sabotage::OneReplicaMore, |kind| is_invariant(kind, &["allocatable never exceeds what exists"]));
+}
+
+#[test]
+fn a_wrong_environment_variable_is_found() {
+    is_found(Sabotage::WrongEnvironment, |kind| {
+        is_invariant(kind, &["`NVIDIA_VISIBLE_DEVICES` names exactly the GPUs"])
+    });
+}
+
+#[test]
+fn every_story_has_two_nodes_twenty_steps_a_flip_and_a_fault() {
+    for seed in 0..200 {
+        let story = story(seed).unwrap();
+        let any = |wanted: fn(&Step) -> bool| story.steps.iter().any(wanted);
+        assert!(story.nodes.len() >= 2, "seed {seed}");
+        assert!(story.steps.len() >= STEPS_MIN, "seed {seed}");
+        assert!(any(|step| matches!(step, Step::Flip { .. })), "seed {seed}");
+        assert!(any(|step| matches!(step, Step::Fault(_))), "seed {seed}");
+        let mut mended = story.clone();
+        mended.mend();
+        assert_eq!(mended, story, "seed {seed} refers to what is not there");
+    }
+}
+
+#[test]
+fn a_seed_always_tells_the_same_story_and_plays_it_in_the_same_way() {
+    assert_eq!(story(7).unwrap(), story(7).unwrap());
+    assert_ne!(story(7).unwrap(), story(8).unwrap());
+    let story = story(7).unwrap();
+    assert_eq!(run(&story, 7, None).tally, run(&story, 7, None).tally);
+}
+
+/// A failing run of a story, as if its end had been unexpected.
+fn failing(story: Story, seed: u64) -> Failing {
+    Failing {
+        story,
+        seed,
+        failure: Failure {
+            kind: Kind::Leak,
+            message: "a: b # c".to_owned(),
+            at: Duration::ZERO,
+            step: 0,
+            emptied: true,
+            demand: Some("nodes: {node-1: {plugin: {ready: true}}}".to_owned()),
+        },
+        excused: ["noRefusal"].into(),
+    }
+}
+
+#[test]
+fn what_is_written_is_read_as_the_same_steps() {
+    for seed in 0..50 {
+        let story = story(seed).unwrap();
+        let text = write::file(&failing(story.clone(), seed));
+        let scenario = read_text("found.yaml", &text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        assert_eq!(scenario.nodes.len(), story.nodes.len());
+        for (step, read) in story.steps.iter().zip(&scenario.steps) {
+            match (step, &read.verb) {
+                (Step::Wait(time), Verb::Wait(read)) => assert_eq!(time, read),
+                (Step::Fault(fault), Verb::Fault { spec, probability }) => {
+                    assert_eq!((fault, 1.0), (spec, *probability));
+                }
+                (step, read) => assert_eq!(step.verb().as_ref(), Some(read)),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_story_without_its_nodes_and_pods_is_mended() {
+    let mut story = story(3).unwrap();
+    story.nodes.retain(|node| node.name == "node-1");
+    story.nodes[0].gpus = 1;
+    story.steps.retain(|step| !matches!(step, Step::Create(_)));
+    story.mend();
+    for step in &story.steps {
+        match step {
+            Step::Flip { node, .. } => assert_eq!(node, "node-1"),
+            Step::Fault(spec) => assert!(spec.node == "node-1" || spec.node == "*", "{spec:?}"),
+            Step::Delete(names) => panic!("{names:?} never were"),
+            Step::Create(_) | Step::Wait(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_campaign_counts_every_seed_and_keeps_the_first_failure_of_a_kind() {
+    let plan = Plan {
+        goal: Goal::Seeds(12),
+        first_seed: 1,
+        jobs: 3,
+        keep_going: true,
+        sabotage: Some(Sabotage::WrongEnvironment),
+    };
+    let mut told = 0;
+    let findings = fuzz(&plan, |stories, _| told = stories);
+    assert_eq!((told, findings.tally.stories), (12, 12));
+    let alone = first_failure(Sabotage::WrongEnvironment);
+    let kept = &findings.failures[&alone.failure.kind];
+    assert_eq!((kept.seed, &kept.failure), (alone.seed, &alone.failure));
+}

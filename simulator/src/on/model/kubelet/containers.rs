@@ -1,0 +1,85 @@
+//! Containers of admitted pods: what the plugins' answers make of them, and how they start.
+
+use std::collections::BTreeMap;
+
+use fake_cluster::kubelet::ledger::RunOptions;
+
+use super::super::api::pods::{Fate, StatusWrite, uid};
+use super::super::engine::Context;
+use super::super::happening::{PodId, What};
+use super::super::latency::SECOND;
+use super::Kubelet;
+use super::admission::Turn;
+use super::pods::{Stage, nanos};
+use crate::world::ContainerView;
+
+/// How long until a container that could not be created is tried again (Kubernetes' first back-off).
+const CONTAINER_AGAIN: u64 = 10 * SECOND;
+
+/// What a pod was given.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in super::super) struct Given {
+    /// Resource → device ids, sorted.
+    pub(in super::super) ids: BTreeMap<String, Vec<String>>,
+    /// By container.
+    pub(in super::super) containers: BTreeMap<String, ContainerView>,
+}
+
+impl Kubelet {
+    /// The pod's containers are created. The answer is why the kubelet died, if it did.
+    pub(in super::super) fn containers_start(
+        &mut self,
+        cx: &mut Context<'_>,
+        life: u32,
+        id: PodId,
+    ) -> Option<String> {
+        let template = cx.api.pods.get(&id).map(|pod| pod.template.clone())?;
+        let local = self.pods.get(&id).filter(|local| local.stage == Stage::Starting && !local.deleting)?;
+        let mut given = local.given.clone();
+        let complete = local.allocated_again;
+        let running = self.living(life)?;
+        for container in &template.containers {
+            let options = running.ledger.run_options(&uid(id), &container.name);
+            let asks = container.limits.values().any(|count| *count > 0);
+            if options.is_none() && asks && !complete {
+                running.queue.push_back(Turn { pod: id, container: Some(container.name.clone()) });
+                return self.admit_next(cx);
+            }
+            if let Some(pod) = cx.api.pods.get_mut(&id) {
+                pod.tell(format!("Started: Started container {}", container.name));
+            }
+            given.containers.insert(container.name.clone(), view(&options.unwrap_or_default()));
+        }
+        if let Some(local) = self.pods.get_mut(&id) {
+            local.given = given;
+            local.stage = Stage::Running;
+        }
+        if let Some(Fate::EndsAfter(time)) = cx.api.pods.get(&id).map(|pod| pod.fate) {
+            cx.at(cx.now() + nanos(time), What::PodFinishes(id));
+        }
+        cx.api.write_status(cx.engine, StatusWrite::Running(id));
+        None
+    }
+
+    /// A container that had no record has its devices now, or must wait.
+    pub(super) fn container_allocated(&mut self, cx: &mut Context<'_>, id: PodId, ok: bool) {
+        if let Some(local) = self.pods.get_mut(&id) {
+            local.allocated_again = ok;
+        }
+        let pause = if ok { 0 } else { CONTAINER_AGAIN };
+        cx.at(cx.now() + pause, What::ContainersStart(self.life, id));
+    }
+}
+
+fn view(options: &RunOptions) -> ContainerView {
+    let mount = |(host, container, read_only): (&str, &str, bool)| {
+        let mark = if read_only { " (ro)" } else { "" };
+        format!("{host} -> {container}{mark}")
+    };
+    let mounts = options.mounts.iter().map(|m| mount((&m.host_path, &m.container_path, m.read_only)));
+    let devices = options
+        .devices
+        .iter()
+        .map(|d| format!("{} -> {} ({})", d.host_path, d.container_path, d.permissions));
+    ContainerView { env: options.envs.clone(), mounts: mounts.collect(), devices: devices.collect() }
+}

@@ -1,0 +1,290 @@
+//! What pods do on their GPUs on the wire stage: a simulated process per pod takes memory from the node's fake driver as
+//! its curve says, through the MPS daemon of its container's pipe directory if it has one, and ends as told or when it
+//! asks for too much; its container then ends and starts again with the kubelet's back-off.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fake_cluster::api::Key;
+use fake_cluster::node::ContainerSnapshot;
+use fake_gpu::mps::{ClientSpec, connect};
+use fake_gpu::{GpuError, NodeFileError, ProcessKind, ProcessSpec};
+
+use super::{WireStage, refused};
+use crate::on::{Done, StageError};
+use crate::scenario::Workload;
+
+/// First process id that is given out; above those that Linux uses by default.
+const PID_FIRST: u32 = 5_000_000;
+/// The longest back-off (Kubernetes 1.36).
+const BACK_OFF_MAX: Duration = Duration::from_secs(300);
+/// The environment variable from which a container runtime takes its GPUs.
+const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
+/// The environment variable that leads a program to its MPS daemon.
+const PIPE_DIRECTORY: &str = "CUDA_MPS_PIPE_DIRECTORY";
+/// The exit code of a program that CUDA refused something.
+const CUDA_FAILED: i32 = 1;
+/// What the CUDA driver calls its lack of memory.
+const OUT_OF_MEMORY: &str = "CUDA_ERROR_OUT_OF_MEMORY";
+/// How its containers ended: as many as are remembered of a pod.
+const ENDS_MAX: usize = 20;
+
+/// The work of all pods.
+#[derive(Debug)]
+pub(super) struct Workloads {
+    jobs: Vec<Job>,
+    back_off: Duration,
+    next_pid: u32,
+    ended: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug)]
+struct Job {
+    pod: Key,
+    node: String,
+    work: Workload,
+    state: State,
+    back_off: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Its container does not run yet, or it backs off.
+    Waits { until: Instant },
+    /// Its process runs.
+    Runs(Run),
+    /// It is over.
+    Over,
+}
+
+#[derive(Debug)]
+struct Run {
+    pid: u32,
+    gpus: Vec<u32>,
+    held_mib: u64,
+    began: Instant,
+}
+
+/// How a process ended.
+struct End {
+    code: i32,
+    why: String,
+}
+
+impl Workloads {
+    pub(super) fn new(back_off: Duration) -> Workloads {
+        Workloads { jobs: Vec::new(), back_off, next_pid: PID_FIRST, ended: BTreeMap::new() }
+    }
+
+    /// Whether any pod has something to do.
+    pub(super) fn are_active(&self) -> bool {
+        self.jobs.iter().any(|job| !matches!(job.state, State::Over))
+    }
+
+    /// How the containers of a pod ended so far.
+    pub(super) fn ended(&self, pod: &str) -> Vec<String> {
+        self.ended.get(pod).cloned().unwrap_or_default()
+    }
+
+    fn note_end(&mut self, pod: &str, why: &str) {
+        let ends = self.ended.entry(pod.to_owned()).or_default();
+        if ends.len() < ENDS_MAX {
+            ends.push(why.to_owned());
+        }
+    }
+}
+
+impl WireStage {
+    /// Gives pods something to do.
+    ///
+    /// # Errors
+    /// No pod is selected.
+    pub(super) fn work(&mut self, work: &Workload) -> Result<Done, StageError> {
+        for pod in self.chosen("give work to", &work.pods)? {
+            let jobs = self.workloads.jobs.iter_mut();
+            for job in jobs.filter(|job| job.pod == pod) {
+                stop(&self.nodes, job);
+            }
+            let back_off = self.workloads.back_off;
+            self.workloads.jobs.push(Job {
+                pod,
+                node: String::new(),
+                work: work.clone(),
+                state: State::Waits { until: Instant::now() },
+                back_off,
+            });
+        }
+        self.workloads.jobs.retain(|job| !matches!(job.state, State::Over));
+        Ok(Done::Did)
+    }
+
+    /// Lets every process do what its time has come for.
+    pub(super) async fn tend_workloads(&mut self) {
+        let mut jobs = std::mem::take(&mut self.workloads.jobs);
+        for job in &mut jobs {
+            if let Some(end) = self.tend_job(job) {
+                self.job_ends(job, &end).await;
+            }
+        }
+        jobs.retain(|job| !matches!(job.state, State::Over));
+        self.workloads.jobs = jobs;
+    }
+
+    /// Ends every process.
+    pub(super) fn end_workloads(&mut self) {
+        for mut job in std::mem::take(&mut self.workloads.jobs) {
+            stop(&self.nodes, &mut job);
+        }
+    }
+
+    /// Ends a pod's containers, and remembers why.
+    ///
+    /// # Errors
+    /// The pod does not run.
+    pub(super) async fn end_containers(&mut self, pod: &Key, code: i32, why: &str) -> Result<(), StageError> {
+        let what = || format!("end the containers of pod `{}`", pod.name);
+        let found = self.api.read(|store| store.get(pod));
+        let object = found.map_err(|error| refused(what(), &error))?;
+        let name = object["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+        self.workloads.note_end(&pod.name, why);
+        let finished = self.node(&name)?.finish(pod, code).await;
+        finished.map_err(|error| refused(what(), &error))
+    }
+
+    /// One turn of a job; the answer is how its process ended, if it did.
+    fn tend_job(&mut self, job: &mut Job) -> Option<End> {
+        let object = self.api.read(|store| store.get(&job.pod)).ok();
+        let is_alive = object.as_ref().is_some_and(|pod| {
+            let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+            !pod["metadata"]["deletionTimestamp"].is_string() && phase != "Failed" && phase != "Succeeded"
+        });
+        let Some(object) = object.filter(|_| is_alive) else {
+            stop(&self.nodes, job);
+            return None;
+        };
+        job.node = object["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+        match &mut job.state {
+            State::Waits { until } if *until > Instant::now() => None,
+            State::Waits { .. } => {
+                let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+                let node = self.nodes.iter().find(|node| node.name == job.node)?;
+                let containers = node.containers_of(uid);
+                let container = containers.iter().find(|container| container.running)?;
+                let pid = self.workloads.next_pid;
+                self.workloads.next_pid += 1;
+                match start(node, container, pid) {
+                    Ok(gpus) => {
+                        job.state = State::Runs(Run { pid, gpus, held_mib: 0, began: Instant::now() });
+                        None
+                    }
+                    Err(why) => Some(End { code: CUDA_FAILED, why }),
+                }
+            }
+            State::Runs(run) => {
+                let node = self.nodes.iter().find(|node| node.name == job.node)?;
+                let end = go_on(node, run, &job.work);
+                if end.is_some() {
+                    stop(&self.nodes, job);
+                }
+                end
+            }
+            State::Over => None,
+        }
+    }
+
+    /// A process ended: its container ends with it, and starts again where the pod says so.
+    async fn job_ends(&mut self, job: &mut Job, end: &End) {
+        let found = self.api.read(|store| store.get(&job.pod));
+        let Ok(object) = found else { return };
+        let policy = object["spec"]["restartPolicy"].as_str().unwrap_or("Always");
+        let again = policy == "Always" || policy == "OnFailure" && end.code != 0;
+        job.state = match again {
+            true => State::Waits { until: Instant::now() + job.back_off },
+            false => State::Over,
+        };
+        job.back_off = (job.back_off * 2).min(BACK_OFF_MAX);
+        let why = format!("exit code {}: {}", end.code, end.why);
+        if let Err(error) = self.end_containers(&job.pod.clone(), end.code, &why).await {
+            self.programs.complain(error.to_string());
+        }
+    }
+}
+
+/// Ends a job's process; its memory is free again.
+fn stop(nodes: &[super::Node], job: &mut Job) {
+    if let State::Runs(run) = &job.state {
+        let node = nodes.iter().find(|node| node.name == job.node);
+        if let Some(state) = node.and_then(|node| node.driver.as_ref()) {
+            // a process that the driver has taken off its list already is gone as well
+            let _gone = state.state().stop_process(run.pid);
+        }
+    }
+    job.state = State::Over;
+}
+
+/// Makes a context on each GPU that the container sees.
+fn start(node: &super::Node, container: &ContainerSnapshot, pid: u32) -> Result<Vec<u32>, String> {
+    let driver = node.driver.as_ref().ok_or("CUDA_ERROR_NO_DEVICE: no driver")?;
+    let snapshot = driver.snapshot().map_err(|error| error.to_string())?;
+    let visible = container.env.get(VISIBLE).map(String::as_str).unwrap_or_default();
+    let seen = |uuid: &str| visible.split(',').any(|name| name == uuid);
+    let gpus: Vec<(u32, String)> =
+        snapshot.gpus.iter().filter(|gpu| seen(&gpu.uuid)).map(|gpu| (gpu.index, gpu.uuid.clone())).collect();
+    if gpus.is_empty() {
+        return Err(format!("CUDA_ERROR_NO_DEVICE: `{VISIBLE}` is `{visible}`"));
+    }
+    if let Some(pipe) = pipe_directory(container) {
+        let client = ClientSpec {
+            pid,
+            uid: 0,
+            gpus: gpus.iter().map(|(_, uuid)| uuid.clone()).collect(),
+            limit_bytes: 0,
+            name: container.pod.clone(),
+        };
+        connect(&pipe, &client).map_err(|error| format!("CUDA_ERROR_MPS_CONNECTION_FAILED: {error}"))?;
+    } else {
+        for (index, _) in &gpus {
+            let spec = ProcessSpec::new(pid, *index, ProcessKind::Plain, &container.pod);
+            driver.state().start_process(&spec).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(gpus.into_iter().map(|(index, _)| index).collect())
+}
+
+/// The host's directory behind the container's pipe directory.
+fn pipe_directory(container: &ContainerSnapshot) -> Option<PathBuf> {
+    let inside = Path::new(container.env.get(PIPE_DIRECTORY)?);
+    container.mounts.iter().find_map(|mount| {
+        let below = inside.strip_prefix(&mount.container_path).ok()?;
+        Some(Path::new(&mount.host_path).join(below))
+    })
+}
+
+/// Takes or gives back memory as the curve says; the answer is the process's end.
+fn go_on(node: &super::Node, run: &mut Run, work: &Workload) -> Option<End> {
+    let age = run.began.elapsed();
+    let state = node.driver.as_ref()?.state();
+    let wanted = work.wanted_mib(age);
+    let more = wanted.saturating_sub(run.held_mib) << 20;
+    let less = run.held_mib.saturating_sub(wanted) << 20;
+    for gpu in &run.gpus {
+        let changed = match more {
+            0 if less == 0 => Ok(()),
+            0 => state.free(run.pid, *gpu, less),
+            more => state.allocate(run.pid, *gpu, more),
+        };
+        if let Err(error) = changed {
+            let why = match error {
+                NodeFileError::Refused(refusal @ GpuError::OutOfMemory { .. }) => {
+                    format!("{OUT_OF_MEMORY}: {refusal}")
+                }
+                other => other.to_string(),
+            };
+            return Some(End { code: CUDA_FAILED, why });
+        }
+    }
+    run.held_mib = wanted;
+    let (at, code) = work.ends?;
+    (age >= at).then(|| End { code, why: format!("ended by itself after {at:?}") })
+}
