@@ -171,8 +171,10 @@ impl Node {
     fn answer(&mut self, action: Action) {
         let event = match action {
             Action::FindGpus => Event::GpusFound { facts: self.facts.clone() },
-            Action::Listen { resource, endpoint } => Event::Listening { resource, endpoint },
-            Action::Register { resource, .. } => Event::Registered { resource },
+            Action::Listen { resource, endpoint, attempt } => {
+                Event::Listening { resource, endpoint, attempt }
+            }
+            Action::Register { resource, attempt, .. } => Event::Registered { resource, attempt },
             Action::ReadHolders => Event::HoldersRead { holdings: self.holdings.clone() },
             Action::PatchLabels { labels } => self.patched(labels),
             Action::WriteMpsDesired { desired } => {

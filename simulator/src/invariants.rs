@@ -1,79 +1,33 @@
 //! What must hold after every step whatever the scenario says, because an author cannot expect everything.
 
+mod asked;
+mod name;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::name::Invariant;
+use crate::scenario::Scenario;
 use crate::world::{NodeView, PodView, World, gpu_of};
 
 /// The label that says how many replicas each GPU of a node has.
 const REPLICAS_LABEL: &str = "nvidia.com/gpu.replicas";
+/// The label that names a node's configuration.
+const CONFIG_LABEL: &str = "nvidia.com/device-plugin.config";
+/// The configuration of a node without that label.
+const CONFIG_DEFAULT: &str = "default";
 /// The environment variable from which a container runtime takes its GPUs.
 const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
 /// The part of an admission error that is the pod's own fault.
 const OWN_FAULT: &str = "maximum request size for shared resources";
-
-/// One thing that must hold; its name is what `excuses:` in a scenario says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Invariant {
-    /// A GPU held exclusively has one holder.
-    OneExclusiveHolder,
-    /// All holders of a GPU share one strategy.
-    OneStrategy,
-    /// A device is handed out once.
-    HandedOutOnce,
-    /// No more holders than replicas.
-    WithinReplicas,
-    /// Allocatable never exceeds what exists.
-    AllocatableExists,
-    /// A device in use never changes its meaning.
-    MeaningStays,
-    /// A pod's environment names exactly the GPUs of its ids.
-    EnvironmentNamesGpus,
-    /// No pod fails because of the plugin.
-    NoRefusal,
-}
-
-impl Invariant {
-    /// Every invariant: its name in scenarios, and the words with which its sentences begin.
-    pub const ALL: &'static [(Invariant, &'static str, &'static str)] = &[
-        (Invariant::OneExclusiveHolder, "oneExclusiveHolder", "a GPU held exclusively has one holder"),
-        (Invariant::OneStrategy, "oneStrategy", "all holders of a GPU share one strategy"),
-        (Invariant::HandedOutOnce, "handedOutOnce", "a device is handed out once"),
-        (Invariant::WithinReplicas, "withinReplicas", "no more holders than replicas"),
-        (Invariant::AllocatableExists, "allocatableExists", "allocatable never exceeds what exists"),
-        (Invariant::MeaningStays, "meaningStays", "a device in use never changes its meaning"),
-        (
-            Invariant::EnvironmentNamesGpus,
-            "environmentNamesGpus",
-            "`NVIDIA_VISIBLE_DEVICES` names exactly the GPUs",
-        ),
-        (Invariant::NoRefusal, "noRefusal", "no pod fails because of the plugin"),
-    ];
-
-    /// The invariant of that name.
-    pub fn parse(name: &str) -> Option<Invariant> {
-        let mut all = Self::ALL.iter();
-        all.find(|(_, known, _)| *known == name).map(|(invariant, ..)| *invariant)
-    }
-
-    /// Its name in scenarios.
-    pub fn name(self) -> &'static str {
-        let mut all = Self::ALL.iter();
-        all.find(|(invariant, ..)| *invariant == self).map_or("", |(_, name, _)| name)
-    }
-
-    /// Whose sentence it is.
-    fn of(sentence: &str) -> Option<Invariant> {
-        let mut all = Self::ALL.iter();
-        all.find(|(_, _, begins)| sentence.contains(begins)).map(|(invariant, ..)| *invariant)
-    }
-}
 
 /// Judges one world after the other; remembers what was handed out.
 #[derive(Debug, Default)]
 pub struct Invariants {
     /// Which are suspended, and whether that was needed.
     excused: BTreeMap<Invariant, bool>,
-    /// The most replicas that a node ever announced.
+    /// The most replicas that each configuration asks for.
+    asked: BTreeMap<String, u64>,
+    /// The most replicas that were ever asked of a node, or that it announced.
     replicas: BTreeMap<String, u64>,
     /// What running pods were given when first seen.
     given: BTreeMap<String, Given>,
@@ -94,12 +48,15 @@ struct Held<'w> {
 }
 
 impl Invariants {
-    /// All invariants but these.
-    pub fn excusing(excuses: &[Invariant]) -> Invariants {
-        Invariants {
-            excused: excuses.iter().map(|invariant| (*invariant, false)).collect(),
-            ..Invariants::default()
-        }
+    /// Judges what a scenario's configurations ask for; excuses nothing.
+    pub fn of(scenario: &Scenario) -> Invariants {
+        Invariants { asked: asked::replicas(scenario), ..Invariants::default() }
+    }
+
+    /// Suspends these.
+    pub fn excusing(mut self, excuses: &[Invariant]) -> Invariants {
+        self.excused = excuses.iter().map(|invariant| (*invariant, false)).collect();
+        self
     }
 
     /// Excuses that nothing has needed so far.
@@ -133,8 +90,10 @@ impl Invariants {
 
     fn replicas_of(&mut self, name: &str, node: &NodeView) -> u64 {
         let announced = node.labels.get(REPLICAS_LABEL).and_then(|text| text.parse().ok()).unwrap_or(1);
+        let config = node.labels.get(CONFIG_LABEL).map_or(CONFIG_DEFAULT, String::as_str);
+        let asked = self.asked.get(config).copied().unwrap_or(1);
         let most = self.replicas.entry(name.to_owned()).or_insert(1);
-        *most = announced.max(*most);
+        *most = announced.max(asked).max(*most);
         *most
     }
 

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::scenario::{Process, read_text};
+use crate::on::{Done, StageError};
+use crate::scenario::{Process, Selection, Verb, read_text};
 use crate::world::PodView;
 
 /// Shows one world after the other; the last one stays.

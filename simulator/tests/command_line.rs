@@ -192,3 +192,75 @@ impl Drop for Held {
         let _reaped = self.child.wait();
     }
 }
+
+/// What a command prints and its exit code.
+fn printed(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), text)
+}
+
+const SIZES: &str = "parameters:
+  few: {labels: [short], values: {count: 2}}
+  many: {labels: [long], values: {count: 8}}
+";
+
+/// The small scenario in two sizes.
+fn sized() -> String {
+    format!("{SIZES}{}", SMALL.replace("count: 2}}", "count: '${count}'}}"))
+}
+
+#[test]
+fn many_seeds_play_on_the_model_stage_and_each_variant_is_chosen_by_name_or_label() {
+    let dir = short_dir();
+    let text = sized().replace("nvidia.com/gpu: 2", "nvidia.com/gpu: '${count}'");
+    let file = scenario(dir.path(), &text);
+    let run = |more: &[&str]| {
+        let mut command = tandem_sim(dir.path());
+        command.args(["run", "--stage", "model", "--runs-dir"]).arg(dir.path());
+        printed(command.arg(&file).args(more))
+    };
+    let (code, text) = run(&["--seeds", "20"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("small (few) · model: 20 of 20 seeds passed"), "{text}");
+    let (code, text) = run(&["--label", "long"]);
+    assert!(code == Some(0) && text.contains("small (many) · model stage"), "{text}");
+    let (code, text) = run(&["--variant", "huge"]);
+    assert!(code == Some(2) && text.contains("no scenario or variant is chosen"), "{text}");
+}
+
+#[test]
+fn a_stage_that_a_scenario_refuses_is_named_with_its_reason() {
+    let dir = short_dir();
+    let file = scenario(dir.path(), &format!("notOn: {{model: it needs real sockets}}\n{SMALL}"));
+    let mut command = tandem_sim(dir.path());
+    let (code, text) = printed(command.args(["run", "--stage", "model"]).arg(&file));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("small is not played on model: it needs real sockets"), "{text}");
+}
+
+#[test]
+fn what_fails_on_the_model_stage_is_told_and_leaves_its_journals() {
+    let dir = short_dir();
+    let wrong = SMALL.replace("steps:\n", "steps:\n- never: {nodes: {gpu-*: {plugin: {ready: true}}}}\n");
+    let file = scenario(dir.path(), &wrong);
+    let mut command = tandem_sim(dir.path());
+    let command = command.args(["run", "--stage", "model", "--seeds", "2", "--runs-dir"]).arg(dir.path());
+    let (code, text) = printed(command.arg(&file));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("became true: never of step 1") && text.contains("0 of 2 seeds passed"), "{text}");
+    assert!(dir.path().join("small-2/gpu-1/journal/journal.jsonl").exists());
+}
+
+#[test]
+fn the_schema_is_printed_and_lint_checks_every_variant() {
+    let dir = short_dir();
+    let (code, text) = printed(tandem_sim(dir.path()).arg("schema"));
+    assert!(code == Some(0) && text.contains("json-schema.org"), "{text}");
+    let file = scenario(dir.path(), &sized());
+    let (code, text) = printed(tandem_sim(dir.path()).arg("lint").arg(&file));
+    assert!(code == Some(0) && text.contains("variant few") && text.contains("variant many"), "{text}");
+    let file = scenario(dir.path(), &sized().replace("count: 8", "count: 800"));
+    let (code, text) = printed(tandem_sim(dir.path()).arg("lint").arg(&file));
+    assert!(code == Some(2) && text.contains("from 1 to 64, found 800"), "{text}");
+}

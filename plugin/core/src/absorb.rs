@@ -37,20 +37,22 @@ impl Plugin {
             Event::LabelsFailed { why } => self.labels_failed(why),
             Event::KubeletAppeared => self.kubelet_appeared(),
             Event::KubeletGone => self.kubelet_up = false,
-            Event::Listening { resource, .. } => self.registration(&resource, Input::Listening),
-            Event::ListenFailed { resource, why } => {
-                self.not_served(&resource, Input::ListenFailed, "SocketFailed", why);
+            Event::Listening { resource, attempt, .. } => self.socket(&resource, attempt, Input::Listening),
+            Event::ListenFailed { resource, attempt, why } => {
+                self.not_served(&resource, attempt, Input::ListenFailed, "SocketFailed", why);
             }
-            Event::Registered { resource } => {
+            Event::Registered { resource, attempt } => {
                 self.said.remove(resource.as_str());
-                self.registration(&resource, Input::Registered);
+                self.socket(&resource, attempt, Input::Registered);
             }
-            Event::RegisterFailed { resource, why } => {
+            Event::RegisterFailed { resource, attempt, why } => {
                 let message = format!("the kubelet did not take `{resource}`: {why}; trying again");
-                self.not_served(&resource, Input::RegisterFailed, "RegistrationFailed", message);
+                self.not_served(&resource, attempt, Input::RegisterFailed, "RegistrationFailed", message);
             }
             Event::StreamOpened { .. } => {}
-            Event::StreamClosed { resource } => self.registration(&resource, Input::StreamClosed),
+            Event::StreamClosed { resource, attempt } => {
+                self.socket(&resource, attempt, Input::StreamClosed);
+            }
             Event::Allocated { resource, ids, refused, .. } => {
                 if refused.is_none() {
                     let patience = self.settings.timing.hint_absence;
@@ -75,9 +77,18 @@ impl Plugin {
         }
     }
 
-    fn not_served(&mut self, resource: &ResourceName, input: Input, reason: &str, message: String) {
-        self.say_once(resource.as_str(), Severity::Warning, reason, message);
-        self.registration(resource, input);
+    fn not_served(
+        &mut self,
+        resource: &ResourceName,
+        attempt: u64,
+        input: Input,
+        reason: &str,
+        message: String,
+    ) {
+        if self.registrations.get(resource).is_some_and(|r| r.attempt() == attempt) {
+            self.say_once(resource.as_str(), Severity::Warning, reason, message);
+            self.socket(resource, attempt, input);
+        }
     }
 
     fn files_read(&mut self, files: Result<BTreeMap<String, String>, String>) {

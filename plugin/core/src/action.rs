@@ -31,6 +31,8 @@ pub enum Action {
         resource: ResourceName,
         /// The socket's file name in the kubelet's device plugin directory.
         endpoint: String,
+        /// Which of the resource's sockets since the start; the answer repeats it.
+        attempt: u64,
     },
     /// Tell the kubelet about it. Answered by `Registered` or `RegisterFailed`.
     Register {
@@ -38,6 +40,8 @@ pub enum Action {
         resource: ResourceName,
         /// The socket's file name.
         endpoint: String,
+        /// Which of the resource's sockets since the start; the answer repeats it.
+        attempt: u64,
     },
     /// End the resource's streams and server, remove its socket.
     Close {

@@ -97,11 +97,15 @@ pub enum Event {
         resource: ResourceName,
         /// The socket's file name.
         endpoint: String,
+        /// Which of the resource's sockets since the start; what is told of an older one changes nothing.
+        attempt: u64,
     },
     /// Answer to `Listen`: the socket could not be made.
     ListenFailed {
         /// The extended resource.
         resource: ResourceName,
+        /// Which of the resource's sockets since the start; what is told of an older one changes nothing.
+        attempt: u64,
         /// The reason.
         why: String,
     },
@@ -109,11 +113,15 @@ pub enum Event {
     Registered {
         /// The extended resource.
         resource: ResourceName,
+        /// Which of the resource's sockets since the start; what is told of an older one changes nothing.
+        attempt: u64,
     },
     /// Answer to `Register`: the kubelet refused or did not answer.
     RegisterFailed {
         /// The extended resource.
         resource: ResourceName,
+        /// Which of the resource's sockets since the start; what is told of an older one changes nothing.
+        attempt: u64,
         /// The reason.
         why: String,
     },
@@ -126,6 +134,8 @@ pub enum Event {
     StreamClosed {
         /// The extended resource.
         resource: ResourceName,
+        /// Which of the resource's sockets since the start; what is told of an older one changes nothing.
+        attempt: u64,
     },
     /// An Allocate was answered from the view of this generation. Written before the answer leaves.
     Allocated {

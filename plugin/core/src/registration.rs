@@ -86,6 +86,7 @@ pub struct Registration {
     state: State,
     backoff: Backoff,
     sockets: u32,
+    attempt: u64,
     successes: u64,
 }
 
@@ -97,6 +98,7 @@ impl Registration {
             state: State::Down,
             backoff: Backoff::for_registrations(),
             sockets: 1,
+            attempt: 0,
             successes: 0,
         }
     }
@@ -116,6 +118,11 @@ impl Registration {
         }
     }
 
+    /// How many sockets were asked for so far: the number of the newest one.
+    pub fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
     /// How often the kubelet took it.
     pub fn successes(&self) -> u64 {
         self.successes
@@ -129,6 +136,12 @@ impl Registration {
             }
             State::Down | State::Opening | State::Registering | State::Serving => None,
         }
+    }
+
+    /// Something happened to the socket of this attempt. An older one's news changes nothing: its server was closed, and a
+    /// Register that was under way can still be answered long after.
+    pub fn on_socket(&mut self, now: Time, attempt: u64, input: Input) -> Option<Demand> {
+        if attempt == self.attempt { self.on(now, input) } else { None }
     }
 
     /// Something happened; the answer is what to do now.
@@ -196,6 +209,7 @@ impl Registration {
 
     fn listen(&mut self) -> Option<Demand> {
         self.state = State::Opening;
+        self.attempt += 1;
         Some(Demand::Listen)
     }
 
@@ -332,6 +346,23 @@ mod tests {
                 let mut registration = brought_to(from);
                 registration.on(LATER, input);
                 assert_eq!(registration.state().tag(), to, "{from} on {input:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn news_of_an_older_socket_changes_nothing() {
+        for input in [Input::Listening, Input::Registered, Input::RegisterFailed, Input::StreamClosed] {
+            for state in ["opening", "registering", "serving"] {
+                let mut registration = brought_to(state);
+                registration.on(LATER, Input::KubeletAppeared);
+                let before = registration.state().clone();
+                assert_eq!(registration.on_socket(LATER, 1, input), None, "{state} on {input:?}");
+                assert_eq!(
+                    (registration.state(), registration.attempt()),
+                    (&before, 2),
+                    "{state} on {input:?}"
+                );
             }
         }
     }

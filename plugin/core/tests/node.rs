@@ -161,13 +161,16 @@ fn a_kubelet_restart_registers_everything_again_and_keeps_the_holders() {
     let mut node = Node::started(2);
     node.admit("training", &gpu(), &["GPU-0"]).unwrap();
     node.wait(Duration::from_secs(1));
-    node.tell(Event::StreamClosed { resource: gpu() });
+    node.tell(Event::StreamClosed { resource: gpu(), attempt: 1 });
     let before = node.actions.len();
     node.tell(Event::KubeletAppeared);
     let endpoint = "nvidia-gpu.sock".to_owned();
     let after = &node.actions[before..];
-    assert!(after.contains(&Action::Listen { resource: gpu(), endpoint: endpoint.clone() }), "{after:?}");
-    assert!(after.contains(&Action::Register { resource: gpu(), endpoint }), "{after:?}");
+    assert!(
+        after.contains(&Action::Listen { resource: gpu(), endpoint: endpoint.clone(), attempt: 2 }),
+        "{after:?}"
+    );
+    assert!(after.contains(&Action::Register { resource: gpu(), endpoint, attempt: 2 }), "{after:?}");
     assert_eq!(node.plugin.view().status.gpus[0].holders, ["default/training/main"]);
     assert_eq!(node.counts(&gpu()), (2, 2));
 }

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plugin_api::deviceplugin as pb;
 use plugin_api::deviceplugin::device_plugin_server::DevicePlugin;
-use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 use plugin_core::view::View;
 use tokio::sync::watch;
@@ -17,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::list_stream::{self, ListStream};
-use crate::serve::ServeContext;
+use crate::serve::{ServeContext, Served};
 use crate::{proto, register};
 
 /// Most container requests in one call; kubelets send one (Kubernetes 1.36).
@@ -26,7 +25,7 @@ pub(crate) const CONTAINERS_MAX: usize = 64;
 /// The handlers of one server.
 pub(crate) struct Handlers {
     /// Whose devices.
-    pub(crate) resource: ResourceName,
+    pub(crate) served: Served,
     /// View, events, counters.
     pub(crate) context: ServeContext,
     /// True once the server is told to close.
@@ -46,10 +45,10 @@ impl Handlers {
         view: &View,
         ids: Vec<String>,
     ) -> (Event, Result<pb::ContainerAllocateResponse, String>) {
-        let answer = view.allocate(&self.resource, &ids).map_err(|e| e.to_string());
-        self.context.metrics.count_allocation(self.resource.as_str(), answer.is_ok());
+        let answer = view.allocate(&self.served.resource, &ids).map_err(|e| e.to_string());
+        self.context.metrics.count_allocation(self.served.resource.as_str(), answer.is_ok());
         let event = Event::Allocated {
-            resource: self.resource.clone(),
+            resource: self.served.resource.clone(),
             ids,
             view_generation: view.generation,
             refused: answer.as_ref().err().cloned(),
@@ -84,7 +83,7 @@ impl DevicePlugin for Handlers {
     ) -> Result<Response<Self::ListAndWatchStream>, Status> {
         self.streams.fetch_add(1, Ordering::Relaxed);
         let stream = ListStream {
-            resource: self.resource.clone(),
+            served: self.served.clone(),
             views: self.context.views.clone(),
             events: self.context.events.clone(),
             closed: self.closed.clone(),
@@ -102,7 +101,7 @@ impl DevicePlugin for Handlers {
         let view = self.view();
         let prefer = |r: pb::ContainerPreferredAllocationRequest| {
             let size = usize::try_from(r.allocation_size).unwrap_or(0);
-            view.prefer(&self.resource, &r.available_device_i_ds, &r.must_include_device_i_ds, size)
+            view.prefer(&self.served.resource, &r.available_device_i_ds, &r.must_include_device_i_ds, size)
                 .map(|ids| pb::ContainerPreferredAllocationResponse { device_i_ds: ids })
         };
         let answers: Result<Vec<_>, _> = requests.into_iter().map(prefer).collect();

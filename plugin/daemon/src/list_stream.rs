@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plugin_api::deviceplugin::ListAndWatchResponse;
-use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 use plugin_core::view::{Device, View};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use crate::proto;
-use crate::serve::wait_closed;
+use crate::serve::{Served, wait_closed};
 
 /// Lists that wait for the connection; a newer list is built only when there is room.
 const LISTS_WAITING_MAX: usize = 1;
@@ -23,7 +22,7 @@ type Sender = mpsc::Sender<Result<ListAndWatchResponse, Status>>;
 /// What one stream works with.
 pub(crate) struct ListStream {
     /// Whose list.
-    pub(crate) resource: ResourceName,
+    pub(crate) served: Served,
     /// The current view.
     pub(crate) views: watch::Receiver<Arc<View>>,
     /// Where its opening and end are told.
@@ -44,7 +43,7 @@ pub(crate) fn start(stream: ListStream) -> mpsc::Receiver<Result<ListAndWatchRes
 impl ListStream {
     async fn run(mut self, lists: Sender) {
         // an error means that the process is ending
-        let _ = self.events.send(Event::StreamOpened { resource: self.resource.clone() }).await;
+        let _ = self.events.send(Event::StreamOpened { resource: self.served.resource.clone() }).await;
         let closed = self.closed.clone();
         let left_by_kubelet = tokio::select! {
             biased;
@@ -53,7 +52,7 @@ impl ListStream {
         };
         let last = self.streams.fetch_sub(1, Ordering::Relaxed) == 1;
         if left_by_kubelet && last {
-            let _ = self.events.send(Event::StreamClosed { resource: self.resource }).await;
+            let _ = self.events.send(self.served.closed()).await;
         }
     }
 
@@ -62,7 +61,7 @@ impl ListStream {
         let mut looked_at: Option<Devices> = None;
         let mut sent: Option<ListAndWatchResponse> = None;
         loop {
-            let devices = self.views.borrow_and_update().devices(&self.resource);
+            let devices = self.views.borrow_and_update().devices(&self.served.resource);
             // the same `Arc` is the same list without a look inside
             if !looked_at.as_ref().is_some_and(|before| is_same(before, &devices)) {
                 let list = proto::list_to_proto(devices.iter().flat_map(|d| d.values()));

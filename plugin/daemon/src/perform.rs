@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::announce::{self, Announcement};
 use crate::gpu::{FindError, GpuThread};
 use crate::node_link::NodeLink;
-use crate::serve::{ServeContext, Server};
+use crate::serve::{ServeContext, Served, Server};
 use crate::{files, pod_resources, register};
 
 /// How long effects that were begun may take to finish when the process ends.
@@ -61,8 +61,8 @@ impl Performer {
     pub(crate) fn perform(&mut self, action: Action) -> Option<Exit> {
         match action {
             Action::FindGpus => self.find_gpus(),
-            Action::Listen { resource, endpoint } => self.listen(resource, endpoint),
-            Action::Register { resource, endpoint } => self.register(resource, endpoint),
+            Action::Listen { resource, endpoint, attempt } => self.listen(resource, endpoint, attempt),
+            Action::Register { resource, endpoint, attempt } => self.register(resource, endpoint, attempt),
             Action::Close { resource } => self.close(&resource),
             Action::ReadHolders => self.read_holders(),
             Action::ReadConfig => match &self.config_asked {
@@ -130,25 +130,26 @@ impl Performer {
         });
     }
 
-    fn listen(&mut self, resource: ResourceName, endpoint: String) {
+    fn listen(&mut self, resource: ResourceName, endpoint: String, attempt: u64) {
         self.close(&resource);
         let directory = files::directory_of(&self.kubelet_socket).to_owned();
-        let event = match Server::open(&directory, &endpoint, resource.clone(), self.serve.clone()) {
+        let served = Served { resource: resource.clone(), attempt };
+        let event = match Server::open(&directory, &endpoint, served, self.serve.clone()) {
             Ok(server) => {
                 self.servers.insert(resource.clone(), server);
-                Event::Listening { resource, endpoint }
+                Event::Listening { resource, endpoint, attempt }
             }
-            Err(e) => Event::ListenFailed { resource, why: e.to_string() },
+            Err(e) => Event::ListenFailed { resource, attempt, why: e.to_string() },
         };
         self.answer(event);
     }
 
-    fn register(&self, resource: ResourceName, endpoint: String) {
+    fn register(&self, resource: ResourceName, endpoint: String, attempt: u64) {
         let socket = self.kubelet_socket.clone();
         self.answer_later(async move {
             match register::register(&socket, &resource, &endpoint).await {
-                Ok(()) => Event::Registered { resource },
-                Err(e) => Event::RegisterFailed { resource, why: e.to_string() },
+                Ok(()) => Event::Registered { resource, attempt },
+                Err(e) => Event::RegisterFailed { resource, attempt, why: e.to_string() },
             }
         });
     }

@@ -55,6 +55,22 @@ pub(crate) enum ListenError {
     },
 }
 
+/// What a server serves: a resource, on its n-th socket since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    /// The extended resource.
+    pub(crate) resource: ResourceName,
+    /// Which of its sockets; every event of this server repeats it.
+    pub(crate) attempt: u64,
+}
+
+impl Served {
+    /// The end of this server's last stream, or of its socket.
+    pub(crate) fn closed(self) -> Event {
+        Event::StreamClosed { resource: self.resource, attempt: self.attempt }
+    }
+}
+
 /// A server that accepts connections, until it is closed.
 pub(crate) struct Server {
     socket: PathBuf,
@@ -71,7 +87,7 @@ impl Server {
     pub(crate) fn open(
         directory: &Path,
         endpoint: &str,
-        resource: ResourceName,
+        served: Served,
         context: ServeContext,
     ) -> Result<Self, ListenError> {
         if endpoint.is_empty() || endpoint.contains('/') || endpoint.starts_with("..") {
@@ -86,8 +102,8 @@ impl Server {
         let listener = UnixListener::bind(&socket).map_err(refused)?;
         let identity = Identity::of(&socket);
         let (closing, closed) = watch::channel(false);
-        let lost = report_loss(socket.clone(), identity, resource.clone(), context.clone(), closed.clone());
-        let handlers = Handlers { resource, context, closed: closed.clone(), streams: Arc::default() };
+        let lost = report_loss(socket.clone(), identity, served.clone(), context.clone(), closed.clone());
+        let handlers = Handlers { served, context, closed: closed.clone(), streams: Arc::default() };
         let task = tokio::spawn(async move {
             tokio::join!(serve(listener, handlers, closed), lost);
         });
@@ -135,7 +151,7 @@ pub(crate) async fn wait_closed(mut closed: watch::Receiver<bool>) {
 async fn report_loss(
     socket: PathBuf,
     identity: Option<Identity>,
-    resource: ResourceName,
+    served: Served,
     context: ServeContext,
     closed: watch::Receiver<bool>,
 ) {
@@ -151,9 +167,9 @@ async fn report_loss(
         biased;
         () = wait_closed(closed) => {}
         () = lost => {
-            tracing::warn!(socket = %socket.display(), %resource, "the socket was removed by someone else");
+            tracing::warn!(socket = %socket.display(), resource = %served.resource, "the socket was removed by someone else");
             // an error means that the process is ending
-            let _ = context.events.send(Event::StreamClosed { resource }).await;
+            let _ = context.events.send(served.closed()).await;
         }
     }
 }

@@ -85,7 +85,9 @@ impl Reader {
     fn event(&mut self, event: &Event, view: &View) {
         match event {
             Event::Started { .. } => self.add(What::Started),
-            Event::Registered { resource } => self.add(What::Registered { resource: resource.to_string() }),
+            Event::Registered { resource, .. } => {
+                self.add(What::Registered { resource: resource.to_string() })
+            }
             Event::Allocated { resource, ids, view_generation, refused } => {
                 let name = resource.to_string();
                 let usage = self.usage(&name, view);

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::failure::{Failure, Kind};
 use super::generate;
-use super::run::{Failure, Kind, Outcome, run};
+use super::run::{Outcome, run};
 use super::shrink::Failing;
 use super::tally::Tally;
 use crate::on::model::Sabotage;
@@ -116,17 +117,8 @@ fn work(plan: &Plan, begun: Instant, next: &AtomicU64, over: &AtomicBool, result
 
 /// Makes and plays the story of a seed. A panic is a finding like any other.
 fn play(seed: u64, sabotage: Option<Sabotage>) -> Outcome {
-    let simulator_failed = |message: String| Outcome {
-        failure: Some(Failure {
-            kind: Kind::Simulator,
-            message,
-            at: Duration::ZERO,
-            step: 0,
-            emptied: false,
-            demand: None,
-        }),
-        ..Outcome::default()
-    };
+    let simulator_failed =
+        |message| Outcome { failure: Some(Failure::of_simulator(message)), ..Outcome::default() };
     let story = match generate::story(seed) {
         Ok(story) => story,
         Err(error) => return simulator_failed(error.to_string()),

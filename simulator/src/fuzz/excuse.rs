@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::settle::{GPU_RESOURCES, Wishes};
+use super::settle::GPU_RESOURCES;
+use super::wishes::Wishes;
 use crate::faults::{Fault, FaultSpec};
 use crate::world::{GpuView, World};
 

@@ -2,15 +2,16 @@
 //! at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use futures::FutureExt;
 
 use super::excuse::Excuses;
-use super::settle::{self, Wishes};
+use super::failure::{Failure, Kind};
+use super::settle;
 use super::story::{Label, Step, Story};
 use super::tally::Tally;
+use super::wishes::Wishes;
 use super::write;
 use crate::invariants::Invariants;
 use crate::on::model::{ModelOptions, ModelStage, Sabotage};
@@ -24,38 +25,6 @@ pub const SETTLES_WITHIN: Duration = Duration::from_secs(600);
 pub const RESTS_FOR: Duration = Duration::from_secs(2);
 /// How often the cluster is looked at while nothing changes, in virtual time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What kind of thing went wrong; shrinking keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// An invariant was broken; its first words.
-    Invariant(String),
-    /// A process died unasked.
-    Death,
-    /// The cluster does not come to rest; what is missing.
-    Unsettled(&'static str),
-    /// Something was left behind.
-    Leak,
-    /// The simulator itself could not go on.
-    Simulator,
-}
-
-/// How a run failed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
-    /// What kind of thing.
-    pub kind: Kind,
-    /// Every detail.
-    pub message: String,
-    /// When, in virtual time.
-    pub at: Duration,
-    /// The step after which it was seen, from 0; past the last one while the cluster comes to rest.
-    pub step: usize,
-    /// All pods had been deleted before.
-    pub emptied: bool,
-    /// What the cluster at rest should have shown, as the body of an `expect`.
-    pub demand: Option<String>,
-}
 
 /// What a run leaves.
 #[derive(Debug, Default)]
@@ -87,14 +56,7 @@ pub fn run(story: &Story, seed: u64, sabotage: Option<Sabotage>) -> Outcome {
             outcome.failure = failure;
         }
         Err(why) => {
-            outcome.failure = Some(Failure {
-                kind: Kind::Simulator,
-                message: why,
-                at: Duration::ZERO,
-                step: 0,
-                emptied: false,
-                demand: None,
-            });
+            outcome.failure = Some(Failure::of_simulator(why));
         }
     }
     outcome
@@ -290,45 +252,5 @@ impl<'r> Player<'r> {
 
     fn failure(&self, kind: Kind, message: String) -> Failure {
         Failure { kind, message, at: self.stage.now(), step: self.step, emptied: self.emptied, demand: None }
-    }
-}
-
-impl Kind {
-    /// An invariant's sentence begins with what must hold.
-    fn of_invariant(sentence: &str) -> Kind {
-        let name = sentence.split_once(':').map_or(sentence, |(name, _)| name);
-        Kind::Invariant(name.to_owned())
-    }
-
-    /// One word for file names.
-    pub fn word(&self) -> String {
-        let text = match self {
-            Kind::Invariant(name) => name.as_str(),
-            Kind::Death => "death",
-            Kind::Unsettled(topic) => topic,
-            Kind::Leak => "leak",
-            Kind::Simulator => "simulator",
-        };
-        let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-        text.chars().map(letter).collect()
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Kind::Invariant(name) => write!(f, "broken invariant: {name}"),
-            Kind::Death => f.write_str("a process died unasked"),
-            Kind::Unsettled(topic) => write!(f, "the cluster does not come to rest: {topic}"),
-            Kind::Leak => f.write_str("something was left behind"),
-            Kind::Simulator => f.write_str("the simulator could not go on"),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, at, step) = (&self.kind, self.at.as_secs_f64(), self.step + 1);
-        write!(f, "{kind} at {at:.3}s, step {step}\n{}", self.message)
     }
 }

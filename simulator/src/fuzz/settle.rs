@@ -3,27 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use super::story::Label;
+use super::wishes::{Role, Wishes};
 use crate::world::{GpuView, NodeView, World, gpu_of};
 
-/// The resource of whole GPUs.
-const GPU: &str = "nvidia.com/gpu";
 /// How the names of all resources that a plugin of a story can serve begin.
 pub(super) const GPU_RESOURCES: &str = "nvidia.com/gpu";
 const REPLICAS_LABEL: &str = "nvidia.com/gpu.replicas";
 const STRATEGY_LABEL: &str = "nvidia.com/gpu.sharing-strategy";
 const MPS_LABEL: &str = "nvidia.com/mps.capable";
-
-/// What was asked of one node so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wishes {
-    gpus: u32,
-    newest: Label,
-    /// Every label so far that named a configuration which can hold.
-    good: Vec<Label>,
-    /// The label was wrong before the plugin had any configuration.
-    wrong_from_start: bool,
-}
 
 /// What is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,76 +21,6 @@ pub struct Missing {
     pub message: String,
     /// As the body of an `expect`.
     pub demand: String,
-}
-
-/// How the GPUs of a node are handed out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Role {
-    /// The extended resource.
-    pub resource: &'static str,
-    /// Devices of each free GPU.
-    pub replicas: u64,
-    /// The value of the label that names the strategy.
-    pub strategy: &'static str,
-    /// Whether each GPU has an MPS control daemon.
-    pub mps: bool,
-}
-
-impl Wishes {
-    /// A node without the label.
-    pub fn new(gpus: u32) -> Wishes {
-        Wishes { gpus, newest: Label::Absent, good: vec![Label::Absent], wrong_from_start: false }
-    }
-
-    /// The label changes; `early` while the plugin has no configuration yet.
-    pub fn flip(&mut self, label: Label, early: bool) {
-        self.newest = label;
-        if label.is_good() {
-            self.good.push(label);
-            self.wrong_from_start = false;
-        } else {
-            self.wrong_from_start |= early;
-        }
-    }
-
-    /// The roles that the node's GPUs may play at rest: the one that is asked for; after a wrong label any that was good
-    /// once, the newest first, because only the plugin knows which one it read last.
-    pub fn roles(&self) -> Vec<Role> {
-        let labels = match self.newest.is_good() {
-            true => std::slice::from_ref(&self.newest),
-            false => &self.good,
-        };
-        let mut roles: Vec<Role> = labels.iter().rev().map(role).collect();
-        roles.dedup();
-        roles
-    }
-
-    /// The most devices that a GPU of this node may ever have had.
-    pub fn replicas_max(&self) -> u64 {
-        let replicas = self.good.iter().map(|label| role(label).replicas);
-        replicas.max().unwrap_or(1)
-    }
-
-    /// Whether a plugin may be without any configuration: it started while the label was wrong, and has no last good one.
-    fn may_have_none(&self, node: &NodeView) -> bool {
-        let started_again = node.plugin.starts > 1;
-        !self.newest.is_good() && (started_again || self.wrong_from_start)
-    }
-}
-
-/// The role that a label asks for.
-fn role(label: &Label) -> Role {
-    match label {
-        Label::Shared(sharing) => Role {
-            resource: sharing.resource(),
-            replicas: u64::from(sharing.replicas),
-            strategy: if sharing.mps { "mps" } else { "time-slicing" },
-            mps: sharing.mps,
-        },
-        Label::Absent | Label::Default | Label::Broken | Label::Missing => {
-            Role { resource: GPU, replicas: 1, strategy: "none", mps: false }
-        }
-    }
 }
 
 /// The first thing that keeps the cluster from being at rest.
@@ -302,7 +219,8 @@ fn some(topic: &'static str, message: impl Into<String>, demand: impl Into<Strin
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::Sharing;
+    use super::super::story::{Label, Sharing};
+    use super::super::wishes::{GPU, role};
     use super::*;
 
     const MPS: Label = Label::Shared(Sharing { mps: true, replicas: 4, renamed: true });

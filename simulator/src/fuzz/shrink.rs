@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::failure::{Failure, Kind};
 use super::generate::STEPS_MIN;
-use super::run::{Failure, Kind, run};
+use super::run::run;
 use super::story::{Label, Sharing, Step, Story};
 use crate::on::model::Sabotage;
 
@@ -135,29 +136,38 @@ impl Shrinker {
     }
 
     fn cut_everything_else(&mut self) {
-        for quick_timers in [true, false] {
+        if self.best.story.quick_timers {
             let mut story = self.best.story.clone();
-            story.quick_timers = quick_timers;
-            if quick_timers != self.best.story.quick_timers && !quick_timers {
-                self.take(story);
-            }
+            story.quick_timers = false;
+            self.take(story);
         }
         for index in 0..self.best.story.steps.len() {
             // ends because every simpler step is simpler than the one before
-            while let Some(step) = self.best.story.steps.get(index) {
-                let cut = simpler(step).into_iter().any(|simpler| {
-                    let mut story = self.best.story.clone();
-                    if let Some(step) = story.steps.get_mut(index) {
-                        *step = simpler;
-                    }
-                    // a mended story may have lost the step; the next round sees that
-                    self.take(story)
-                });
-                if !cut {
-                    break;
-                }
-            }
+            while self.simplify(index) {}
         }
+    }
+
+    /// Makes one step simpler, if it can be.
+    fn simplify(&mut self, index: usize) -> bool {
+        let steps = &self.best.story.steps;
+        let Some(step) = steps.get(index) else {
+            return false;
+        };
+        let mut stories: Vec<Story> = Vec::new();
+        if let (Step::Wait(first), Some(Step::Wait(second))) = (step, steps.get(index + 1)) {
+            let mut story = self.best.story.clone();
+            story.steps.remove(index + 1);
+            if let Some(step) = story.steps.get_mut(index) {
+                *step = Step::Wait(first.saturating_add(*second));
+            }
+            stories.push(story);
+        }
+        stories.extend(simpler(step).into_iter().filter_map(|simpler| {
+            let mut story = self.best.story.clone();
+            *story.steps.get_mut(index)? = simpler;
+            Some(story)
+        }));
+        stories.into_iter().any(|story| self.take(story))
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::campaign::{Goal, Plan, fuzz};
+use super::failure::{Failure, Kind};
 use super::generate::{STEPS_MIN, story};
-use super::run::{Failure, Kind, run};
+use super::run::run;
 use super::shrink::{Failing, shrink};
 use super::story::{Step, Story};
 use super::write;

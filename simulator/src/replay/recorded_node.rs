@@ -17,7 +17,7 @@ pub(crate) struct RecordedNode {
     /// The journal.
     pub(crate) lines: Vec<String>,
     /// The newest `Listen`.
-    pub(crate) listen: Option<(ResourceName, String)>,
+    pub(crate) listen: Option<(ResourceName, String, u64)>,
 }
 
 impl RecordedNode {
@@ -40,8 +40,8 @@ impl RecordedNode {
         self.lines.push(Entry::event(self.now, event.clone()).to_line().unwrap());
         self.plugin.handle(self.now, event);
         while let Some(action) = self.plugin.poll_action() {
-            if let Action::Listen { resource, endpoint } = &action {
-                self.listen = Some((resource.clone(), endpoint.clone()));
+            if let Action::Listen { resource, endpoint, attempt } = &action {
+                self.listen = Some((resource.clone(), endpoint.clone(), *attempt));
             }
             self.lines.push(Entry::action(self.now, action).to_line().unwrap());
         }

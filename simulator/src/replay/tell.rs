@@ -40,13 +40,13 @@ pub fn event(event: &Event) -> String {
         | Event::LabelsFailed { why }
         | Event::HoldersUnreadable { why }
         | Event::MpsDesiredFailed { why } => why.clone(),
-        Event::Listening { resource, endpoint } => format!("{resource} on {endpoint}"),
-        Event::ListenFailed { resource, why } | Event::RegisterFailed { resource, why } => {
+        Event::Listening { resource, endpoint, .. } => format!("{resource} on {endpoint}"),
+        Event::ListenFailed { resource, why, .. } | Event::RegisterFailed { resource, why, .. } => {
             format!("{resource}: {why}")
         }
-        Event::Registered { resource }
+        Event::Registered { resource, .. }
         | Event::StreamOpened { resource }
-        | Event::StreamClosed { resource } => resource.to_string(),
+        | Event::StreamClosed { resource, .. } => resource.to_string(),
         Event::Allocated { resource, ids, view_generation, refused } => {
             let answer = answer(refused.as_deref());
             format!("{resource} {}: {answer} from view {view_generation}", ids.join(", "))
@@ -61,7 +61,7 @@ pub fn event(event: &Event) -> String {
 /// An action of the plugin.
 pub fn action(action: &Action) -> String {
     let text = match action {
-        Action::Listen { resource, endpoint } | Action::Register { resource, endpoint } => {
+        Action::Listen { resource, endpoint, .. } | Action::Register { resource, endpoint, .. } => {
             format!("{resource} on {endpoint}")
         }
         Action::Close { resource } => resource.to_string(),

@@ -15,9 +15,9 @@ fn run_of_a_node() -> Vec<String> {
     let mut node = RecordedNode::new();
     node.start(ConfigSource::None);
     node.tell(Event::HoldersRead { holdings: vec![] });
-    let (resource, endpoint) = node.listen.clone().expect("nothing was registered");
-    node.tell(Event::Listening { resource: resource.clone(), endpoint });
-    node.tell(Event::Registered { resource: resource.clone() });
+    let (resource, endpoint, attempt) = node.listen.clone().expect("nothing was registered");
+    node.tell(Event::Listening { resource: resource.clone(), endpoint, attempt });
+    node.tell(Event::Registered { resource: resource.clone(), attempt });
     assert_eq!(node.allocate(resource, &["GPU-1"]), None);
     node.tell(Event::StopRequested);
     node.lines

@@ -167,8 +167,10 @@ impl Node {
                 Some(facts) => Event::GpusFound { facts: facts.clone() },
                 None => Event::NoDriver { why: "libnvidia-ml.so.1: no such file".into() },
             },
-            Action::Listen { resource, endpoint } => Event::Listening { resource, endpoint },
-            Action::Register { resource, .. } => Event::Registered { resource },
+            Action::Listen { resource, endpoint, attempt } => {
+                Event::Listening { resource, endpoint, attempt }
+            }
+            Action::Register { resource, attempt, .. } => Event::Registered { resource, attempt },
             Action::ReadHolders => Event::HoldersRead { holdings: self.holdings.clone() },
             Action::PatchLabels { labels } => {
                 for (key, value) in labels {

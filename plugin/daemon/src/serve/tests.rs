@@ -12,6 +12,10 @@ use super::*;
 use crate::dial;
 use crate::handlers::CONTAINERS_MAX;
 
+fn served() -> Served {
+    Served { resource: ResourceName::gpu(), attempt: 1 }
+}
+
 struct Bench {
     directory: tempfile::TempDir,
     publish: watch::Sender<Arc<View>>,
@@ -30,8 +34,7 @@ impl Bench {
     }
 
     fn open(&self) -> Server {
-        Server::open(self.directory.path(), "nvidia-gpu.sock", ResourceName::gpu(), self.context.clone())
-            .unwrap()
+        Server::open(self.directory.path(), "nvidia-gpu.sock", served(), self.context.clone()).unwrap()
     }
 
     fn socket(&self) -> PathBuf {
@@ -111,7 +114,7 @@ async fn a_kubelet_that_leaves_is_told_only_with_its_last_stream() {
     while !stream.message().await.unwrap().unwrap().devices.is_empty() {}
     assert!(bench.seen.try_recv().is_err());
     streams.pop();
-    assert_eq!(bench.event().await, Event::StreamClosed { resource: ResourceName::gpu() });
+    assert_eq!(bench.event().await, served().closed());
 }
 
 #[tokio::test]
@@ -180,7 +183,7 @@ async fn a_socket_that_someone_removed_counts_as_a_closed_stream() {
     let _server = bench.open();
     std::fs::remove_file(bench.socket()).unwrap();
     bench.changes.send_modify(|n| *n += 1);
-    assert_eq!(bench.event().await, Event::StreamClosed { resource: ResourceName::gpu() });
+    assert_eq!(bench.event().await, served().closed());
 }
 
 #[tokio::test]
@@ -198,8 +201,7 @@ async fn a_stale_socket_is_replaced_and_another_plugins_new_one_is_left_alone() 
 async fn an_endpoint_outside_the_directory_is_refused() {
     let bench = Bench::new(view(1, &[]));
     for endpoint in ["", "../x.sock", "/tmp/x.sock", ".."] {
-        let opened =
-            Server::open(bench.directory.path(), endpoint, ResourceName::gpu(), bench.context.clone());
+        let opened = Server::open(bench.directory.path(), endpoint, served(), bench.context.clone());
         assert!(matches!(opened, Err(ListenError::NotAFileName { .. })), "{endpoint}");
     }
 }

@@ -131,9 +131,9 @@ impl Node {
         let too_late = self.kubelet.hangs_until(cx.now()).is_some_and(|until| until > patience);
         let why = |call: &str| format!("the kubelet did not answer `{call}` within 10s");
         match what {
-            What::RegisterArrives(plugin, resource, _) if too_late => {
-                let why = why("Register");
-                let event = Event::RegisterFailed { resource, why };
+            What::RegisterArrives(call) if too_late => {
+                let plugin = call.plugin;
+                let event = call.answered(Err(why("Register")));
                 cx.at(patience, What::PluginTold(plugin, Box::new(event)));
             }
             What::HoldersAsked(plugin) if too_late => {

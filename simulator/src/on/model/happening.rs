@@ -92,19 +92,39 @@ pub(super) struct Call {
     pub(super) request: Request,
 }
 
+/// A Register call on its way to the kubelet.
+#[derive(Debug, Clone)]
+pub(super) struct Register {
+    /// The plugin process's life.
+    pub(super) plugin: u32,
+    /// The extended resource.
+    pub(super) resource: ResourceName,
+    /// The socket's file name.
+    pub(super) endpoint: String,
+    /// Which of the resource's sockets.
+    pub(super) attempt: u64,
+}
+
+impl Register {
+    /// The answer as the plugin hears of it.
+    pub(super) fn answered(self, result: Result<(), String>) -> Event {
+        let Register { resource, attempt, .. } = self;
+        match result {
+            Ok(()) => Event::Registered { resource, attempt },
+            Err(why) => Event::RegisterFailed { resource, attempt, why },
+        }
+    }
+}
+
 /// A kubelet that tries to reach the plugin that registered.
 #[derive(Debug, Clone)]
 pub(super) struct Dial {
     /// The kubelet process's life.
     pub(super) kubelet: u32,
-    /// The plugin process's life.
-    pub(super) plugin: u32,
+    /// The call that it answers.
+    pub(super) call: Register,
     /// The registration.
     pub(super) client: ClientId,
-    /// The extended resource.
-    pub(super) resource: ResourceName,
-    /// The socket's file name.
-    pub(super) endpoint: String,
     /// When the kubelet gives up, in nanoseconds.
     pub(super) until: u64,
 }
@@ -175,7 +195,7 @@ pub(super) enum What {
     /// A kubelet process serves its sockets.
     KubeletStarts,
     /// A Register call reaches the kubelet.
-    RegisterArrives(u32, ResourceName, String),
+    RegisterArrives(Box<Register>),
     /// The kubelet dials a plugin that registered.
     Dials(Box<Dial>),
     /// A device list reaches the kubelet.

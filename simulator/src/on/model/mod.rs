@@ -82,7 +82,7 @@ impl ModelStage {
             cluster: Cluster::new(scenario, options.seed, options.journals)?,
             picture: Picture::default(),
             config_map_sync: scenario.timers.config_map_sync,
-            invariants: options.invariants.then(Invariants::default),
+            invariants: options.invariants.then(|| Invariants::of(scenario)),
             violations: Vec::new(),
         })
     }

@@ -175,8 +175,8 @@ impl Node {
     fn on_kubelet(&mut self, cx: &mut Context<'_>, what: What) {
         let kubelet = &mut self.kubelet;
         let died = match what {
-            What::RegisterArrives(plugin, resource, endpoint) => {
-                kubelet.register_arrives(cx, plugin, resource, endpoint);
+            What::RegisterArrives(call) => {
+                kubelet.register_arrives(cx, *call);
                 None
             }
             What::Dials(dial) => {

@@ -3,7 +3,7 @@
 use fake_cluster::api::{DeleteOptions, Key, Part, PatchKind, Resource, Selector};
 use serde_json::{Map, Value, json};
 
-use super::{NAMESPACE, WireStage, node, refused};
+use super::{NAMESPACE, WireStage, config_map, refused};
 use crate::expect::glob;
 use crate::on::{Done, StageError};
 use crate::scenario::{Apply, Process, Selection, Verb};
@@ -24,7 +24,7 @@ impl WireStage {
             Verb::Restart { process, node } => self.node(node)?.restart(*process).await,
             Verb::Kill { process, node } => self.node(node)?.kill(*process).await,
             Verb::InstallDriver { node, gpus } => self.node(node)?.install_driver(gpus),
-            Verb::Edit { config, text } => self.edit(config, text.as_deref()),
+            Verb::Edit { config, text } => config_map::edit(&self.api, config, text.as_deref()),
             Verb::Finish { pods, exit_code } => self.finish_pods(pods, *exit_code).await,
             Verb::Workload(work) => self.work(work),
             Verb::Fault { spec, .. } => self.suffer(spec).await,
@@ -105,16 +105,6 @@ impl WireStage {
         for key in self.chosen("finish", selection)? {
             self.end_containers(&key, exit_code, &format!("exit code {exit_code}")).await?;
         }
-        Ok(Done::Did)
-    }
-
-    fn edit(&self, config: &str, text: Option<&str>) -> Result<Done, StageError> {
-        let (namespace, name) = node::CONFIG_MAP;
-        let key = Key::new(Resource::ConfigMaps, namespace, name);
-        let patch = json!({"data": {config: text}});
-        self.api
-            .write(|store, now| store.patch(&key, PatchKind::Merge, &patch, Part::Main, now))
-            .map_err(|error| refused(format!("edit configuration `{config}`"), &error))?;
         Ok(Done::Did)
     }
 }

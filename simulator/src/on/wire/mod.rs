@@ -9,6 +9,7 @@
 mod actions;
 pub mod binaries;
 mod books;
+mod config_map;
 mod daemons;
 pub(super) mod driver;
 mod faults;
@@ -18,6 +19,7 @@ mod layout;
 mod logs;
 pub(super) mod look;
 mod node;
+mod node_programs;
 pub(super) mod objects;
 mod process;
 mod programs;
@@ -132,7 +134,7 @@ impl WireStage {
         options: &RunOptions,
         run_dir: &Path,
     ) -> Result<(), StageError> {
-        node::create_config_map(&self.api, &scenario.configs)?;
+        config_map::create(&self.api, &scenario.configs)?;
         for (index, spec) in (0_u64..).zip(&scenario.nodes) {
             let setting = node::Setting {
                 scenario,

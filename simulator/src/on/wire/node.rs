@@ -10,7 +10,6 @@ use fake_cluster::node::config_volume::ConfigVolume;
 use fake_cluster::node::settings::PodError;
 use fake_cluster::node::{ContainerSnapshot, NodeAgent, NodeSettings};
 use fake_gpu::NodeFile;
-use serde_json::json;
 
 use super::binaries::Binaries;
 use super::books::Books;
@@ -18,13 +17,10 @@ use super::driver::Driver;
 use super::layout::NodeLayout;
 use super::process::Launch;
 use super::programs::{MPS, Name, PLUGIN, Programs};
-use super::{launch, objects, refused};
+use super::{config_map, launch, objects, refused};
 use crate::on::{Done, StageError};
-use crate::scenario::{GpuNode, NodeSpec, Process, Scenario};
+use crate::scenario::{GpuNode, NodeSpec, Scenario};
 use crate::world::ContainerView;
-
-/// The namespace and name of the plugin's config map.
-pub(super) const CONFIG_MAP: (&str, &str) = ("kube-system", "nvidia-device-plugin-configs");
 
 /// What a node is made from.
 pub(super) struct Setting<'s> {
@@ -54,8 +50,8 @@ pub(super) struct Node {
     /// Its driver, if one is installed.
     pub(super) driver: Option<Driver>,
     library: PathBuf,
-    launches: BTreeMap<Name, Launch>,
-    programs: Programs,
+    pub(super) launches: BTreeMap<Name, Launch>,
+    pub(super) programs: Programs,
     config: Option<ConfigVolume>,
     agent: NodeAgent,
     books: Books,
@@ -71,22 +67,6 @@ pub(super) struct Given {
     pub(super) ids: BTreeMap<String, Vec<String>>,
     /// How often its containers were started again.
     pub(super) restarts: u64,
-}
-
-/// Creates the plugin's config map, if the scenario has configurations.
-///
-/// # Errors
-/// The API server refuses it.
-pub(super) fn create_config_map(
-    api: &ApiHandle,
-    configs: &BTreeMap<String, String>,
-) -> Result<(), StageError> {
-    let (namespace, name) = CONFIG_MAP;
-    let object =
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": configs});
-    api.write(|store, now| store.create(Resource::ConfigMaps, namespace, object, now))
-        .map_err(|error| refused(format!("create config map `{name}`"), &error))?;
-    Ok(())
 }
 
 impl Node {
@@ -107,7 +87,7 @@ impl Node {
             Some(gpus) => Some(Driver::install(&name, gpus, &layout, &binaries.nvml)?),
             None => None,
         };
-        let key = Key::new(Resource::ConfigMaps, CONFIG_MAP.0, CONFIG_MAP.1);
+        let key = Key::new(Resource::ConfigMaps, config_map::NAMESPACE, config_map::NAME);
         let config =
             ConfigVolume::start(api.clone(), key, layout.config.clone(), scenario.timers.config_map_sync)
                 .map_err(|error| StageError::File {
@@ -221,31 +201,6 @@ impl Node {
         driver.map(Driver::state).ok_or_else(|| refused(what, &"the node has no driver"))
     }
 
-    /// Stops a program in order and starts it again.
-    ///
-    /// # Errors
-    /// It does not run or does not start again.
-    pub(super) async fn restart(&mut self, process: Process) -> Result<Done, StageError> {
-        let name = self.running(process)?;
-        self.programs.stop(&name).await;
-        self.start_again(&name)
-    }
-
-    /// Kills a program; as a kubelet restarts a dead container at once the first time, it is started again.
-    ///
-    /// # Errors
-    /// It does not run or does not start again.
-    pub(super) async fn kill(&mut self, process: Process) -> Result<Done, StageError> {
-        if process == Process::Kubelet {
-            return Ok(Done::Skipped(
-                "the simulated kubelet has no process to kill; restart it instead".to_owned(),
-            ));
-        }
-        let name = self.running(process)?;
-        self.programs.kill(&name).await;
-        self.start_again(&name)
-    }
-
     /// Installs a driver where none is.
     ///
     /// # Errors
@@ -278,29 +233,6 @@ impl Node {
             }
         }
         leaks
-    }
-
-    fn running(&self, process: Process) -> Result<Name, StageError> {
-        let name = self.program(if process == Process::Mps { MPS } else { PLUGIN });
-        if self.programs.status(&name).0 {
-            return Ok(name);
-        }
-        Err(refused(format!("stop `{process}` on node `{}`", self.name), &"it does not run"))
-    }
-
-    fn start_again(&self, name: &Name) -> Result<Done, StageError> {
-        if let Some(launch) = self.launches.get(name) {
-            self.programs.start(name, launch).map_err(|error| StageError::Spawn {
-                process: name.program.to_owned(),
-                node: name.node.clone(),
-                error,
-            })?;
-        }
-        Ok(Done::Did)
-    }
-
-    fn program(&self, program: &'static str) -> Name {
-        Name { node: self.name.clone(), program }
     }
 }
 

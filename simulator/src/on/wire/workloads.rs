@@ -2,15 +2,14 @@
 //! its curve says, through the MPS daemon of its container's pipe directory if it has one, and ends as told or when it
 //! asks for too much; its container then ends and starts again with the kubelet's back-off.
 
+mod process;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fake_cluster::api::Key;
-use fake_cluster::node::ContainerSnapshot;
-use fake_gpu::mps::{ClientSpec, connect};
-use fake_gpu::{GpuError, NodeFileError, ProcessKind, ProcessSpec};
 
+use self::process::{go_on, start};
 use super::{WireStage, refused};
 use crate::on::{Done, StageError};
 use crate::scenario::Workload;
@@ -19,14 +18,8 @@ use crate::scenario::Workload;
 const PID_FIRST: u32 = 5_000_000;
 /// The longest back-off (Kubernetes 1.36).
 const BACK_OFF_MAX: Duration = Duration::from_secs(300);
-/// The environment variable from which a container runtime takes its GPUs.
-const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
-/// The environment variable that leads a program to its MPS daemon.
-const PIPE_DIRECTORY: &str = "CUDA_MPS_PIPE_DIRECTORY";
 /// The exit code of a program that CUDA refused something.
 const CUDA_FAILED: i32 = 1;
-/// What the CUDA driver calls its lack of memory.
-const OUT_OF_MEMORY: &str = "CUDA_ERROR_OUT_OF_MEMORY";
 /// How its containers ended: as many as are remembered of a pod.
 const ENDS_MAX: usize = 20;
 
@@ -221,70 +214,4 @@ fn stop(nodes: &[super::Node], job: &mut Job) {
         }
     }
     job.state = State::Over;
-}
-
-/// Makes a context on each GPU that the container sees.
-fn start(node: &super::Node, container: &ContainerSnapshot, pid: u32) -> Result<Vec<u32>, String> {
-    let driver = node.driver.as_ref().ok_or("CUDA_ERROR_NO_DEVICE: no driver")?;
-    let snapshot = driver.snapshot().map_err(|error| error.to_string())?;
-    let visible = container.env.get(VISIBLE).map(String::as_str).unwrap_or_default();
-    let seen = |uuid: &str| visible.split(',').any(|name| name == uuid);
-    let gpus: Vec<(u32, String)> =
-        snapshot.gpus.iter().filter(|gpu| seen(&gpu.uuid)).map(|gpu| (gpu.index, gpu.uuid.clone())).collect();
-    if gpus.is_empty() {
-        return Err(format!("CUDA_ERROR_NO_DEVICE: `{VISIBLE}` is `{visible}`"));
-    }
-    if let Some(pipe) = pipe_directory(container) {
-        let client = ClientSpec {
-            pid,
-            uid: 0,
-            gpus: gpus.iter().map(|(_, uuid)| uuid.clone()).collect(),
-            limit_bytes: 0,
-            name: container.pod.clone(),
-        };
-        connect(&pipe, &client).map_err(|error| format!("CUDA_ERROR_MPS_CONNECTION_FAILED: {error}"))?;
-    } else {
-        for (index, _) in &gpus {
-            let spec = ProcessSpec::new(pid, *index, ProcessKind::Plain, &container.pod);
-            driver.state().start_process(&spec).map_err(|error| error.to_string())?;
-        }
-    }
-    Ok(gpus.into_iter().map(|(index, _)| index).collect())
-}
-
-/// The host's directory behind the container's pipe directory.
-fn pipe_directory(container: &ContainerSnapshot) -> Option<PathBuf> {
-    let inside = Path::new(container.env.get(PIPE_DIRECTORY)?);
-    container.mounts.iter().find_map(|mount| {
-        let below = inside.strip_prefix(&mount.container_path).ok()?;
-        Some(Path::new(&mount.host_path).join(below))
-    })
-}
-
-/// Takes or gives back memory as the curve says; the answer is the process's end.
-fn go_on(node: &super::Node, run: &mut Run, work: &Workload) -> Option<End> {
-    let age = run.began.elapsed();
-    let state = node.driver.as_ref()?.state();
-    let wanted = work.wanted_mib(age);
-    let more = wanted.saturating_sub(run.held_mib) << 20;
-    let less = run.held_mib.saturating_sub(wanted) << 20;
-    for gpu in &run.gpus {
-        let changed = match more {
-            0 if less == 0 => Ok(()),
-            0 => state.free(run.pid, *gpu, less),
-            more => state.allocate(run.pid, *gpu, more),
-        };
-        if let Err(error) = changed {
-            let why = match error {
-                NodeFileError::Refused(refusal @ GpuError::OutOfMemory { .. }) => {
-                    format!("{OUT_OF_MEMORY}: {refusal}")
-                }
-                other => other.to_string(),
-            };
-            return Some(End { code: CUDA_FAILED, why });
-        }
-    }
-    run.held_mib = wanted;
-    let (at, code) = work.ends?;
-    (age >= at).then(|| End { code, why: format!("ended by itself after {at:?}") })
 }

@@ -1,11 +1,9 @@
 //! How plugins come and go: Register with its dial-back, the lists of a stream, and a stream's end.
 
 use fake_cluster::kubelet::ledger::{Device, PluginOptions};
-use plugin_core::config::ResourceName;
-use plugin_core::event::Event;
 
 use super::super::engine::Context;
-use super::super::happening::{Devices, Dial, StreamId, What};
+use super::super::happening::{Devices, Dial, Register, StreamId, What};
 use super::super::host::Host;
 use super::super::latency;
 use super::{Connection, Kubelet};
@@ -17,23 +15,17 @@ const OPTIONS: PluginOptions = PluginOptions { pre_start_required: false, prefer
 
 impl Kubelet {
     /// A Register call arrives from a plugin process.
-    pub(in super::super) fn register_arrives(
-        &mut self,
-        cx: &mut Context<'_>,
-        plugin: u32,
-        resource: ResourceName,
-        endpoint: String,
-    ) {
+    pub(in super::super) fn register_arrives(&mut self, cx: &mut Context<'_>, call: Register) {
         let (kubelet, now) = (self.life, cx.now());
         let Some(running) = &mut self.running else {
             let why = "the kubelet's socket does not accept: Connection refused (os error 111)";
-            return answer(cx, plugin, resource, Err(why.to_owned()));
+            return answer(cx, call, Err(why.to_owned()));
         };
-        match running.ledger.register(API_VERSION, resource.as_str()) {
-            Err(refusal) => answer(cx, plugin, resource, Err(refused(&refusal.to_string()))),
+        match running.ledger.register(API_VERSION, call.resource.as_str()) {
+            Err(refusal) => answer(cx, call, Err(refused(&refusal.to_string()))),
             Ok(client) => {
                 let until = now + latency::DIAL_TIME_MAX;
-                let dial = Dial { kubelet, plugin, client, resource, endpoint, until };
+                let dial = Dial { kubelet, call, client, until };
                 cx.after(latency::SOCKET, What::Dials(Box::new(dial)));
             }
         }
@@ -43,25 +35,26 @@ impl Kubelet {
     pub(in super::super) fn dials(&mut self, cx: &mut Context<'_>, host: &Host, dial: Dial) {
         let now = cx.now();
         let Some(running) = self.living(dial.kubelet) else {
-            return answer(cx, dial.plugin, dial.resource, Err(refused("the kubelet is stopping")));
+            return answer(cx, dial.call, Err(refused("the kubelet is stopping")));
         };
-        let socket = host.sockets.get(&dial.endpoint);
+        let socket = host.sockets.get(&dial.call.endpoint);
         let server = socket.map(|socket| socket.server).filter(|server| host.accepting.contains(server));
         match server {
             Some(server) => {
-                running.ledger.connected(dial.client, dial.resource.as_str(), OPTIONS);
-                let connection = Connection { server, resource: dial.resource.to_string(), streaming: true };
+                running.ledger.connected(dial.client, dial.call.resource.as_str(), OPTIONS);
+                let connection =
+                    Connection { server, resource: dial.call.resource.to_string(), streaming: true };
                 running.connections.insert(dial.client, connection);
-                *self.registrations.entry(dial.resource.to_string()).or_default() += 1;
+                *self.registrations.entry(dial.call.resource.to_string()).or_default() += 1;
                 let stream = StreamId { kubelet: dial.kubelet, client: dial.client, server };
                 cx.after(latency::SOCKET, What::StreamAsked(stream));
-                answer(cx, dial.plugin, dial.resource, Ok(()));
+                answer(cx, dial.call, Ok(()));
                 cx.show();
             }
             None if now >= dial.until => {
-                running.ledger.connect_failed(dial.client, dial.resource.as_str());
+                running.ledger.connect_failed(dial.client, dial.call.resource.as_str());
                 let why = "failed to dial device plugin: context deadline exceeded";
-                answer(cx, dial.plugin, dial.resource, Err(refused(why)));
+                answer(cx, dial.call, Err(refused(why)));
             }
             None => cx.after(latency::DIAL_AGAIN, What::Dials(Box::new(dial))),
         }
@@ -116,12 +109,9 @@ impl Kubelet {
     }
 }
 
-fn answer(cx: &mut Context<'_>, plugin: u32, resource: ResourceName, result: Result<(), String>) {
-    let event = match result {
-        Ok(()) => Event::Registered { resource },
-        Err(why) => Event::RegisterFailed { resource, why },
-    };
-    cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));
+fn answer(cx: &mut Context<'_>, call: Register, result: Result<(), String>) {
+    let plugin = call.plugin;
+    cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(call.answered(result))));
 }
 
 fn refused(message: &str) -> String {

@@ -4,7 +4,7 @@ use plugin_core::action::{Action, Severity};
 use plugin_core::event::Event;
 
 use super::super::engine::Context;
-use super::super::happening::What;
+use super::super::happening::{Register, What};
 use super::super::host::Host;
 use super::super::latency;
 use super::{Exit, Shell};
@@ -18,8 +18,13 @@ impl Shell {
         }
         match action {
             Action::FindGpus => cx.after(latency::NVML_FIND, What::GpusListed(life)),
-            Action::Listen { resource, endpoint } => self.listen(cx, host, resource, endpoint),
-            Action::Register { resource, endpoint } => self.register(cx, resource, endpoint),
+            Action::Listen { resource, endpoint, attempt } => {
+                self.listen(cx, host, resource, endpoint, attempt)
+            }
+            Action::Register { resource, endpoint, attempt } => {
+                let call = Register { plugin: life, resource, endpoint, attempt };
+                cx.after(latency::SOCKET, What::RegisterArrives(Box::new(call)));
+            }
             Action::Close { resource } => self.close(cx, host, &resource),
             Action::ReadHolders => self.read_holders(cx),
             Action::ReadConfig => cx.after(latency::TASK, What::ConfigLooked(life, true)),
@@ -37,15 +42,6 @@ impl Shell {
             other => self.warn(Severity::Warning, format!("the model cannot perform `{}`", other.tag())),
         }
         None
-    }
-
-    fn register(
-        &mut self,
-        cx: &mut Context<'_>,
-        resource: plugin_core::config::ResourceName,
-        endpoint: String,
-    ) {
-        cx.after(latency::SOCKET, What::RegisterArrives(self.life, resource, endpoint));
     }
 
     fn read_holders(&mut self, cx: &mut Context<'_>) {

@@ -18,6 +18,7 @@ use super::Shell;
 #[derive(Debug)]
 pub(super) struct Server {
     resource: ResourceName,
+    attempt: u64,
     endpoint: String,
     identity: u64,
     /// It was told that somebody removed the socket.
@@ -42,6 +43,7 @@ impl Shell {
         host: &mut Host,
         resource: ResourceName,
         endpoint: String,
+        attempt: u64,
     ) {
         self.close(cx, host, &resource);
         self.servers_made += 1;
@@ -55,13 +57,14 @@ impl Shell {
             number,
             Server {
                 resource: resource.clone(),
+                attempt,
                 endpoint: endpoint.clone(),
                 identity,
                 lost: false,
                 streams: BTreeMap::new(),
             },
         );
-        let event = Event::Listening { resource, endpoint };
+        let event = Event::Listening { resource, endpoint, attempt };
         cx.after(latency::TASK, What::PluginTold(self.life, Box::new(event)));
         // the directory has changed: the plugin's own watch sees that, too
         cx.after(latency::DIRECTORY, What::KubeletDirectoryChanged(self.life));
@@ -114,9 +117,9 @@ impl Shell {
         let Some(server) = self.servers.get(&id.number) else {
             return;
         };
-        let resource = server.resource.clone();
+        let (resource, attempt) = (server.resource.clone(), server.attempt);
         self.warn(Severity::Warning, "the socket was removed by someone else".to_owned());
-        self.post(cx, Event::StreamClosed { resource });
+        self.post(cx, Event::StreamClosed { resource, attempt });
     }
 
     /// The kubelet opens ListAndWatch.
@@ -137,8 +140,8 @@ impl Shell {
             return;
         };
         if server.streams.remove(&id).is_some() && server.streams.is_empty() {
-            let resource = server.resource.clone();
-            self.post(cx, Event::StreamClosed { resource });
+            let (resource, attempt) = (server.resource.clone(), server.attempt);
+            self.post(cx, Event::StreamClosed { resource, attempt });
         }
     }
 

@@ -1,0 +1,57 @@
+//! How the plugin's two programs on a node are stopped, killed and started again.
+
+use super::node::Node;
+use super::programs::{MPS, Name, PLUGIN};
+use super::refused;
+use crate::on::{Done, StageError};
+use crate::scenario::Process;
+
+impl Node {
+    /// Stops a program in order and starts it again.
+    ///
+    /// # Errors
+    /// It does not run or does not start again.
+    pub(super) async fn restart(&mut self, process: Process) -> Result<Done, StageError> {
+        let name = self.running(process)?;
+        self.programs.stop(&name).await;
+        self.start_again(&name)
+    }
+
+    /// Kills a program; as a kubelet restarts a dead container at once the first time, it is started again.
+    ///
+    /// # Errors
+    /// It does not run or does not start again.
+    pub(super) async fn kill(&mut self, process: Process) -> Result<Done, StageError> {
+        if process == Process::Kubelet {
+            return Ok(Done::Skipped(
+                "the simulated kubelet has no process to kill; restart it instead".to_owned(),
+            ));
+        }
+        let name = self.running(process)?;
+        self.programs.kill(&name).await;
+        self.start_again(&name)
+    }
+
+    fn running(&self, process: Process) -> Result<Name, StageError> {
+        let name = self.program(if process == Process::Mps { MPS } else { PLUGIN });
+        if self.programs.status(&name).0 {
+            return Ok(name);
+        }
+        Err(refused(format!("stop `{process}` on node `{}`", self.name), &"it does not run"))
+    }
+
+    fn start_again(&self, name: &Name) -> Result<Done, StageError> {
+        if let Some(launch) = self.launches.get(name) {
+            self.programs.start(name, launch).map_err(|error| StageError::Spawn {
+                process: name.program.to_owned(),
+                node: name.node.clone(),
+                error,
+            })?;
+        }
+        Ok(Done::Did)
+    }
+
+    pub(super) fn program(&self, program: &'static str) -> Name {
+        Name { node: self.name.clone(), program }
+    }
+}
