@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::utils::Backoff;
 use kube::{Client, Config};
+use tokio::runtime::Handle;
 
 use crate::cause;
 
@@ -23,11 +24,18 @@ pub(crate) struct NodeSettings {
     pub(crate) kubeconfig: Option<PathBuf>,
 }
 
-/// Makes the client; nothing is sent yet.
+/// Makes the client; nothing is sent yet. Reading certificates and setting up TLS takes milliseconds, in which the only
+/// other thread can already answer the kubelet: hence a thread of its own.
 ///
 /// # Errors
 /// One line with the reason and what to do.
 pub(crate) async fn connect(settings: &NodeSettings) -> Result<Client, String> {
+    let (settings, runtime) = (settings.clone(), Handle::current());
+    let made = tokio::task::spawn_blocking(move || runtime.block_on(make(&settings))).await;
+    made.unwrap_or_else(|e| Err(format!("no API server: {}", cause::line(&e))))
+}
+
+async fn make(settings: &NodeSettings) -> Result<Client, String> {
     let mut config = match &settings.kubeconfig {
         Some(path) => {
             let named = |e: &dyn std::error::Error| format!("kubeconfig `{}`: {}", path.display(), cause::line(e));
