@@ -12,7 +12,7 @@
 //! | What does the node have? | [`inventory`] |
 //! | Which configuration holds? | [`config`]; `choose` and `requested` for this node |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
-//! | Which GPU should play which role? | [`resources`] |
+//! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
 //! | Who holds a GPU now? | [`ownership`] |
 //! | How does a GPU change its role? | [`switch`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
@@ -28,6 +28,7 @@ pub mod backoff;
 mod change;
 mod choose;
 pub mod config;
+pub mod effect;
 pub mod event;
 pub mod inventory;
 pub mod journal;
@@ -42,6 +43,7 @@ pub mod registration;
 mod requested;
 pub mod resources;
 pub mod settings;
+pub mod sharing;
 mod status;
 pub mod switch;
 pub mod time;
