@@ -2,16 +2,23 @@
 //! configuration ends with exactly this.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::allocate::ContainerEdits;
 use crate::choose;
-use crate::config::{Overrides, Problem, Read, ResourceName};
-use crate::inventory::{Facts, GpuUuid};
+use crate::config::{AllocationPolicy, Overrides, Problem, Read, ResourceName};
+use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::labels;
 use crate::mps::DesiredDaemon;
-use crate::resources::Limits;
+use crate::publish;
+use crate::resources::{Limits, Role};
 use crate::sharing::{Assignment, assign};
+use crate::view::{Device, ResourceView, View};
+
+/// Stands for the UUID or index of the GPU that a container got.
+pub const ITS_GPU: &str = "<its GPU>";
 
 /// What a configuration does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +31,8 @@ pub struct Effect {
     pub daemons: BTreeMap<GpuUuid, DesiredDaemon>,
     /// What each client of an MPS-shared GPU may use.
     pub limits: BTreeMap<GpuUuid, Limits>,
+    /// What a container that gets one device finds in its environment; its GPU's name reads [`ITS_GPU`].
+    pub environment: BTreeMap<ResourceName, BTreeMap<String, String>>,
     /// The Node's labels.
     pub labels: BTreeMap<String, String>,
     /// Errors when it cannot hold; otherwise what is ignored.
@@ -52,8 +61,41 @@ pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
         counts.insert(gpu.clone(), role.replicas);
         effect.daemons.extend(role.daemon().map(|daemon| (gpu.clone(), daemon)));
         effect.limits.extend(role.limits.map(|limits| (gpu.clone(), limits)));
+        if let Some(found) = facts.gpu(gpu).filter(|_| !effect.environment.contains_key(&role.resource)) {
+            let environment = environment(role, found, publish::edits(&effective, facts));
+            effect.environment.insert(role.resource.clone(), environment);
+        }
     }
     effect
+}
+
+/// What Allocate would answer for one device of a GPU in this role.
+fn environment(role: &Role, gpu: &GpuFacts, edits: ContainerEdits) -> BTreeMap<String, String> {
+    let Some(id) = role.device_ids(&gpu.uuid).into_iter().next() else {
+        return BTreeMap::new();
+    };
+    let device = Device {
+        id: id.clone(),
+        healthy: true,
+        granted: true,
+        gpu: gpu.uuid.clone(),
+        numa_node: gpu.numa_node,
+        strategy: role.strategy,
+        gpu_index: gpu.index,
+        gpu_minor: gpu.minor,
+    };
+    let name = if edits.by_index { gpu.index.to_string() } else { gpu.uuid.to_string() };
+    let served = ResourceView {
+        devices: Arc::new([(id.clone(), device)].into()),
+        one_shared_device_at_most: false,
+        policy: AllocationPolicy::Distributed,
+    };
+    let view = View { resources: [(role.resource.clone(), served)].into(), edits, ..View::default() };
+    let mut envs = view.allocate(&role.resource, &[id]).unwrap_or_default().envs;
+    for value in envs.values_mut().filter(|value| **value == name) {
+        ITS_GPU.clone_into(value);
+    }
+    envs
 }
 
 fn wanted_labels(assignment: &Assignment, facts: &Facts) -> BTreeMap<String, String> {

@@ -19,12 +19,14 @@
 //! | What does a container get? | [`allocate`], [`prefer`] |
 //! | What does the Node object say? | [`labels`] |
 //! | How do MPS control daemons live? | [`mps`] |
+//! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
 
 mod absorb;
 pub mod action;
 mod advance;
 pub mod allocate;
 pub mod backoff;
+pub mod board;
 mod change;
 mod choose;
 pub mod config;
@@ -34,6 +36,7 @@ pub mod inventory;
 pub mod journal;
 mod label_patch;
 pub mod labels;
+pub mod migration;
 pub mod mps;
 pub mod ownership;
 pub mod plugin;

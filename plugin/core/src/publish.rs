@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::allocate::ContainerEdits;
 use crate::choose::Applied;
-use crate::config::{AllocationPolicy, DeviceIdStrategy, DeviceListStrategy, ResourceName};
+use crate::config::{AllocationPolicy, DeviceIdStrategy, DeviceListStrategy, Effective, ResourceName};
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::mps::Actual;
 use crate::ownership::Ownership;
@@ -153,8 +153,7 @@ fn devices<'a>(
 }
 
 /// How containers are told about their devices.
-pub(crate) fn edits(applied: &Applied, facts: &Facts) -> ContainerEdits {
-    let flags = &applied.effective;
+pub(crate) fn edits(flags: &Effective, facts: &Facts) -> ContainerEdits {
     let has = |strategy| flags.plugin.device_list_strategy.contains(&strategy);
     ContainerEdits {
         envvar: has(DeviceListStrategy::Envvar),
