@@ -34,8 +34,8 @@ pub const OWNED: [&str; 17] = [
     MPS_CAPABLE,
 ];
 
-/// The labels of a node whose GPUs play these roles. Replicas and strategy are those of the first shared GPU: a label that
-/// says `none` on a node that shares some would be wrong for whoever looks for shared GPUs.
+/// The labels of a node whose GPUs play these roles. They describe the first shared GPU, or the first where none is
+/// shared: a label that says `none` on a node that shares some would be wrong for whoever looks for shared GPUs.
 pub fn of_roles(
     facts: &Facts,
     roles: &BTreeMap<GpuUuid, Role>,
@@ -48,13 +48,16 @@ pub fn of_roles(
         return BTreeMap::new();
     };
     let renamed = names.get(&gpu.uuid) != Some(&role.resource);
-    labels(facts, role, renamed, mps_wanted)
+    labels(facts, gpu, role, renamed, mps_wanted)
 }
 
-fn labels(facts: &Facts, role: &Role, renamed: bool, mps_wanted: bool) -> BTreeMap<String, String> {
-    let Some(gpu) = facts.gpus.first() else {
-        return BTreeMap::new();
-    };
+fn labels(
+    facts: &Facts,
+    gpu: &GpuFacts,
+    role: &Role,
+    renamed: bool,
+    mps_wanted: bool,
+) -> BTreeMap<String, String> {
     let (cuda_major, cuda_minor) = facts.cuda_version;
     let mut driver = facts.driver_version.splitn(3, '.');
     let mut part = || driver.next().unwrap_or_default().to_owned();
@@ -158,13 +161,17 @@ mod tests {
         }
     }
 
+    fn of_first(facts: &Facts, role: &Role, renamed: bool, mps: bool) -> BTreeMap<String, String> {
+        labels(facts, &facts.gpus[0], role, renamed, mps)
+    }
+
     fn shared(resource: ResourceName, strategy: Strategy) -> Role {
         Role { resource, strategy, replicas: 4, limits: None }
     }
 
     #[test]
     fn an_exclusive_and_an_mps_node_carry_nvidias_labels() {
-        let exclusive = labels(&t4(), &Role::exclusive(), false, false);
+        let exclusive = of_first(&t4(), &Role::exclusive(), false, false);
         let expected = [
             ("nvidia.com/gpu.product", "Tesla-T4"),
             ("nvidia.com/gpu.count", "2"),
@@ -179,7 +186,7 @@ mod tests {
         for (key, value) in expected {
             assert_eq!(exclusive.get(key).map(String::as_str), Some(value), "{key}");
         }
-        let mps = labels(&t4(), &shared(ResourceName::gpu().shared(), Strategy::Mps), true, true);
+        let mps = of_first(&t4(), &shared(ResourceName::gpu().shared(), Strategy::Mps), true, true);
         assert_eq!(mps["nvidia.com/gpu.replicas"], "4");
         assert_eq!(mps["nvidia.com/gpu.sharing-strategy"], "mps");
         assert_eq!(mps["nvidia.com/mps.capable"], "true");
@@ -189,7 +196,7 @@ mod tests {
     #[test]
     fn sharing_without_a_new_name_marks_the_product() {
         let role = shared(ResourceName::gpu(), Strategy::TimeSlicing);
-        assert_eq!(labels(&t4(), &role, false, false)["nvidia.com/gpu.product"], "Tesla-T4-SHARED");
+        assert_eq!(of_first(&t4(), &role, false, false)["nvidia.com/gpu.product"], "Tesla-T4-SHARED");
     }
 
     #[test]
@@ -208,7 +215,7 @@ mod tests {
 
     #[test]
     fn every_label_that_is_written_is_owned_and_nothing_else_is_touched() {
-        let wanted = labels(&t4(), &Role::exclusive(), false, false);
+        let wanted = of_first(&t4(), &Role::exclusive(), false, false);
         assert!(wanted.keys().all(|k| OWNED.contains(&k.as_str())));
         let mut now = wanted.clone();
         now.insert("kubernetes.io/hostname".into(), "n".into());

@@ -14,15 +14,15 @@ pub(super) fn ignore(config: &mut Config, found: &mut Findings) {
         ignored(found, "resources", "`resources` is ignored".to_owned());
         config.resources = Resources::default();
     }
+    if config.sharing.mps.is_some() && config.sharing.time_slicing.take().is_some() {
+        let message = "`sharing.timeSlicing` is ignored: `sharing.mps` wins".to_owned();
+        ignored(found, "sharing.timeSlicing", message);
+    }
     if let Some(mps) = &mut config.sharing.mps {
         ignore_selection(mps, "sharing.mps", found);
     }
     if let Some(time_slicing) = &mut config.sharing.time_slicing {
         ignore_selection(time_slicing, "sharing.timeSlicing", found);
-    }
-    if config.sharing.mps.is_some() && config.sharing.time_slicing.take().is_some() {
-        let message = "`sharing.timeSlicing` is ignored: `sharing.mps` wins".to_owned();
-        ignored(found, "sharing.timeSlicing", message);
     }
 }
 
