@@ -94,7 +94,7 @@ impl Plugin {
         if let Some(target) = self.applied.as_ref().and_then(|a| a.roles.get(gpu)) {
             let ids = target.device_ids(gpu);
             let same = |(r, i): &(&str, &str)| *r == target.resource.as_str() && ids.iter().any(|id| id == i);
-            let same_daemon = (target.strategy == Strategy::Mps) == daemon.is_some();
+            let same_daemon = target.daemon().as_ref() == daemon;
             if holdings.iter().all(same) && same_daemon {
                 return Some(target.clone());
             }
@@ -102,13 +102,11 @@ impl Plugin {
         let resource = ResourceName::try_from(resource.to_owned()).unwrap_or_else(|_| ResourceName::gpu());
         let highest = holdings.iter().filter_map(|(_, id)| replica_of(id)).max();
         Some(match (replica_of(id), daemon) {
-            (None, _) => Role { resource, strategy: Strategy::Exclusive, replicas: 1 },
-            (Some(_), Some(daemon)) => {
-                Role { resource: daemon.resource.clone(), strategy: Strategy::Mps, replicas: daemon.replicas }
-            }
+            (None, _) => Role::whole(resource),
+            (Some(_), Some(daemon)) => Role::of_daemon(daemon),
             (Some(_), None) => {
                 let replicas = highest.unwrap_or(0).saturating_add(1);
-                Role { resource, strategy: Strategy::TimeSlicing, replicas }
+                Role { resource, strategy: Strategy::TimeSlicing, replicas, limits: None }
             }
         })
     }
@@ -206,7 +204,7 @@ impl Plugin {
             GpuState::Settled { role } | GpuState::Draining { from: role, .. } => role,
             GpuState::Found => return None,
         };
-        role.daemon(gpu)
+        role.daemon()
     }
 
     /// Reads PodResources while a GPU is draining or somebody's hold is unsettled.

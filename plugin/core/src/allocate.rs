@@ -222,6 +222,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::config::AllocationPolicy;
     use crate::inventory::GpuUuid;
     use crate::view::ResourceView;
 
@@ -242,7 +243,11 @@ mod tests {
 
     fn view(ids: &[&str], strategy: Strategy, edits: ContainerEdits) -> View {
         let devices = ids.iter().map(|id| ((*id).to_owned(), device(id, strategy))).collect();
-        let served = ResourceView { devices: Arc::new(devices), one_shared_device_at_most: false };
+        let served = ResourceView {
+            devices: Arc::new(devices),
+            one_shared_device_at_most: false,
+            policy: AllocationPolicy::Distributed,
+        };
         View { resources: [(ResourceName::gpu(), served)].into(), edits, ..View::default() }
     }
 

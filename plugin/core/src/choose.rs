@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{self, Config, Effective, ResourceName, Selected, Strictness};
+use crate::config::{
+    self, AllocationPolicy, Config, Effective, Overrides, Read, ResourceName, Selected, Strictness,
+};
 use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{ConfigSource, Settings};
-use crate::resources::{self, Role};
+use crate::resources::Role;
+use crate::sharing::{self, Assignment};
 
 /// The name shown for a configuration that no file gave.
 const BUILT_IN: &str = "(flags and defaults)";
@@ -33,8 +36,12 @@ pub(crate) struct Applied {
     pub(crate) effective: Effective,
     /// The role of every GPU.
     pub(crate) roles: BTreeMap<GpuUuid, Role>,
+    /// What each GPU is called where it is not shared.
+    pub(crate) names: BTreeMap<GpuUuid, ResourceName>,
     /// Resources whose requests for more than one device are refused.
     pub(crate) one_at_most: BTreeSet<ResourceName>,
+    /// How the replicas of each shared resource are spread over GPUs.
+    pub(crate) policies: BTreeMap<ResourceName, AllocationPolicy>,
     /// What was ignored in it.
     pub(crate) warnings: Vec<String>,
 }
@@ -67,13 +74,7 @@ pub(crate) enum Parsed {
     /// It cannot hold.
     Refused { requested: String, problems: Vec<String> },
     /// It is well-formed.
-    Good {
-        requested: String,
-        name: String,
-        config: Box<Config>,
-        effective: Box<Effective>,
-        warnings: Vec<String>,
-    },
+    Good { requested: String, name: String, read: Box<Read>, effective: Box<Effective> },
 }
 
 /// Reads and resolves what was asked for.
@@ -87,46 +88,38 @@ pub(crate) fn parse(settings: &Settings, sources: &Sources) -> Parsed {
         None => (BUILT_IN.to_owned(), ""),
     };
     let strictness = if settings.strict { Strictness::Strict } else { Strictness::Warn };
-    let read = match config::read(&name, text, strictness) {
+    let reader = if settings.nvidia_compat { config::read_compat } else { config::read };
+    let read = match reader(&name, text, strictness) {
         Ok(read) => read,
         Err(problems) => {
             return Parsed::Refused { requested, problems: lines(&problems) };
         }
     };
-    let mut effective = Effective::resolve(&settings.overrides, &read.config);
-    if effective.mps_root.is_empty() {
-        effective.mps_root = MPS_ROOT_DEFAULT.to_owned();
-    }
+    let effective = resolve(&settings.overrides, &read.config);
     let contradictions = effective.contradictions(&read.config);
     if !contradictions.is_empty() {
         let problems = contradictions.iter().map(|c| format!("{name}: {c}")).collect();
         return Parsed::Refused { requested, problems };
     }
-    Parsed::Good {
-        requested,
-        name,
-        config: Box::new(read.config),
-        effective: Box::new(effective),
-        warnings: read.warnings.iter().map(ToString::to_string).collect(),
-    }
+    Parsed::Good { requested, name, read: Box::new(read), effective: Box::new(effective) }
 }
 
 /// Chooses and checks against the node's GPUs.
 pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Facts>) -> Choice {
-    let (requested, name, config, effective, warnings) = match parse(settings, sources) {
+    let (requested, name, read, effective) = match parse(settings, sources) {
         Parsed::NotYet(what) => return Choice::NotYet(what),
         Parsed::Refused { requested, problems } => return Choice::Refused { requested, problems },
-        Parsed::Good { requested, name, config, effective, warnings } => {
-            (requested, name, config, *effective, warnings)
-        }
+        Parsed::Good { requested, name, read, effective } => (requested, name, read, *effective),
     };
     let Some(facts) = facts else {
         return Choice::NotYet("the node's GPUs are not known yet");
     };
-    match resources::assign(&config, facts) {
-        Ok(roles) => {
-            let one_at_most = resources::one_at_most(&config, &roles);
-            let applied = Box::new(Applied { name, effective, roles, one_at_most, warnings });
+    match sharing::assign(&read, &effective, facts) {
+        Ok(assignment) => {
+            let Assignment { roles, names, one_at_most, policies, warnings } = assignment;
+            let warnings = read.warnings.iter().chain(&warnings).map(ToString::to_string).collect();
+            let applied =
+                Box::new(Applied { name, effective, roles, names, one_at_most, policies, warnings });
             Choice::Candidate { requested, applied }
         }
         Err(problems) => {
@@ -134,6 +127,15 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
             Choice::Refused { requested, problems }
         }
     }
+}
+
+/// Every setting of a config, and the MPS root of NVIDIA's chart where nobody names one.
+pub(crate) fn resolve(overrides: &Overrides, config: &Config) -> Effective {
+    let mut effective = Effective::resolve(overrides, config);
+    if effective.mps_root.is_empty() {
+        effective.mps_root = MPS_ROOT_DEFAULT.to_owned();
+    }
+    effective
 }
 
 type Picked = (String, Option<(String, String)>);

@@ -67,14 +67,13 @@ impl Plugin {
             return BTreeMap::new();
         };
         let described = self.labelled.as_deref().or(self.next.as_deref());
-        let Some((gpu, described)) = facts.gpus.first().zip(described) else {
+        let Some(described) = described else {
             return BTreeMap::new();
         };
         let needs_mps = |a: &Applied| a.roles.values().any(|role| role.strategy == Strategy::Mps);
         let mps_wanted = !self.desired.daemons.is_empty()
             || self.actual.as_ref().is_some_and(|a| self.supervisor_alive && !a.daemons.is_empty())
             || [&self.next, &self.applied].into_iter().flatten().any(|a| needs_mps(a));
-        let role = described.roles.get(&gpu.uuid);
-        role.map(|role| labels::labels(facts, role, mps_wanted)).unwrap_or_default()
+        labels::of_roles(facts, &described.roles, &described.names, mps_wanted)
     }
 }

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::inventory::{Facts, GpuFacts};
+use crate::config::ResourceName;
+use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::resources::Role;
 use crate::view::Strategy;
 
@@ -33,11 +34,30 @@ pub const OWNED: [&str; 17] = [
     MPS_CAPABLE,
 ];
 
-/// The labels of a node with these GPUs, whose (first) GPU plays this role.
-pub fn labels(facts: &Facts, role: &Role, mps_wanted: bool) -> BTreeMap<String, String> {
-    let Some(gpu) = facts.gpus.first() else {
+/// The labels of a node whose GPUs play these roles. They describe the first shared GPU, or the first where none is
+/// shared: a label that says `none` on a node that shares some would be wrong for whoever looks for shared GPUs.
+pub fn of_roles(
+    facts: &Facts,
+    roles: &BTreeMap<GpuUuid, Role>,
+    names: &BTreeMap<GpuUuid, ResourceName>,
+    mps_wanted: bool,
+) -> BTreeMap<String, String> {
+    let played = || facts.gpus.iter().filter_map(|gpu| Some((gpu, roles.get(&gpu.uuid)?)));
+    let shared = played().find(|(_, role)| role.strategy != Strategy::Exclusive);
+    let Some((gpu, role)) = shared.or_else(|| played().next()) else {
         return BTreeMap::new();
     };
+    let renamed = names.get(&gpu.uuid) != Some(&role.resource);
+    labels(facts, gpu, role, renamed, mps_wanted)
+}
+
+fn labels(
+    facts: &Facts,
+    gpu: &GpuFacts,
+    role: &Role,
+    renamed: bool,
+    mps_wanted: bool,
+) -> BTreeMap<String, String> {
     let (cuda_major, cuda_minor) = facts.cuda_version;
     let mut driver = facts.driver_version.splitn(3, '.');
     let mut part = || driver.next().unwrap_or_default().to_owned();
@@ -56,7 +76,7 @@ pub fn labels(facts: &Facts, role: &Role, mps_wanted: bool) -> BTreeMap<String, 
         ("gpu.count", count.to_string()),
         ("gpu.family", family(gpu.compute_capability).to_owned()),
         ("gpu.memory", (gpu.memory_bytes / 1024 / 1024).to_string()),
-        ("gpu.product", product(gpu, role)),
+        ("gpu.product", product(gpu, role, renamed)),
         ("gpu.replicas", role.replicas.to_string()),
         ("gpu.sharing-strategy", sharing_strategy(role.strategy).to_owned()),
         ("mig.capable", facts.gpus.iter().any(|g| g.mig_capable).to_string()),
@@ -73,15 +93,14 @@ fn sharing_strategy(strategy: Strategy) -> &'static str {
     }
 }
 
-/// The product name as a label value; `-SHARED` tells that `nvidia.com/gpu` itself is shared.
-fn product(gpu: &GpuFacts, role: &Role) -> String {
+/// The product name as a label value; `-SHARED` tells that the replicas go under the name of whole GPUs.
+fn product(gpu: &GpuFacts, role: &Role, renamed: bool) -> String {
     let kept: String = gpu
         .name
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ' '))
         .collect();
     let name = kept.split_whitespace().collect::<Vec<_>>().join("-");
-    let renamed = role.resource != crate::config::ResourceName::gpu();
     if role.strategy != Strategy::Exclusive && !renamed { format!("{name}-SHARED") } else { name }
 }
 
@@ -119,8 +138,7 @@ pub fn difference(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ResourceName;
-    use crate::inventory::{ComputeMode, GpuUuid};
+    use crate::inventory::ComputeMode;
 
     fn t4() -> Facts {
         let gpu = |index| GpuFacts {
@@ -143,9 +161,17 @@ mod tests {
         }
     }
 
+    fn of_first(facts: &Facts, role: &Role, renamed: bool, mps: bool) -> BTreeMap<String, String> {
+        labels(facts, &facts.gpus[0], role, renamed, mps)
+    }
+
+    fn shared(resource: ResourceName, strategy: Strategy) -> Role {
+        Role { resource, strategy, replicas: 4, limits: None }
+    }
+
     #[test]
     fn an_exclusive_and_an_mps_node_carry_nvidias_labels() {
-        let exclusive = labels(&t4(), &Role::exclusive(), false);
+        let exclusive = of_first(&t4(), &Role::exclusive(), false, false);
         let expected = [
             ("nvidia.com/gpu.product", "Tesla-T4"),
             ("nvidia.com/gpu.count", "2"),
@@ -160,8 +186,7 @@ mod tests {
         for (key, value) in expected {
             assert_eq!(exclusive.get(key).map(String::as_str), Some(value), "{key}");
         }
-        let role = Role { resource: ResourceName::gpu().shared(), strategy: Strategy::Mps, replicas: 4 };
-        let mps = labels(&t4(), &role, true);
+        let mps = of_first(&t4(), &shared(ResourceName::gpu().shared(), Strategy::Mps), true, true);
         assert_eq!(mps["nvidia.com/gpu.replicas"], "4");
         assert_eq!(mps["nvidia.com/gpu.sharing-strategy"], "mps");
         assert_eq!(mps["nvidia.com/mps.capable"], "true");
@@ -170,13 +195,27 @@ mod tests {
 
     #[test]
     fn sharing_without_a_new_name_marks_the_product() {
-        let role = Role { resource: ResourceName::gpu(), strategy: Strategy::TimeSlicing, replicas: 4 };
-        assert_eq!(labels(&t4(), &role, false)["nvidia.com/gpu.product"], "Tesla-T4-SHARED");
+        let role = shared(ResourceName::gpu(), Strategy::TimeSlicing);
+        assert_eq!(of_first(&t4(), &role, false, false)["nvidia.com/gpu.product"], "Tesla-T4-SHARED");
+    }
+
+    #[test]
+    fn a_node_that_shares_some_gpus_is_labelled_by_the_first_of_them() {
+        let facts = t4();
+        let [first, second] = facts.gpus.as_slice() else { panic!("two GPUs") };
+        let role = shared(ResourceName::gpu().shared(), Strategy::Mps);
+        let roles = [(first.uuid.clone(), Role::exclusive()), (second.uuid.clone(), role)].into();
+        let names = facts.gpus.iter().map(|gpu| (gpu.uuid.clone(), ResourceName::gpu())).collect();
+        let labels = of_roles(&facts, &roles, &names, true);
+        assert_eq!(labels["nvidia.com/gpu.sharing-strategy"], "mps");
+        assert_eq!(labels["nvidia.com/gpu.replicas"], "4");
+        assert_eq!(labels["nvidia.com/gpu.product"], "Tesla-T4");
+        assert!(of_roles(&Facts::default(), &roles, &names, true).is_empty());
     }
 
     #[test]
     fn every_label_that_is_written_is_owned_and_nothing_else_is_touched() {
-        let wanted = labels(&t4(), &Role::exclusive(), false);
+        let wanted = of_first(&t4(), &Role::exclusive(), false, false);
         assert!(wanted.keys().all(|k| OWNED.contains(&k.as_str())));
         let mut now = wanted.clone();
         now.insert("kubernetes.io/hostname".into(), "n".into());

@@ -12,27 +12,31 @@
 //! | What does the node have? | [`inventory`] |
 //! | Which configuration holds? | [`config`]; `choose` and `requested` for this node |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
-//! | Which GPU should play which role? | [`resources`] |
+//! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
 //! | Who holds a GPU now? | [`ownership`] |
 //! | How does a GPU change its role? | [`switch`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`] |
 //! | What does the Node object say? | [`labels`] |
 //! | How do MPS control daemons live? | [`mps`] |
+//! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
 
 mod absorb;
 pub mod action;
 mod advance;
 pub mod allocate;
 pub mod backoff;
+pub mod board;
 mod change;
 mod choose;
 pub mod config;
+pub mod effect;
 pub mod event;
 pub mod inventory;
 pub mod journal;
 mod label_patch;
 pub mod labels;
+pub mod migration;
 pub mod mps;
 pub mod ownership;
 pub mod plugin;
@@ -42,6 +46,7 @@ pub mod registration;
 mod requested;
 pub mod resources;
 pub mod settings;
+pub mod sharing;
 mod status;
 pub mod switch;
 pub mod time;

@@ -1,15 +1,15 @@
 //! GetPreferredAllocation as a pure function of the view: which of the free devices to hand out.
 //!
-//! Shared devices are spread over GPUs (`distributed`) or stacked (`packed`); exclusive ones are taken from one NUMA node
+//! Replicas are spread over GPUs (`distributed`) or stacked (`packed`), as their resource says; exclusive GPUs are taken from one NUMA node
 //! where they fit. Every answer is valid: it never fails because one GPU is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-use crate::config::ResourceName;
+use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
-use crate::view::{Device, Strategy, View};
+use crate::view::{Device, ResourceView, Strategy, View};
 
 /// Why there is no preference.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -60,8 +60,7 @@ pub(crate) fn prefer(
         });
     }
     let known = |id: &&String| served.devices.get(*id);
-    let mut choice =
-        Choice::new(&served.devices, free.iter().filter_map(known), must.iter().filter_map(known));
+    let mut choice = Choice::new(served, free.iter().filter_map(known), must.iter().filter_map(known));
     let mut chosen: Vec<String> = must.iter().map(|id| (*id).clone()).collect();
     chosen.extend(choice.take(missing));
     // ids that the plugin does not know (the kubelet's list is older) fill up what is still missing
@@ -79,11 +78,12 @@ struct Choice<'a> {
     allocated: BTreeMap<&'a GpuUuid, usize>,
     picked: BTreeMap<&'a GpuUuid, usize>,
     numa_used: BTreeSet<u32>,
+    policy: AllocationPolicy,
 }
 
 impl<'a> Choice<'a> {
     fn new(
-        all: &'a BTreeMap<String, Device>,
+        served: &'a ResourceView,
         free: impl Iterator<Item = &'a Device>,
         must: impl Iterator<Item = &'a Device>,
     ) -> Self {
@@ -92,14 +92,14 @@ impl<'a> Choice<'a> {
             by_gpu.entry(&device.gpu).or_default().push(device);
         }
         let mut allocated: BTreeMap<&GpuUuid, usize> = BTreeMap::new();
-        for device in all.values() {
+        for device in served.devices.values() {
             *allocated.entry(&device.gpu).or_default() += 1;
         }
         for (gpu, count) in &mut allocated {
             *count = count.saturating_sub(by_gpu.get(*gpu).map_or(0, Vec::len));
         }
         let numa_used = must.filter_map(|d| d.numa_node).collect();
-        Choice { free: by_gpu, allocated, picked: BTreeMap::new(), numa_used }
+        Choice { free: by_gpu, allocated, picked: BTreeMap::new(), numa_used, policy: served.policy }
     }
 
     fn take(&mut self, count: usize) -> Vec<String> {
@@ -130,7 +130,13 @@ impl<'a> Choice<'a> {
                 let away = numa_goal.is_some() && d.numa_node != numa_goal;
                 let allocated = self.allocated.get(*gpu).copied().unwrap_or(0);
                 let picked = self.picked.get(*gpu).copied().unwrap_or(0);
-                (away, allocated + picked, picked, d.gpu_index)
+                // a replica that this call took counts as taken under both policies
+                let taken = allocated + picked;
+                let share = match self.policy {
+                    AllocationPolicy::Distributed => taken,
+                    AllocationPolicy::Packed => usize::MAX - taken,
+                };
+                (away, share, picked, d.gpu_index)
             })?
             .0;
         let devices = self.free.get_mut(gpu)?;
@@ -148,7 +154,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::view::ResourceView;
 
     /// Devices by id with their NUMA node.
     fn view(devices: &[(&str, u32)], strategy: Strategy) -> View {
@@ -167,7 +172,8 @@ mod tests {
             ((*id).to_owned(), device)
         };
         let devices = Arc::new(devices.iter().enumerate().map(device).collect());
-        let served = ResourceView { devices, one_shared_device_at_most: false };
+        let served =
+            ResourceView { devices, one_shared_device_at_most: false, policy: AllocationPolicy::Distributed };
         View { resources: [(ResourceName::gpu(), served)].into(), ..View::default() }
     }
 
@@ -184,6 +190,20 @@ mod tests {
         // one replica of a is taken
         assert_eq!(ask(&view, &ids[1..], &[], 1), ["GPU-b::0"]);
         assert_eq!(ask(&view, &ids, &[], 2), ["GPU-a::0", "GPU-b::0"]);
+    }
+
+    #[test]
+    fn replicas_are_stacked_the_most_used_first_where_the_resource_says_packed() {
+        let ids = ["GPU-a::0", "GPU-a::1", "GPU-a::2", "GPU-b::0", "GPU-b::1", "GPU-b::2"];
+        let devices: Vec<(&str, u32)> = ids.iter().map(|id| (*id, 0)).collect();
+        let mut view = view(&devices, Strategy::TimeSlicing);
+        view.resources.values_mut().for_each(|r| r.policy = AllocationPolicy::Packed);
+        assert_eq!(ask(&view, &ids, &[], 2), ["GPU-a::0", "GPU-a::1"]);
+        // one replica of b is taken
+        let free = ["GPU-a::0", "GPU-a::1", "GPU-a::2", "GPU-b::1", "GPU-b::2"];
+        assert_eq!(ask(&view, &free, &[], 1), ["GPU-b::1"]);
+        assert_eq!(ask(&view, &free, &[], 3), ["GPU-b::1", "GPU-b::2", "GPU-a::0"]);
+        assert_eq!(ask(&view, &free, &["GPU-a::2"], 2), ["GPU-a::2", "GPU-a::0"]);
     }
 
     #[test]

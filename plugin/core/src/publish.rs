@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::allocate::ContainerEdits;
 use crate::choose::Applied;
-use crate::config::{DeviceIdStrategy, DeviceListStrategy, ResourceName};
+use crate::config::{AllocationPolicy, DeviceIdStrategy, DeviceListStrategy, Effective, ResourceName};
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::mps::Actual;
 use crate::ownership::Ownership;
@@ -92,7 +92,10 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
                     .resources
                     .get(&name)
                     .is_some_and(|old| old.one_shared_device_at_most && is_old(source, &name));
-            (name, ResourceView { devices, one_shared_device_at_most: one })
+            let policy = source.applied.and_then(|a| a.policies.get(&name).copied());
+            let policy = policy.or_else(|| previous.resources.get(&name).map(|old| old.policy));
+            let policy = policy.unwrap_or(AllocationPolicy::Distributed);
+            (name, ResourceView { devices, one_shared_device_at_most: one, policy })
         })
         .collect()
 }
@@ -150,8 +153,7 @@ fn devices<'a>(
 }
 
 /// How containers are told about their devices.
-pub(crate) fn edits(applied: &Applied, facts: &Facts) -> ContainerEdits {
-    let flags = &applied.effective;
+pub(crate) fn edits(flags: &Effective, facts: &Facts) -> ContainerEdits {
     let has = |strategy| flags.plugin.device_list_strategy.contains(&strategy);
     ContainerEdits {
         envvar: has(DeviceListStrategy::Envvar),

@@ -68,6 +68,9 @@ pub struct Settings {
     pub config_source: ConfigSource,
     /// Refuse a configuration with an unknown key instead of warning about it.
     pub strict: bool,
+    /// Ignore what NVIDIA's plugin ignores (`devices`, `rename`, `resources`) and let MPS win over time-slicing.
+    #[serde(default)]
+    pub nvidia_compat: bool,
     /// What the command line and the environment set.
     pub overrides: Overrides,
     /// The named intervals.

@@ -59,7 +59,7 @@ impl Plugin {
             applied: self.applied.as_deref(),
         };
         let resources = publish::resources(&source, &previous);
-        let edits = self.applied.as_ref().map(|a| publish::edits(a, facts)).unwrap_or_default();
+        let edits = self.applied.as_ref().map(|a| publish::edits(&a.effective, facts)).unwrap_or_default();
         let status = self.status(facts, &resources);
         let view = View { generation: previous.generation, resources, edits, status };
         if view != *previous {

@@ -138,7 +138,7 @@ mod tests {
     use crate::config::ResourceName;
 
     fn shared(strategy: Strategy) -> Role {
-        Role { resource: ResourceName::gpu().shared(), strategy, replicas: 4 }
+        Role { resource: ResourceName::gpu().shared(), strategy, replicas: 4, limits: None }
     }
 
     fn situation(target: Role) -> Situation {

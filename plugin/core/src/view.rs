@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::allocate::{AllocateError, Allocation, ContainerEdits};
-use crate::config::ResourceName;
+use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::prefer::{self, PreferError};
 
@@ -51,6 +51,8 @@ pub struct ResourceView {
     pub devices: Arc<BTreeMap<String, Device>>,
     /// Refuse requests for more than one shared device.
     pub one_shared_device_at_most: bool,
+    /// How replicas are spread over GPUs.
+    pub policy: AllocationPolicy,
 }
 
 /// The state of one GPU, for people: `/state` and `status` print it.

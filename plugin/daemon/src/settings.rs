@@ -6,7 +6,6 @@ mod overrides;
 mod run_settings;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use plugin_core::config::parse_boolean;
@@ -16,7 +15,8 @@ use crate::mps_files::MpsRoot;
 use crate::mps_supervisor::MpsSettings;
 use crate::nvml::NvmlPaths;
 use crate::telemetry::LogFormat;
-use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs};
+use crate::validate::{Node, ValidateSettings};
+use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs, ValidateArgs};
 use given::{Environment, SettingError, given, given_text};
 
 const ADMIN_ADDRESS: &str = "127.0.0.1:9410";
@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// Keep MPS control daemons.
     Mps(MpsSettings, NvmlPaths, LogSettings),
     /// Check configuration files.
-    Validate(Vec<PathBuf>),
+    Validate(ValidateSettings, NvmlPaths),
     /// Print a plugin's state.
     Status {
         /// Its admin address.
@@ -87,13 +87,30 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
             let settings = mps_settings(&args, env)?;
             Ok(Command::Mps(settings, nvml_paths(&args.gpu, env), log_settings(&args.log, env)?))
         }
-        CommandArgs::Validate(args) => Ok(Command::Validate(args.files)),
+        CommandArgs::Validate(args) => {
+            let nvml = nvml_paths(&args.gpu, env);
+            Ok(Command::Validate(validate_settings(args)?, nvml))
+        }
         CommandArgs::Status(args) => {
             let address =
                 text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS);
             Ok(Command::Status { address, json: args.json })
         }
     }
+}
+
+fn validate_settings(args: ValidateArgs) -> Result<ValidateSettings, SettingError> {
+    let node = match (args.live, args.node) {
+        (true, _) => Node::Live,
+        (false, Some(boards)) => Node::Boards(boards),
+        (false, None) => Node::Unknown,
+    };
+    if args.against.is_some() && node == Node::Unknown {
+        let why = "needs GPUs to compare on (hint: add --node BOARDS or --live)".to_owned();
+        return Err(SettingError { origin: "--against".to_owned(), why });
+    }
+    let (files, json) = (args.files, args.json);
+    Ok(ValidateSettings { files, node, against_nvidia: args.against.is_some(), json })
 }
 
 fn mps_settings(args: &MpsArgs, env: Environment<'_>) -> Result<MpsSettings, SettingError> {

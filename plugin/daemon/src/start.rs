@@ -24,9 +24,11 @@ pub(crate) fn start(command: Command) -> ExitCode {
             let why = wait_for(mps_supervisor::run(settings, Box::new(NvmlBackend::new(nvml))))?;
             Ok(Exit { code: 0, why })
         }),
-        Command::Validate(files) => validate::print(&files, &mut std::io::stdout().lock())
-            .map(|code| Exit { code, why: String::new() })
-            .map_err(anyhow::Error::from),
+        Command::Validate(settings, nvml) => {
+            validate::print(&settings, &mut NvmlBackend::new(nvml), &mut std::io::stdout().lock())
+                .map(|code| Exit { code, why: String::new() })
+                .map_err(anyhow::Error::from)
+        }
         Command::Status { address, json } => {
             wait_for(status::print(&address, json)).map(|()| Exit { code: 0, why: String::new() })
         }

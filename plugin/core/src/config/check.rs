@@ -1,76 +1,73 @@
-//! Contradictions between settings that need no hardware to be seen.
+//! Contradictions between settings that need no hardware to be seen. Those that only a node can show are found by
+//! [`assign`](crate::sharing::assign).
 
 use super::devices::Devices;
 use super::findings::Findings;
 use super::name::ResourceName;
-use super::schema::{Config, MigStrategy, ReplicatedResources};
-use super::supported::ADVICE;
+use super::schema::{Config, MigStrategy, ReplicatedResource, ReplicatedResources, ResourcePattern};
 
-/// Reports every contradiction of a file. Where NVIDIA's plugin has a meaning for one, the config gets that meaning.
-pub(super) fn check(config: &mut Config, found: &mut Findings) {
-    if let Some(mps) = &mut config.sharing.mps {
-        given_twice(mps, "sharing.mps", found);
-    }
-    if let Some(time_slicing) = &mut config.sharing.time_slicing {
-        given_twice(time_slicing, "sharing.timeSlicing", found);
+/// Reports every contradiction of a file.
+pub(super) fn check(config: &Config, found: &mut Findings) {
+    for (strategy, path) in
+        [(&config.sharing.mps, "sharing.mps"), (&config.sharing.time_slicing, "sharing.timeSlicing")]
+    {
+        if let Some(strategy) = strategy {
+            given_twice(strategy, path, found);
+        }
     }
     strategies_overlap(config, found);
     mps_and_mig(config, found);
+    patterns(&config.resources.gpus, found);
+    if !config.resources.mig.is_empty() {
+        let message = "`resources.mig` has no effect: MIG devices are not served yet".to_owned();
+        found.deviation(found.place("resources.mig"), "resources.mig", message, Some("remove it".to_owned()));
+    }
 }
 
 /// Two entries of one strategy share the same devices. NVIDIA: the larger number of replicas counts.
-fn given_twice(strategy: &mut ReplicatedResources, path: &str, found: &mut Findings) {
-    let mut dropped = Vec::new();
+fn given_twice(strategy: &ReplicatedResources, path: &str, found: &mut Findings) {
     for (later, entry) in strategy.resources.iter().enumerate() {
-        let same = |earlier: &(usize, &super::schema::ReplicatedResource)| {
+        let same = |earlier: &(usize, &ReplicatedResource)| {
             earlier.1.name == entry.name && earlier.1.devices.surely_overlaps(&entry.devices)
         };
-        let before = strategy.resources.iter().enumerate().take(later);
-        let Some((earlier, first)) = before.filter(|(index, _)| !dropped.contains(index)).find(same) else {
+        let Some((earlier, _)) = strategy.resources.iter().enumerate().take(later).find(same) else {
             continue;
         };
         let path = format!("{path}.resources[{later}]");
         let at = found.place(&format!("{path}.name"));
         let message =
             format!("`{path}` shares devices of `{}` that resources[{earlier}] shares already", entry.name);
-        let larger = first.replicas.max(entry.replicas);
-        let hint = format!("keep one; without strict validation {larger} replicas count");
+        let hint = "keep one; without strict validation the larger number of replicas counts".to_owned();
         found.deviation(at, &path, message, Some(hint));
-        dropped.push(if first.replicas >= entry.replicas { later } else { earlier });
     }
-    let mut index = 0;
-    strategy.resources.retain(|_| {
-        index += 1;
-        !dropped.contains(&(index - 1))
-    });
 }
 
-/// Both strategies want the same devices. NVIDIA: MPS wins, for every resource.
-fn strategies_overlap(config: &mut Config, found: &mut Findings) {
+/// Both strategies want the same devices, which only one can have.
+fn strategies_overlap(config: &Config, found: &mut Findings) {
     let (Some(mps), Some(time_slicing)) = (&config.sharing.mps, &config.sharing.time_slicing) else {
         return;
     };
-    let mut overlaps = false;
     for (index, sliced) in time_slicing.resources.iter().enumerate() {
         let shared = |name: &ResourceName, devices: &Devices| {
             *name == sliced.name && devices.surely_overlaps(&sliced.devices)
         };
-        if mps.resources.iter().any(|entry| shared(&entry.name, &entry.devices)) {
-            overlaps = true;
-            let path = format!("sharing.timeSlicing.resources[{index}]");
-            let at = found.place(&format!("{path}.name"));
-            let message = format!(
-                "`sharing.timeSlicing` and `sharing.mps` both share devices `{}` of `{}`",
-                sliced.devices, sliced.name
-            );
-            let hint = format!("keep one of them; {ADVICE} `sharing.mps` wins");
-            found.deviation(at, &path, message, Some(hint));
-        }
-    }
-    if overlaps {
-        config.sharing.time_slicing = None;
+        let other = mps.resources.iter().position(|entry| shared(&entry.name, &entry.devices));
+        let Some((other, entry)) = other.and_then(|other| Some((other, mps.resources.get(other)?))) else {
+            continue;
+        };
+        let path = format!("sharing.timeSlicing.resources[{index}]");
+        let mps_path = format!("sharing.mps.resources[{other}]");
+        let (at, mps_at) = (found.place(&path), found.place(&mps_path));
+        let message = format!(
+            "`{path}` (devices `{}`) and `{mps_path}` at {mps_at} (devices `{}`) both share `{}`, but a GPU has one strategy",
+            sliced.devices, entry.devices, sliced.name
+        );
+        found.error(at, &path, message, Some(OVERLAP_HINT.to_owned()));
     }
 }
+
+/// What to do about two strategies on one GPU.
+pub(crate) const OVERLAP_HINT: &str = "give each its own `devices`, or keep one";
 
 /// MPS cannot share MIG devices. A flag may still override the MIG strategy, so the last word is
 /// [`Effective::contradictions`](super::Effective::contradictions).
@@ -87,6 +84,20 @@ fn mps_and_mig(config: &Config, found: &mut Findings) {
             let path = format!("sharing.mps.resources[{index}].name");
             let message = format!("MPS cannot share MIG devices, but `{path}` is `{}`", entry.name);
             let hint = "share them by `sharing.timeSlicing`".to_owned();
+            found.deviation(found.place(&path), &path, message, Some(hint));
+        }
+    }
+}
+
+/// The first pattern that matches a GPU counts, so that a later one behind the same or `*` is never looked at.
+fn patterns(patterns: &[ResourcePattern], found: &mut Findings) {
+    for (later, pattern) in patterns.iter().enumerate() {
+        let hides = |earlier: &&ResourcePattern| earlier.pattern == "*" || earlier.pattern == pattern.pattern;
+        if let Some(earlier) = patterns.iter().take(later).find(hides) {
+            let path = format!("resources.gpus[{later}].pattern");
+            let message =
+                format!("`{path}` never counts: `{}` before it matches the same GPUs", earlier.pattern);
+            let hint = "the first pattern that matches counts; put the special ones first".to_owned();
             found.deviation(found.place(&path), &path, message, Some(hint));
         }
     }

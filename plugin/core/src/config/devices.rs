@@ -11,7 +11,7 @@ pub enum Devices {
     /// Every device of the resource.
     #[default]
     All,
-    /// The first so many, by index. At least 1.
+    /// So many: the first by index that nothing else selects. At least 1.
     Count(u32),
     /// These.
     List(Vec<DeviceRef>),
@@ -94,16 +94,12 @@ impl Serialize for Devices {
 impl Devices {
     /// Whether two selections of the same resource meet, as far as that can be said without hardware: a UUID and an
     /// index may name the same GPU, which only the node knows.
-    pub(super) fn surely_overlaps(&self, other: &Devices) -> bool {
+    pub(crate) fn surely_overlaps(&self, other: &Devices) -> bool {
         match (self, other) {
             (Devices::List(list), _) | (_, Devices::List(list)) if list.is_empty() => false,
-            (Devices::All | Devices::Count(_), Devices::All)
-            | (Devices::All, Devices::Count(_) | Devices::List(_))
-            | (Devices::List(_), Devices::All)
-            | (Devices::Count(_), Devices::Count(_)) => true,
-            (Devices::Count(count), Devices::List(list)) | (Devices::List(list), Devices::Count(count)) => {
-                list.iter().any(|device| matches!(device, DeviceRef::Index(index) if index < count))
-            }
+            (Devices::All, _) | (_, Devices::All) => true,
+            // a count is taken from the devices that no list names
+            (Devices::Count(_), _) | (_, Devices::Count(_)) => false,
             (Devices::List(a), Devices::List(b)) => {
                 let b: BTreeSet<&DeviceRef> = b.iter().collect();
                 a.iter().any(|device| b.contains(device))

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::places::{Places, place};
 use super::problem::{PROBLEMS_MAX, Position, Problem, Problems, Severity};
 use super::tree::{Content, Node};
 
@@ -54,16 +55,7 @@ impl Findings {
 
     /// Where a setting stands, or the nearest setting around it that the file has.
     pub(super) fn place(&self, path: &str) -> Position {
-        let mut path = path;
-        loop {
-            if let Some(at) = self.places.get(path) {
-                return *at;
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = &path[..end],
-                None => return self.places.get("").copied().unwrap_or(Position::START),
-            }
-        }
+        place(&self.places, path)
     }
 
     /// Whether the file has a mapping at this path (lists are not looked into).
@@ -121,13 +113,15 @@ impl Findings {
         });
     }
 
-    /// The warnings and how many were left out, or everything when at least one is an error; in the file's order.
-    pub(super) fn finish(mut self) -> Result<(Vec<Problem>, usize), Problems> {
+    /// The warnings, how many were left out and where everything stands, or all problems when at least one is an error; in
+    /// the file's order.
+    pub(super) fn finish(mut self) -> Result<(Vec<Problem>, usize, Places), Problems> {
         self.problems.sort_by_key(|problem| (problem.line, problem.column));
         if self.any_error {
             return Err(Problems { list: self.problems, more: self.more });
         }
-        Ok((self.problems, self.more))
+        let places = Places { file: self.file, strictness: self.strictness, at: self.places };
+        Ok((self.problems, self.more, places))
     }
 }
 

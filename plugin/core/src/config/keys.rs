@@ -4,7 +4,7 @@ use super::nearest::nearest;
 
 /// Every mapping of the file with its keys; `[]` stands for the items of a list.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
-    ("", &["version", "flags", "resources", "sharing", "imex"]),
+    ("", &["version", "flags", "resources", "sharing", "imex", "health"]),
     (
         "flags",
         &[
@@ -38,11 +38,26 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("resources", &["gpus", "mig"]),
     ("resources.gpus[]", &["pattern", "name"]),
     ("resources.mig[]", &["pattern", "name"]),
-    ("sharing", &["timeSlicing", "mps"]),
+    ("sharing", &["timeSlicing", "mps", "taint", "pressure"]),
     ("sharing.mps", &["renameByDefault", "failRequestsGreaterThanOne", "resources"]),
     ("sharing.timeSlicing", &["renameByDefault", "failRequestsGreaterThanOne", "resources"]),
-    ("sharing.mps.resources[]", &["name", "rename", "devices", "replicas"]),
-    ("sharing.timeSlicing.resources[]", &["name", "rename", "devices", "replicas"]),
+    (
+        "sharing.mps.resources[]",
+        &[
+            "name",
+            "rename",
+            "devices",
+            "replicas",
+            "memoryPerReplica",
+            "allocationPolicy",
+            "activeThreadPercentage",
+            "pinnedMemoryLimit",
+        ],
+    ),
+    (
+        "sharing.timeSlicing.resources[]",
+        &["name", "rename", "devices", "replicas", "memoryPerReplica", "allocationPolicy"],
+    ),
     ("imex", &["channelIDs", "required"]),
 ];
 

@@ -64,6 +64,11 @@ impl<'n> Object<'n> {
         }
     }
 
+    /// Whether the file gives the key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| self.matches(entry, key) && !entry.value.is_null())
+    }
+
     /// The path of a key here.
     pub(super) fn path_of(&self, key: &str) -> String {
         join(&self.path, key)

@@ -6,10 +6,11 @@
 use super::findings::{Findings, Strictness};
 use super::keys::shortened;
 use super::object::{Field, Object, Spelling, text};
+use super::places::Places;
 use super::problem::{Problem, Problems};
 use super::schema::Config;
 use super::tree::Document;
-use super::{check, compose, read_flags, read_sharing, supported};
+use super::{check, compat, compose, not_built, read_flags, read_sharing};
 
 /// A file that can be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Read {
     pub warnings: Vec<Problem>,
     /// How many more warnings there were.
     pub more_warnings: usize,
+    /// Where its settings stand.
+    pub places: Places,
 }
 
 /// Reads a configuration file. `file_name` only appears in problems.
@@ -29,6 +32,25 @@ pub struct Read {
 ///
 /// Everything that is wrong with the file, when at least one of it makes the file unusable.
 pub fn read(file_name: &str, text: &str, strictness: Strictness) -> Result<Read, Problems> {
+    read_as(file_name, text, strictness, false)
+}
+
+/// Reads a configuration file as NVIDIA's plugin does: `devices`, `rename` and `resources` are ignored and MPS wins over
+/// time-slicing, each with a warning.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_compat(file_name: &str, text: &str, strictness: Strictness) -> Result<Read, Problems> {
+    read_as(file_name, text, strictness, true)
+}
+
+fn read_as(
+    file_name: &str,
+    text: &str,
+    strictness: Strictness,
+    nvidia_compat: bool,
+) -> Result<Read, Problems> {
     let Document { root, second_at } = match compose::parse(text) {
         Ok(document) => document,
         Err(fault) => {
@@ -48,11 +70,12 @@ pub fn read(file_name: &str, text: &str, strictness: Strictness) -> Result<Read,
     {
         document(&mut found, &object, &mut config);
     }
-    supported::ignore_entries(&mut config, strictness, &mut found);
-    check::check(&mut config, &mut found);
-    supported::keep_one_strategy(&mut config, &mut found);
-    let (warnings, more_warnings) = found.finish()?;
-    Ok(Read { config, warnings, more_warnings })
+    if nvidia_compat {
+        compat::ignore(&mut config, &mut found);
+    }
+    check::check(&config, &mut found);
+    let (warnings, more_warnings, places) = found.finish()?;
+    Ok(Read { config, warnings, more_warnings, places })
 }
 
 fn document(found: &mut Findings, object: &Object<'_>, config: &mut Config) {
@@ -67,6 +90,7 @@ fn document(found: &mut Findings, object: &Object<'_>, config: &mut Config) {
         read_sharing::sharing(found, &object, &mut config.sharing);
     });
     object.descend(found, "imex", |found, object| read_flags::imex(found, &object, &mut config.imex));
+    not_built::refuse(found, object, "health");
 }
 
 /// Absent and empty mean `v1`.

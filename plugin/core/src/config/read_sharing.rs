@@ -6,11 +6,14 @@ use std::collections::BTreeSet;
 use super::devices::{DeviceRef, Devices};
 use super::findings::Findings;
 use super::keys::shortened;
+use super::memory::Memory;
 use super::name::ResourceName;
-use super::object::{Field, Object, Spelling, boolean, exact_text, whole, wrong_type};
+use super::not_built;
+use super::object::{Field, Object, Spelling, boolean, exact_choice, exact_text, whole, wrong_type};
 use super::scalar::Meaning;
 use super::schema::{
-    REPLICAS_MAX, REPLICAS_MIN, ReplicatedResource, ReplicatedResources, ResourcePattern, Resources, Sharing,
+    REPLICAS_MAX, REPLICAS_MIN, Replicas, ReplicatedResource, ReplicatedResources, ResourcePattern,
+    Resources, Sharing,
 };
 use super::tree::Content;
 
@@ -28,6 +31,8 @@ pub(super) fn sharing(found: &mut Findings, object: &Object<'_>, out: &mut Shari
         // NVIDIA holds MPS in a pointer, so that null is "unset"; a null timeSlicing reaches its decoder and fails.
         out.mps = if field.node.is_null() { None } else { replicated(found, &field) };
     }
+    not_built::refuse(found, object, "taint");
+    not_built::refuse(found, object, "pressure");
 }
 
 /// `resources`.
@@ -98,7 +103,48 @@ fn entry(found: &mut Findings, item: &Field<'_>) -> Option<ReplicatedResource> {
         Some(field) => devices(found, &field)?,
         None => Devices::All,
     };
-    Some(ReplicatedResource { name: name?, rename, devices, replicas: replicas? })
+    let (mut memory_per_replica, mut allocation_policy) = (None, None);
+    let (mut active_thread_percentage, mut pinned_memory_limit) = (None, None);
+    object.read(found, "memoryPerReplica", memory, &mut memory_per_replica);
+    object.read(found, "allocationPolicy", exact_choice, &mut allocation_policy);
+    // the keys of MPS alone
+    if item.path.starts_with("sharing.mps.") {
+        object.read(found, "activeThreadPercentage", percentage, &mut active_thread_percentage);
+        object.read(found, "pinnedMemoryLimit", memory, &mut pinned_memory_limit);
+    }
+    if replicas == Some(Replicas::Auto) && !object.has("memoryPerReplica") {
+        let path = object.path_of("replicas");
+        let message =
+            format!("`{path}` is `auto`, but there is no `memoryPerReplica` to divide the memory by");
+        let hint = "add for example `memoryPerReplica: 8Gi`".to_owned();
+        found.error(found.place(&path), &path, message, Some(hint));
+    }
+    Some(ReplicatedResource {
+        name: name?,
+        rename,
+        devices,
+        replicas: replicas?,
+        memory_per_replica,
+        allocation_policy,
+        active_thread_percentage,
+        pinned_memory_limit,
+    })
+}
+
+/// An amount of memory: a text with a unit, or bytes.
+fn memory(found: &mut Findings, field: &Field<'_>) -> Option<Memory> {
+    let amount = match &field.node.content {
+        Content::Scalar(text, Meaning::Text) => text.parse().ok(),
+        Content::Scalar(_, Meaning::Int(bytes)) => u64::try_from(*bytes).ok().and_then(Memory::from_bytes),
+        Content::Scalar(..) | Content::List(_) | Content::Map(_) => None,
+    };
+    const MEMORY: &str = "an amount of memory of at least `1Mi`, such as `8Gi`";
+    amount.or_else(|| wrong_type(found, field.node, &field.path, MEMORY, None))
+}
+
+fn percentage(found: &mut Findings, field: &Field<'_>) -> Option<u32> {
+    let percentage = u32::try_from(whole(found, field)?).ok().filter(|value| (1..=100).contains(value));
+    percentage.or_else(|| wrong_type(found, field.node, &field.path, "a percentage from 1 to 100", None))
 }
 
 /// A key that must be there.
@@ -148,7 +194,10 @@ fn resource_name(found: &mut Findings, field: &Field<'_>) -> Option<ResourceName
     }
 }
 
-fn replicas(found: &mut Findings, field: &Field<'_>) -> Option<u32> {
+fn replicas(found: &mut Findings, field: &Field<'_>) -> Option<Replicas> {
+    if matches!(&field.node.content, Content::Scalar(text, Meaning::Text) if text == "auto") {
+        return Some(Replicas::Auto);
+    }
     let value = whole(found, field)?;
     let replicas = u32::try_from(value).ok().filter(|value| (REPLICAS_MIN..=REPLICAS_MAX).contains(value));
     if replicas.is_none() {
@@ -157,7 +206,7 @@ fn replicas(found: &mut Findings, field: &Field<'_>) -> Option<u32> {
             format!("`{}` must be from {REPLICAS_MIN} to {REPLICAS_MAX}, but is `{value}`", field.path);
         found.error(field.node.at, &field.path, message, hint);
     }
-    replicas
+    replicas.map(Replicas::Count)
 }
 
 fn devices(found: &mut Findings, field: &Field<'_>) -> Option<Devices> {
@@ -201,6 +250,7 @@ fn device_list(found: &mut Findings, list: &Field<'_>) -> Option<Vec<DeviceRef>>
             let message = format!("`{}` selects `{device}` a second time", item.path);
             found.deviation(item.node.at, &item.path, message, Some("remove it".to_owned()));
         }
+        found.remember(&format!("{}[{}]", list.path, out.len()), item.node.at);
         out.push(device);
     }
     Some(out)

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::choice::choice;
 use super::devices::Devices;
 use super::interval::Interval;
+use super::memory::Memory;
 use super::name::ResourceName;
 
 /// One configuration file.
@@ -157,6 +158,7 @@ impl ReplicatedResources {
 
 /// One shared resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ReplicatedResource {
     /// The resource whose devices are shared.
     pub name: ResourceName,
@@ -165,8 +167,39 @@ pub struct ReplicatedResource {
     pub rename: Option<ResourceName>,
     /// The devices that are shared.
     pub devices: Devices,
-    /// Replicas per device; 2 to [`REPLICAS_MAX`].
-    pub replicas: u32,
+    /// Replicas per device.
+    pub replicas: Replicas,
+    /// The memory that each replica may count on (ours). The whole of them must fit on the GPU; under MPS it is also the
+    /// limit of a client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_per_replica: Option<Memory>,
+    /// How replicas are spread over GPUs (ours); otherwise `flags.plugin.sharedDevicesAllocationPolicy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocation_policy: Option<AllocationPolicy>,
+    /// The share of the GPU's threads that an MPS client may use, in percent (ours); otherwise 100 / replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_thread_percentage: Option<u32>,
+    /// The memory that an MPS client may use (ours); otherwise the replica's budget, or memory / replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned_memory_limit: Option<Memory>,
+}
+
+/// How many replicas a device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replicas {
+    /// So many on every device; 2 to [`REPLICAS_MAX`].
+    Count(u32),
+    /// As many on each device as its memory has room for (ours).
+    Auto,
+}
+
+impl Serialize for Replicas {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Replicas::Count(count) => serializer.serialize_u32(*count),
+            Replicas::Auto => serializer.serialize_str("auto"),
+        }
+    }
 }
 
 /// Fewest replicas of a shared device (k8s-device-plugin v0.20).

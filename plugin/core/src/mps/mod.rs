@@ -31,9 +31,10 @@ pub struct DesiredDaemon {
     pub resource: ResourceName,
     /// How many replicas share the GPU.
     pub replicas: u32,
-    /// `set_default_active_thread_percentage`: 100 / replicas, as NVIDIA's daemon computes it.
+    /// `set_default_active_thread_percentage`: as configured, or 100 / replicas as NVIDIA's daemon computes it.
     pub active_thread_percentage: u32,
-    /// `set_default_device_pinned_mem_limit` in MiB: memory / replicas, rounded down. `None` when the memory is unknown.
+    /// `set_default_device_pinned_mem_limit` in MiB: as configured, or memory / replicas, rounded down. `None` when the memory
+    /// is unknown.
     pub pinned_memory_limit_mib: Option<u64>,
 }
 

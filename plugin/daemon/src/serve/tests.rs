@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use plugin_api::deviceplugin as pb;
 use plugin_api::deviceplugin::device_plugin_client::DevicePluginClient;
+use plugin_core::config::AllocationPolicy;
 use plugin_core::inventory::GpuUuid;
 use plugin_core::view::{Device, ResourceView, Strategy};
 use tonic::transport::Channel;
@@ -65,7 +66,11 @@ fn view(generation: u64, devices: &[(&str, bool)]) -> View {
         (device.id.clone(), device)
     };
     let devices: BTreeMap<_, _> = devices.iter().map(device).collect();
-    let resource = ResourceView { devices: Arc::new(devices), one_shared_device_at_most: false };
+    let resource = ResourceView {
+        devices: Arc::new(devices),
+        one_shared_device_at_most: false,
+        policy: AllocationPolicy::Distributed,
+    };
     let mut view = View { generation, ..Default::default() };
     view.edits.envvar = true;
     view.resources.insert(ResourceName::gpu(), resource);

@@ -26,7 +26,9 @@ pub(crate) enum CommandArgs {
     Run(Box<RunArgs>),
     /// Keep the MPS control daemons that `run` asks for, in a process of its own.
     Mps(MpsArgs),
-    /// Check configuration files: prints every problem with its position. Exit 0: fine, 1: problems, 2: a file cannot be read.
+    /// Check configuration files: every problem with its position, and what each file would do on a node.
+    ///
+    /// Exit 0: fine, 1: problems, 2: a file cannot be read or the node is not known.
     Validate(ValidateArgs),
     /// Print what a running plugin is doing.
     Status(StatusArgs),
@@ -222,6 +224,21 @@ pub(crate) struct ValidateArgs {
     /// Configuration files.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    /// Tell what each file would do on a node with these boards, for example `8*tesla-t4` or `2*l40s,2*tesla-t4`; boards:
+    /// a100-sxm4-40gb, h100-80gb-hbm3, l40s, tesla-t4
+    #[arg(long, value_name = "BOARDS", conflicts_with = "live")]
+    pub(crate) node: Option<String>,
+    /// Tell what each file would do on this machine
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Tell what would change for a node that is served with the same file by NVIDIA's plugin; needs --node or --live
+    #[arg(long, value_name = "PLUGIN", value_parser = ["nvidia-0.20"])]
+    pub(crate) against: Option<String>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) gpu: GpuArgs,
 }
 
 /// Flags of `status`.

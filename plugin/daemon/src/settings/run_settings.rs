@@ -69,6 +69,7 @@ fn core_settings(
         config_label: text_or(&args.node_label, "--node-label", env, "NODE_LABEL", ""),
         config_source: config_source(args, env, config)?,
         strict: validation.map(|g| g.parse(strict)).transpose()?.unwrap_or(false),
+        nvidia_compat: false,
         overrides: overrides::overrides(&args.nvidia, &args.gpu, env)?,
         timing: timing(args, env)?,
     })

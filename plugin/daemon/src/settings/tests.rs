@@ -143,7 +143,7 @@ fn run_and_mps_share_one_root() {
 fn the_subcommands_are_told_apart_and_run_is_the_default() {
     assert!(matches!(parse_with(&["run", "--mig-strategy=none"], &[]), Ok(Command::Run(..))));
     assert!(
-        matches!(parse_with(&["validate", "a.yaml"], &[]), Ok(Command::Validate(files)) if files.len() == 1)
+        matches!(parse_with(&["validate", "a.yaml"], &[]), Ok(Command::Validate(settings, _)) if settings.files.len() == 1)
     );
     let status = parse_with(&["status", "--json"], &[("ADMIN_ADDRESS", "127.0.0.1:1")]);
     assert!(matches!(status, Ok(Command::Status { address, json: true }) if address == "127.0.0.1:1"));
@@ -168,4 +168,13 @@ fn the_help_names_every_environment_variable_that_is_read() {
         read.borrow().iter().filter(|name| !one_line.contains(name.as_str())).cloned().collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(read.borrow().len() > 30);
+}
+
+#[test]
+fn a_comparison_needs_gpus_to_compare_on() {
+    let error = parse_with(&["validate", "a.yaml", "--against", "nvidia-0.20"], &[]).unwrap_err().to_string();
+    assert!(error.contains("`--against`") && error.contains("--node"), "{error}");
+    let node = ["validate", "a.yaml", "--against", "nvidia-0.20", "--node", "tesla-t4"];
+    let command = parse_with(&node, &[]).unwrap();
+    assert!(matches!(command, Command::Validate(settings, _) if settings.against_nvidia));
 }

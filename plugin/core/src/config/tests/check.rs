@@ -13,36 +13,48 @@ sharing:
 ";
 
 #[test]
-fn two_strategies_on_the_same_devices_are_named_and_mps_wins() {
-    let expected = "4:14: `sharing.timeSlicing` and `sharing.mps` both share devices `all` of `nvidia.com/gpu` (hint: keep one of them; without strict validation `sharing.mps` wins)";
+fn two_strategies_on_the_same_devices_are_refused_and_both_named() {
+    let expected = "4:7: `sharing.timeSlicing.resources[0]` (devices `all`) and `sharing.mps.resources[0]` at 7:7 (devices `all`) both share `nvidia.com/gpu`, but a GPU has one strategy (hint: give each its own `devices`, or keep one)";
     assert_eq!(strict(BOTH), [expected]);
-    assert!(read("f", BOTH, Strictness::Strict).is_err());
-    let (config, warnings) = lenient(BOTH);
-    assert_eq!(warnings, [expected]);
-    assert_eq!(config.sharing.time_slicing, None);
-    assert_eq!(config.sharing.mps.unwrap().resources[0].replicas, 2);
+    assert_eq!(refused(BOTH), [expected]);
+}
+
+/// Devices of time-slicing, devices of MPS, whether the file alone shows that they meet.
+const PAIRS: [(&str, &str, bool); 9] = [
+    ("all", "all", true),
+    ("all", "1", true),
+    ("[0]", "all", true),
+    ("[0, 1]", "[2, 1]", true),
+    ("[0, 1]", "[2, 3]", false),
+    ("[\"0\"]", "[0]", true),
+    ("2", "2", false),
+    ("2", "[0]", false),
+    ("[]", "all", false),
+];
+
+#[test]
+fn two_strategies_on_different_devices_are_accepted() {
+    for (sliced, mps, meet) in PAIRS {
+        let text = BOTH
+            .replace("replicas: 3", &format!("replicas: 3, devices: {sliced}"))
+            .replace("replicas: 2", &format!("replicas: 2, devices: {mps}"));
+        let read = read("f", &text, Strictness::Warn);
+        assert_eq!(read.is_err(), meet, "{sliced} {mps}: {read:?}");
+        if let Ok(read) = read {
+            assert!(read.config.sharing.mps.is_some() && read.config.sharing.time_slicing.is_some());
+        }
+    }
+    let other = BOTH.replace("{name: gpu, replicas: 3}", "{name: mig-1g.5gb, replicas: 3}");
+    assert_eq!(strict(&other), [""; 0]);
 }
 
 #[test]
-fn two_strategies_on_different_resources_are_not_supported_yet() {
-    let text = BOTH.replace("{name: gpu, replicas: 3}", "{name: mig-1g.5gb, replicas: 3}");
-    let (config, warnings) = lenient(&text);
-    assert_eq!(config.sharing.time_slicing, None);
-    let expected = "3:5: `sharing.timeSlicing` beside `sharing.mps` is not supported yet (hint: remove it; without strict validation `sharing.mps` wins)";
-    assert_eq!(warnings, [expected]);
-    assert!(read("f", &text, Strictness::Strict).is_err());
-}
-
-#[test]
-fn a_resource_given_twice_keeps_the_larger_number_of_replicas() {
+fn a_resource_given_twice_is_reported() {
     for (first, second) in [(2, 5), (5, 2), (5, 5)] {
         let entry =
             format!("{{name: gpu, replicas: {first}}}\n    - {{name: nvidia.com/gpu, replicas: {second}}}");
-        let (config, warnings) = lenient(&mps_entry(&entry));
-        let resources = config.sharing.mps.unwrap().resources;
-        assert_eq!(resources.iter().map(|entry| entry.replicas).collect::<Vec<_>>(), [5]);
-        let expected = "5:14: `sharing.mps.resources[1]` shares devices of `nvidia.com/gpu` that resources[0] shares already (hint: keep one; without strict validation 5 replicas count)";
-        assert_eq!(warnings, [expected]);
+        let expected = "5:14: `sharing.mps.resources[1]` shares devices of `nvidia.com/gpu` that resources[0] shares already (hint: keep one; without strict validation the larger number of replicas counts)";
+        assert_eq!(lenient(&mps_entry(&entry)).1, [expected]);
         assert_eq!(strict(&mps_entry(&entry)), [expected]);
     }
 }

@@ -70,7 +70,11 @@ fn replicas_take_every_spelling_of_a_whole_number() {
         [("4", 4), ("4.0", 4), ("1e1", 10), ("0x10", 16), ("010", 8), ("1_0", 10), ("+2", 2), ("0b11", 3)]
     {
         let text = mps_entry(&format!("{{name: gpu, replicas: {written}}}"));
-        assert_eq!(config(&text).sharing.mps.unwrap().resources[0].replicas, expected, "{written}");
+        assert_eq!(
+            config(&text).sharing.mps.unwrap().resources[0].replicas,
+            Replicas::Count(expected),
+            "{written}"
+        );
     }
 }
 
@@ -106,7 +110,7 @@ fn keys_inside_a_sharing_strategy_are_exact() {
     assert_eq!(warnings, expected);
     let upper = refused("sharing: {mps: {RESOURCES: [{name: gpu, replicas: 2}]}}");
     assert!(upper.iter().any(|p| p.contains("no resources specified")), "{upper:?}");
-    assert_eq!(lenient("resources: {gpus: [{pattern: T4, name: t4, NAME: x}]}").1.len(), 2);
+    assert_eq!(lenient("resources: {gpus: [{pattern: T4, name: t4, NAME: x}]}").1.len(), 1);
 }
 
 #[test]
@@ -147,7 +151,8 @@ fn anchors_and_merge_keys_are_applied() {
     let (config, _) = lenient(text);
     let names: Vec<_> =
         config.sharing.mps.unwrap().resources.into_iter().map(|e| (e.name.to_string(), e.replicas)).collect();
-    assert_eq!(names, [("nvidia.com/gpu".to_owned(), 4), ("nvidia.com/mig-x".to_owned(), 4)]);
+    let four = Replicas::Count(4);
+    assert_eq!(names, [("nvidia.com/gpu".to_owned(), four), ("nvidia.com/mig-x".to_owned(), four)]);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use super::*;
 
+mod bad_input;
 mod check;
+mod compat;
+mod extensions;
 mod fields;
 mod lenience;
 mod places;

@@ -66,35 +66,34 @@ fn replicas_are_a_whole_number_of_at_least_two() {
     }
 }
 
-/// Values of `devices` that NVIDIA's parser takes.
-const DEVICES: [&str; 9] = [
-    "1",
-    "2.0",
-    "[0]",
-    "[1.0]",
-    "[\"0\", \"0:1\"]",
-    "[]",
-    "[null]",
-    "[GPU-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c]",
-    "[MIG-GPU-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c/9/0]",
-];
-
 #[test]
-fn devices_are_parsed_but_not_honoured_yet() {
-    assert_eq!(
-        config(&mps_entry("{name: gpu, replicas: 2, devices: all}")).sharing.mps.unwrap().resources[0]
-            .devices,
-        Devices::All
-    );
-    for devices in DEVICES {
+fn every_form_of_devices_is_read() {
+    let list = |items: &[DeviceRef]| Devices::List(items.to_vec());
+    let uuid = "GPU-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c";
+    let mig_uuid = "MIG-GPU-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c/9/0";
+    let rows = [
+        ("all", Devices::All),
+        ("1", Devices::Count(1)),
+        ("2.0", Devices::Count(2)),
+        ("[0]", list(&[DeviceRef::Index(0)])),
+        ("[1.0]", list(&[DeviceRef::Index(1)])),
+        ("[\"0\", \"0:1\"]", list(&[DeviceRef::Index(0), DeviceRef::MigIndex(0, 1)])),
+        (&format!("[{uuid}]"), list(&[DeviceRef::GpuUuid(uuid.into())])),
+        (&format!("[{mig_uuid}]"), list(&[DeviceRef::MigUuid(mig_uuid.into())])),
+        (
+            "[MIG-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c]",
+            list(&[DeviceRef::MigUuid("MIG-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c".into())]),
+        ),
+    ];
+    for (devices, expected) in rows {
+        let text = mps_entry(&format!("{{name: gpu, replicas: 2, devices: {devices}}}"));
+        assert_eq!(config(&text).sharing.mps.unwrap().resources[0].devices, expected, "{devices}");
+    }
+    for devices in ["[]", "[null]"] {
         let text = mps_entry(&format!("{{name: gpu, replicas: 2, devices: {devices}}}"));
         let (config, warnings) = lenient(&text);
-        assert_eq!(config.sharing.mps.unwrap().resources[0].devices, Devices::All, "{devices}");
-        assert!(
-            warnings.iter().any(|w| w.contains("not supported yet") && w.starts_with("4:41: ")),
-            "{warnings:?}"
-        );
-        assert!(read("f", &text, Strictness::Strict).is_err(), "{devices}");
+        assert_eq!(config.sharing.mps.unwrap().resources[0].devices, list(&[]), "{devices}");
+        assert!(warnings[0].contains("selects no device"), "{warnings:?}");
     }
 }
 
@@ -112,17 +111,10 @@ fn devices_that_nvidia_refuses_are_refused() {
 }
 
 #[test]
-fn rename_is_parsed_but_only_its_default_is_honoured_yet() {
-    let text = mps_entry("{name: gpu, replicas: 2, rename: shared-gpu}");
-    let (config, warnings) = lenient(&text);
-    assert_eq!(config.sharing.mps.unwrap().resources[0].rename, None);
-    let expected = "4:40: `sharing.mps.resources[0].rename` is not supported yet, but is `nvidia.com/shared-gpu` (hint: remove it; without strict validation it is ignored)";
-    assert_eq!(warnings, [expected]);
-    assert_eq!(strict(&text), [expected]);
-    assert!(read("f", &text, Strictness::Strict).is_err());
-    let (config, warnings) = lenient(&mps_entry("{name: gpu, replicas: 2, rename: gpu.shared}"));
-    assert_eq!(config.sharing.mps.unwrap().resources[0].rename, None, "without renameByDefault");
-    assert_eq!(warnings.len(), 1);
+fn rename_goes_before_its_default() {
+    let entry = "{name: gpu, replicas: 2, rename: shared-gpu}";
+    let mps = config(&mps_entry(entry)).sharing.mps.unwrap();
+    assert_eq!(mps.advertised(&mps.resources[0]).as_str(), "nvidia.com/shared-gpu");
     for rename in ["\"\"", "null", "5", "A"] {
         assert_eq!(
             refused(&mps_entry(&format!("{{name: gpu, replicas: 2, rename: {rename}}}"))).len(),
@@ -133,20 +125,24 @@ fn rename_is_parsed_but_only_its_default_is_honoured_yet() {
 }
 
 #[test]
-fn resource_patterns_are_parsed_and_ignored_with_a_warning() {
-    let text = "resources:\n  gpus: [{pattern: T4, name: t4}]\n  mig: [{pattern: 1g.5gb, name: mig-small}]\n";
-    let (config, warnings) = lenient(text);
-    assert_eq!(config.resources, Resources::default());
-    assert_eq!(
-        warnings,
-        [
-            "2:3: customizing `resources` is not supported yet (hint: remove it; without strict validation it is ignored)"
-        ]
-    );
-    assert!(read("f", text, Strictness::Strict).is_err());
+fn resource_patterns_name_gpus() {
+    let text = "resources:\n  gpus: [{pattern: T4, name: t4}, {pattern: \"*\", name: nvidia.com/other}]\n";
+    let gpus = config(text).resources.gpus;
+    let rows: Vec<(&str, &str)> = gpus.iter().map(|p| (p.pattern.as_str(), p.name.as_str())).collect();
+    assert_eq!(rows, [("T4", "nvidia.com/t4"), ("*", "nvidia.com/other")]);
     assert_eq!(refused("resources: {gpus: [{pattern: T4}]}"), ["1:20: `resources.gpus[0]` has no `name`"]);
     assert_eq!(refused("resources: {gpus: [{name: t4}]}"), ["1:20: `resources.gpus[0]` has no `pattern`"]);
     assert_eq!(refused("resources: {mig: [{pattern: 5, name: X}]}").len(), 2);
     assert_eq!(refused("resources: {gpus: {}}").len(), 1);
     assert_eq!(super::config("resources: {gpus: null, mig: []}"), Config::default());
+}
+
+#[test]
+fn a_pattern_that_never_counts_and_patterns_of_mig_devices_are_named() {
+    let hidden = "resources:\n  gpus:\n  - {pattern: \"*\", name: a}\n  - {pattern: T4, name: b}\n";
+    let expected = "4:15: `resources.gpus[1].pattern` never counts: `*` before it matches the same GPUs (hint: the first pattern that matches counts; put the special ones first)";
+    assert_eq!(strict(hidden), [expected]);
+    assert_eq!(lenient(hidden).1, [expected]);
+    let mig = "resources: {mig: [{pattern: 1g.5gb, name: mig-small}]}";
+    assert!(strict(mig)[0].starts_with("1:18: `resources.mig` has no effect"), "{:?}", strict(mig));
 }

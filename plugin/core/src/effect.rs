@@ -1,0 +1,104 @@
+//! What a configuration would do on a node's GPUs, as plain data: `validate` prints it, and a node that applies the
+//! configuration ends with exactly this.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::allocate::ContainerEdits;
+use crate::choose;
+use crate::config::{AllocationPolicy, Overrides, Problem, Read, ResourceName};
+use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::labels;
+use crate::mps::DesiredDaemon;
+use crate::publish;
+use crate::resources::{Limits, Role};
+use crate::sharing::{Assignment, assign};
+use crate::view::{Device, ResourceView, View};
+
+/// Stands for the UUID or index of the GPU that a container got.
+pub const ITS_GPU: &str = "<its GPU>";
+
+/// What a configuration does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Effect {
+    /// Whether it can hold; when not, everything but the problems is empty.
+    pub applies: bool,
+    /// How many devices each GPU gives to each extended resource.
+    pub resources: BTreeMap<ResourceName, BTreeMap<GpuUuid, u32>>,
+    /// The MPS control daemons that run.
+    pub daemons: BTreeMap<GpuUuid, DesiredDaemon>,
+    /// What each client of an MPS-shared GPU may use.
+    pub limits: BTreeMap<GpuUuid, Limits>,
+    /// What a container that gets one device finds in its environment; its GPU's name reads [`ITS_GPU`].
+    pub environment: BTreeMap<ResourceName, BTreeMap<String, String>>,
+    /// The Node's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Errors when it cannot hold; otherwise what is ignored.
+    pub problems: Vec<Problem>,
+}
+
+/// What a file does together with flags and environment on these GPUs, once nobody holds a GPU under an earlier role.
+pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
+    let effective = choose::resolve(overrides, &read.config);
+    let mut problems = read.warnings.clone();
+    let contradictions = effective.contradictions(&read.config);
+    problems.extend(contradictions.iter().map(|c| read.places.error("", c.to_string(), None)));
+    let assigned = assign(read, &effective, facts);
+    let assignment = match (assigned, contradictions.is_empty()) {
+        (Ok(assignment), true) => assignment,
+        (Ok(Assignment { warnings: more, .. }) | Err(more), _) => {
+            problems.extend(more);
+            return Effect { problems, ..Effect::default() };
+        }
+    };
+    problems.extend(assignment.warnings.iter().cloned());
+    let mut effect =
+        Effect { applies: true, labels: wanted_labels(&assignment, facts), problems, ..Effect::default() };
+    for (gpu, role) in &assignment.roles {
+        let counts = effect.resources.entry(role.resource.clone()).or_default();
+        counts.insert(gpu.clone(), role.replicas);
+        effect.daemons.extend(role.daemon().map(|daemon| (gpu.clone(), daemon)));
+        effect.limits.extend(role.limits.map(|limits| (gpu.clone(), limits)));
+        if let Some(found) = facts.gpu(gpu).filter(|_| !effect.environment.contains_key(&role.resource)) {
+            let environment = environment(role, found, publish::edits(&effective, facts));
+            effect.environment.insert(role.resource.clone(), environment);
+        }
+    }
+    effect
+}
+
+/// What Allocate would answer for one device of a GPU in this role.
+fn environment(role: &Role, gpu: &GpuFacts, edits: ContainerEdits) -> BTreeMap<String, String> {
+    let Some(id) = role.device_ids(&gpu.uuid).into_iter().next() else {
+        return BTreeMap::new();
+    };
+    let device = Device {
+        id: id.clone(),
+        healthy: true,
+        granted: true,
+        gpu: gpu.uuid.clone(),
+        numa_node: gpu.numa_node,
+        strategy: role.strategy,
+        gpu_index: gpu.index,
+        gpu_minor: gpu.minor,
+    };
+    let name = if edits.by_index { gpu.index.to_string() } else { gpu.uuid.to_string() };
+    let served = ResourceView {
+        devices: Arc::new([(id.clone(), device)].into()),
+        one_shared_device_at_most: false,
+        policy: AllocationPolicy::Distributed,
+    };
+    let view = View { resources: [(role.resource.clone(), served)].into(), edits, ..View::default() };
+    let mut envs = view.allocate(&role.resource, &[id]).unwrap_or_default().envs;
+    for value in envs.values_mut().filter(|value| **value == name) {
+        ITS_GPU.clone_into(value);
+    }
+    envs
+}
+
+fn wanted_labels(assignment: &Assignment, facts: &Facts) -> BTreeMap<String, String> {
+    let mps = assignment.roles.values().any(|role| role.limits.is_some());
+    labels::of_roles(facts, &assignment.roles, &assignment.names, mps)
+}

@@ -1,0 +1,143 @@
+//! Which GPU should play which role: configuration + this node's GPUs → a role per GPU, or every reason why not.
+//!
+//! | question | where |
+//! |---|---|
+//! | What is a GPU called before it is shared? | `names` (`resources.gpus` patterns) |
+//! | Which entry of `sharing` has which GPU? | `claims` (`devices`) |
+//! | How many replicas, with which limits? | `size` |
+//! | May these GPUs be offered under one name? | `meaning` |
+//!
+//! A GPU that no entry claims is handed out whole, under its own name.
+
+mod claims;
+mod meaning;
+mod names;
+mod size;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{
+    AllocationPolicy, Config, Effective, PROBLEMS_MAX, Places, Problem, Read, ReplicatedResource,
+    ReplicatedResources, ResourceName, Severity,
+};
+use crate::inventory::{Facts, GpuUuid};
+use crate::resources::Role;
+use crate::view::Strategy;
+
+/// A configuration on a node's GPUs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assignment {
+    /// What each GPU should be.
+    pub roles: BTreeMap<GpuUuid, Role>,
+    /// What each GPU is called where it is not shared.
+    pub names: BTreeMap<GpuUuid, ResourceName>,
+    /// Resources whose requests for more than one device are refused.
+    pub one_at_most: BTreeSet<ResourceName>,
+    /// How the replicas of each shared resource are spread over GPUs.
+    pub policies: BTreeMap<ResourceName, AllocationPolicy>,
+    /// What is ignored on this node, in the file's order.
+    pub warnings: Vec<Problem>,
+}
+
+/// One entry of `sharing`.
+#[derive(Clone, Debug)]
+struct Group<'a> {
+    strategy: Strategy,
+    /// `sharing.mps.resources[0]`.
+    path: String,
+    entry: &'a ReplicatedResource,
+    /// The name of its replicas.
+    advertised: ResourceName,
+    /// Whether requests for more than one replica are refused.
+    one_at_most: bool,
+    policy: AllocationPolicy,
+}
+
+/// What is found while roles are worked out.
+struct Finder<'a> {
+    places: &'a Places,
+    problems: Vec<Problem>,
+}
+
+impl Finder<'_> {
+    fn error(&mut self, path: &str, message: String, hint: &str) {
+        self.problems.push(self.places.error(path, message, Some(hint.to_owned())));
+    }
+
+    fn deviation(&mut self, path: &str, message: String, hint: &str) {
+        self.problems.push(self.places.deviation(path, message, Some(hint.to_owned())));
+    }
+
+    fn warning(&mut self, path: &str, message: String, hint: &str) {
+        self.problems.push(self.places.warning(path, message, Some(hint.to_owned())));
+    }
+}
+
+/// The role of every GPU under a configuration, or everything that speaks against it.
+///
+/// # Errors
+/// All problems at once, at least one of them an error.
+pub fn assign(read: &Read, effective: &Effective, facts: &Facts) -> Result<Assignment, Vec<Problem>> {
+    let mut finder = Finder { places: &read.places, problems: Vec::new() };
+    let groups = groups(&read.config, effective);
+    let names = names::names(&read.config, facts);
+    let claims = claims::claims(&groups, &names, facts, &mut finder);
+    let mut out = Assignment { names, ..Assignment::default() };
+    let mut members = BTreeMap::new();
+    for gpu in &facts.gpus {
+        let name = out.names.get(&gpu.uuid).cloned().unwrap_or_else(ResourceName::gpu);
+        let group = claims.get(&gpu.uuid).and_then(|index| groups.get(*index));
+        let role = match group {
+            None => Some(Role::whole(name)),
+            Some(group) => size::role(group, gpu, &mut finder),
+        };
+        if let Some(role) = role {
+            members.insert(gpu.uuid.clone(), group);
+            out.roles.insert(gpu.uuid.clone(), role);
+        }
+    }
+    meaning::check(&out.roles, &members, facts, &mut finder);
+    for group in members.values().copied().flatten() {
+        out.policies.insert(group.advertised.clone(), group.policy);
+        if group.one_at_most {
+            out.one_at_most.insert(group.advertised.clone());
+        }
+    }
+    let problems = in_order(finder.problems);
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(problems);
+    }
+    Ok(Assignment { warnings: problems, ..out })
+}
+
+/// At most [`PROBLEMS_MAX`], errors before warnings where not all fit, in the file's order.
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.severity);
+    problems.truncate(PROBLEMS_MAX);
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    problems
+}
+
+/// Every entry of both strategies, in the file's order; MPS first, because its GPUs need a daemon.
+fn groups<'a>(config: &'a Config, effective: &Effective) -> Vec<Group<'a>> {
+    let of = |block: &'a Option<ReplicatedResources>, path: &'static str, strategy, one_at_most| {
+        let policy = effective.plugin.shared_devices_allocation_policy;
+        block.iter().flat_map(move |block| {
+            block.resources.iter().enumerate().map(move |(index, entry)| Group {
+                strategy,
+                path: format!("{path}.resources[{index}]"),
+                entry,
+                advertised: block.advertised(entry),
+                one_at_most,
+                policy: entry.allocation_policy.unwrap_or(policy),
+            })
+        })
+    };
+    let mps_fails = effective.mps_fail_requests_greater_than_one;
+    let sliced_fails = effective.time_slicing_fail_requests_greater_than_one;
+    of(&config.sharing.mps, "sharing.mps", Strategy::Mps, mps_fails)
+        .chain(of(&config.sharing.time_slicing, "sharing.timeSlicing", Strategy::TimeSlicing, sliced_fails))
+        .collect()
+}
