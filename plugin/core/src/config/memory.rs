@@ -77,7 +77,7 @@ fn decimal(number: &str, unit: u64) -> Option<u64> {
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary = SUFFIXES.iter().take(3).find(|(_, unit)| self.0 % unit == 0);
+        let binary = SUFFIXES.iter().take(3).find(|(_, unit)| self.0.is_multiple_of(*unit));
         match binary {
             Some((suffix, unit)) => write!(f, "{}{suffix}", self.0 / unit),
             None => write!(f, "{}", self.0),

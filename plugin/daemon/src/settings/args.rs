@@ -64,6 +64,17 @@ pub(crate) struct RunArgs {
     /// `strict` refuses a configuration with an unknown key, `warn` serves it [env: CONFIG_VALIDATION] [default: warn]
     #[arg(long, value_name = "HOW", help_heading = "Configuration")]
     pub(crate) config_validation: Option<String>,
+    /// Ignore what NVIDIA's plugin ignores: `devices`, `rename`, `resources`, and time-slicing beside MPS
+    /// [env: NVIDIA_COMPAT] [default: false]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Configuration"
+    )]
+    pub(crate) nvidia_compat: Option<String>,
 
     /// Name of this Node; without it no API server is used [env: NODE_NAME]
     #[arg(long, value_name = "NAME", help_heading = "Kubernetes")]

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use plugin_core::config::Fallback;
+use plugin_core::config::{Fallback, parse_boolean};
 use plugin_core::settings::{ConfigSource, Settings, Timing};
 
 use super::args::RunArgs;
-use super::given::{Environment, SettingError, duration, given_text};
+use super::given::{Environment, SettingError, duration, given, given_text};
 use super::{ADMIN_ADDRESS, mps_root, overrides, text_or};
 use crate::boot::RunSettings;
 use crate::config_dir::ConfigPath;
@@ -64,12 +64,13 @@ fn core_settings(
         "warn" => Ok(false),
         other => Err(format!("the validation is one of `strict`, `warn`, but is `{other}`")),
     };
+    let compat = given(args.nvidia_compat.as_ref(), "--nvidia-compat", env, &["NVIDIA_COMPAT"]);
     Ok(Settings {
         node_name,
         config_label: text_or(&args.node_label, "--node-label", env, "NODE_LABEL", ""),
         config_source: config_source(args, env, config)?,
         strict: validation.map(|g| g.parse(strict)).transpose()?.unwrap_or(false),
-        nvidia_compat: false,
+        nvidia_compat: compat.map(|g| g.parse(parse_boolean)).transpose()?.unwrap_or(false),
         overrides: overrides::overrides(&args.nvidia, &args.gpu, env)?,
         timing: timing(args, env)?,
     })

@@ -71,6 +71,14 @@ fn lists_are_split_on_commas_and_repeated_flags_add_up() {
 }
 
 #[test]
+fn nvidias_lenience_is_asked_for_by_flag_or_variable() {
+    let asked = |args: &[&str], env: &[(&str, &str)]| run_with(args, env).core.nvidia_compat;
+    assert!(!asked(&[], &[]) && !asked(&[], &[("NVIDIA_COMPAT", "")]));
+    assert!(asked(&["--nvidia-compat"], &[]) && asked(&[], &[("NVIDIA_COMPAT", "true")]));
+    assert!(!asked(&["--nvidia-compat=false"], &[("NVIDIA_COMPAT", "true")]));
+}
+
+#[test]
 fn nvidias_aliases_mean_the_same() {
     let args = [
         "--nvidia-driver-root=/r",

@@ -80,6 +80,7 @@ fn set(settings: &mut Settings, source: &mut Source, name: &str, value: &str) ->
         }
         "node-label" => settings.config_label = value.to_owned(),
         "config-validation" => settings.strict = value == "strict",
+        "nvidia-compat" => settings.nvidia_compat = boolean()?.unwrap_or(false),
         "fail-on-init-error" => flags.fail_on_init_error = boolean()?,
         "pass-device-specs" => flags.plugin.pass_device_specs = boolean()?,
         "retire-after" => timing.retire_after = duration(value)?,
