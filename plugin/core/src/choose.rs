@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{self, Config, Effective, ResourceName, Selected, Strictness};
+use crate::config::{self, Config, Effective, Problem, ResourceName, Selected, Strictness};
 use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{ConfigSource, Settings};
 use crate::resources::{self, Role};
 
 /// The name shown for a configuration that no file gave.
-const BUILT_IN: &str = "(flags and defaults)";
+pub(crate) const BUILT_IN: &str = "(flags and defaults)";
 
 /// The host directory of MPS where nobody names one: the default of NVIDIA's chart.
 const MPS_ROOT_DEFAULT: &str = "/run/nvidia/mps";
@@ -20,8 +20,8 @@ pub(crate) struct Sources {
     pub(crate) files: Option<Result<BTreeMap<String, String>, String>>,
     /// The Node's labels; `None` until the first answer.
     pub(crate) labels: Option<BTreeMap<String, String>>,
-    /// The Node's labels are not waited for any longer.
-    pub(crate) labels_given_up: bool,
+    /// The Node cannot be read at present: the last good configuration may stand in.
+    pub(crate) node_silent: bool,
 }
 
 /// A configuration that has been checked against this node.
@@ -36,7 +36,7 @@ pub(crate) struct Applied {
     /// Resources whose requests for more than one device are refused.
     pub(crate) one_at_most: BTreeSet<ResourceName>,
     /// What was ignored in it.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// The outcome of a choice.
@@ -72,7 +72,7 @@ pub(crate) enum Parsed {
         name: String,
         config: Box<Config>,
         effective: Box<Effective>,
-        warnings: Vec<String>,
+        warnings: Vec<Problem>,
     },
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn parse(settings: &Settings, sources: &Sources) -> Parsed {
         name,
         config: Box::new(read.config),
         effective: Box::new(effective),
-        warnings: read.warnings.iter().map(ToString::to_string).collect(),
+        warnings: read.warnings,
     }
 }
 
@@ -156,7 +156,7 @@ fn pick(settings: &Settings, sources: &Sources) -> Result<Picked, Parsed> {
             return Ok((only.as_ref().map_or(BUILT_IN.to_owned(), |(name, _)| name.clone()), only));
         }
     };
-    if settings.node_name.is_some() && sources.labels.is_none() && !sources.labels_given_up {
+    if settings.node_name.is_some() && sources.labels.is_none() {
         return Err(Parsed::NotYet("the Node's labels have not been read yet"));
     }
     let label = sources.labels.as_ref().and_then(|l| l.get(settings.label_key()));
