@@ -25,6 +25,7 @@ use crate::node_link::NodeLink;
 use crate::perform::{Exit, Performer};
 use crate::run::Loop;
 use crate::serve::ServeContext;
+use crate::state_dir::{self, StateDir};
 
 /// Most events that wait for the loop; whoever adds one more waits.
 const EVENTS_MAX: usize = 1024;
@@ -44,6 +45,8 @@ pub(crate) struct RunSettings {
     pub(crate) pod_resources_socket: PathBuf,
     /// The directory shared with the MPS supervisor.
     pub(crate) mps_root: MpsRoot,
+    /// Where the last good configuration is kept, if anywhere.
+    pub(crate) state_dir: Option<StateDir>,
     /// Where probes, metrics and state are served.
     pub(crate) admin_address: String,
     /// Gets the bound admin address.
@@ -73,9 +76,19 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
         });
     let started = Event::Started { settings: Box::new(settings.core.clone()), mps_desired };
     listen_for_signals(&events)?;
+    tell_last_good(settings.state_dir.as_ref(), &events).await;
     let performer = start(settings, backend, events, views, metrics.clone())?;
     let node = Loop { plugin: Plugin::new(), begin, journal, metrics, publish, performer };
     Ok(node.run(started, queue).await)
+}
+
+/// The first thing after the start, so that it is known when the first choice is made.
+async fn tell_last_good(state_dir: Option<&StateDir>, events: &mpsc::Sender<Event>) {
+    match state_dir {
+        // an error means that the process is ending
+        Some(directory) => drop(events.send(directory.read()).await),
+        None => tracing::info!("no --state-dir: the configuration in force is not kept for the next start"),
+    }
 }
 
 /// Starts every source of events, and makes ready to perform.
@@ -98,6 +111,7 @@ fn start(
     let root = settings.mps_root;
     tokio::spawn(mps_files::watch_report(root.clone(), Arc::clone(&written), events.clone()));
     let mps_writer = tokio::spawn(mps_files::write_desired(root, newest, written, events.clone()));
+    let (last_good, last_good_writer) = state_dir::start(settings.state_dir, events.clone(), metrics.clone());
     let node = settings.node.map(|node| NodeLink::start(node, events.clone(), metrics.clone()));
     Ok(Performer {
         gpus: GpuThread::start(backend)?,
@@ -109,6 +123,8 @@ fn start(
         node,
         mps_desired,
         mps_writer,
+        last_good,
+        last_good_writer,
         servers: BTreeMap::new(),
         ending: Vec::new(),
     })

@@ -33,6 +33,7 @@ mod run;
 mod serve;
 mod settings;
 mod start;
+mod state_dir;
 mod status;
 mod telemetry;
 mod validate;

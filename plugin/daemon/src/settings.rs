@@ -15,11 +15,13 @@ use crate::boot::RunSettings;
 use crate::mps_files::MpsRoot;
 use crate::mps_supervisor::MpsSettings;
 use crate::nvml::NvmlPaths;
+use crate::state_dir::StateDir;
 use crate::telemetry::LogFormat;
 use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs};
 use given::{Environment, SettingError, given, given_text};
 
 const ADMIN_ADDRESS: &str = "127.0.0.1:9410";
+const STATE_DIR: &str = "/var/lib/tandem";
 const DRIVER_ROOT_CTR_PATH: &str = "/driver-root";
 const SYSFS_ROOT: &str = "/sys";
 const MPS_ROOT: &str = "/run/nvidia/mps";
@@ -114,6 +116,13 @@ fn mps_root(host: &Option<String>, gpu: &GpuArgs, env: Environment<'_>) -> MpsRo
     let host = given_text(host.as_ref(), "--mps-root", env, &["MPS_ROOT"]);
     let here = given_text(gpu.mps_root_ctr_path.as_ref(), "--mps-root-ctr-path", env, &["MPS_ROOT_CTR_PATH"]);
     MpsRoot(here.or(host).map_or_else(|| MPS_ROOT.into(), |g| g.text.into()))
+}
+
+/// Empty means none.
+fn state_dir(value: &Option<String>, env: Environment<'_>) -> Option<StateDir> {
+    let given = given(value.as_ref(), "--state-dir", env, &["STATE_DIR"]);
+    let path = given.map_or_else(|| STATE_DIR.to_owned(), |g| g.text);
+    (!path.is_empty()).then(|| StateDir(path.into()))
 }
 
 fn nvml_paths(args: &GpuArgs, env: Environment<'_>) -> NvmlPaths {

@@ -46,6 +46,7 @@ fn settings(folder: &Path) -> RunSettings {
         kubelet_socket: folder.join("kubelet.sock"),
         pod_resources_socket: folder.join("pod-resources.sock"),
         mps_root: MpsRoot(folder.join("mps")),
+        state_dir: Some(StateDir(folder.join("state"))),
         admin_address: "127.0.0.1:0".into(),
         admin_address_file: Some(folder.join("admin")),
         journal_dir: Some(folder.join("journal")),

@@ -77,6 +77,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SOCKET", help_heading = "Kubernetes")]
     pub(crate) pod_resources_socket: Option<String>,
 
+    /// Directory on the host of what outlives the plugin: the configuration that was in force last. Empty: nothing is kept
+    /// [env: STATE_DIR] [default: /var/lib/tandem]
+    #[arg(long, value_name = "DIR", help_heading = "Operation")]
+    pub(crate) state_dir: Option<String>,
     /// Where /live, /ready, /metrics and /state are served; port 0 takes a free one [env: ADMIN_ADDRESS] [default: 127.0.0.1:9410]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Operation")]
     pub(crate) admin_address: Option<String>,
