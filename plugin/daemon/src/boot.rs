@@ -1,7 +1,7 @@
 //! Everything that `run` starts once: the sources of events, the effects' tools, the window; then the loop takes over.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,8 +12,10 @@ use plugin_core::settings::Settings;
 use plugin_core::view::View;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
+use crate::admin_socket::AdminSocket;
 use crate::config_dir::{self, ConfigPath};
 use crate::gpu::{GpuBackend, GpuThread};
 use crate::journal_file::JournalFile;
@@ -47,6 +49,8 @@ pub(crate) struct RunSettings {
     pub(crate) mps_root: MpsRoot,
     /// Where the last good configuration is kept, if anywhere.
     pub(crate) state_dir: Option<StateDir>,
+    /// The same for root on this node, if anywhere.
+    pub(crate) admin_socket: Option<PathBuf>,
     /// Where probes, metrics and state are served.
     pub(crate) admin_address: String,
     /// Gets the bound admin address.
@@ -65,7 +69,8 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
     let (publish, views) = watch::channel(Arc::new(View::default()));
     let metrics = Metrics::new();
     let admin = Admin { views: views.clone(), metrics: metrics.clone() };
-    admin.start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
+    admin.clone().start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
+    let window = settings.admin_socket.as_deref().and_then(|path| open_socket(path, admin));
     let journal = settings.journal_dir.as_ref().map(|d| JournalFile::begin(d, "journal")).transpose();
     let journal =
         journal.map_err(|e| anyhow::anyhow!("the journal cannot be begun: {e} (hint: --journal-dir)"))?;
@@ -79,7 +84,24 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
     tell_last_good(settings.state_dir.as_ref(), &events).await;
     let performer = start(settings, backend, events, views, metrics.clone())?;
     let node = Loop { plugin: Plugin::new(), begin, journal, metrics, publish, performer };
-    Ok(node.run(started, queue).await)
+    let exit = node.run(started, queue).await;
+    if let Some(window) = window {
+        // it takes its socket away
+        window.abort();
+        let _ = window.await;
+    }
+    Ok(exit)
+}
+
+/// A node without the socket still has the HTTP window.
+fn open_socket(path: &Path, admin: Admin) -> Option<JoinHandle<()>> {
+    match AdminSocket::bind(path) {
+        Ok(socket) => Some(tokio::spawn(admin.serve_socket(socket))),
+        Err(e) => {
+            tracing::warn!("{e}; `status` can ask over HTTP");
+            None
+        }
+    }
 }
 
 /// The first thing after the start, so that it is known when the first choice is made.

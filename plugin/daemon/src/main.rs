@@ -1,6 +1,7 @@
 //! `tandem-device-plugin`: the process around the core. It acts, and decides nothing; see `run` for the loop.
 
 mod admin;
+mod admin_socket;
 mod announce;
 mod boot;
 mod cause;

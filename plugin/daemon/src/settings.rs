@@ -16,6 +16,7 @@ use crate::mps_files::MpsRoot;
 use crate::mps_supervisor::MpsSettings;
 use crate::nvml::NvmlPaths;
 use crate::state_dir::StateDir;
+use crate::status::At;
 use crate::telemetry::LogFormat;
 use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs};
 use given::{Environment, SettingError, given, given_text};
@@ -50,8 +51,8 @@ pub(crate) enum Command {
     Validate(Vec<PathBuf>),
     /// Print a plugin's state.
     Status {
-        /// Its admin address.
-        address: String,
+        /// Where to ask, best first.
+        at: Vec<At>,
         /// As JSON.
         json: bool,
     },
@@ -93,7 +94,10 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
         CommandArgs::Status(args) => {
             let address =
                 text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS);
-            Ok(Command::Status { address, json: args.json })
+            let socket = admin_socket(&args.admin_socket, &args.state_dir, env);
+            let socket = socket.filter(|_| args.admin_address.is_none());
+            let at = socket.map(At::Socket).into_iter().chain([At::Address(address)]).collect();
+            Ok(Command::Status { at, json: args.json })
         }
     }
 }
@@ -123,6 +127,15 @@ fn state_dir(value: &Option<String>, env: Environment<'_>) -> Option<StateDir> {
     let given = given(value.as_ref(), "--state-dir", env, &["STATE_DIR"]);
     let path = given.map_or_else(|| STATE_DIR.to_owned(), |g| g.text);
     (!path.is_empty()).then(|| StateDir(path.into()))
+}
+
+/// Empty means none.
+fn admin_socket(value: &Option<String>, directory: &Option<String>, env: Environment<'_>) -> Option<PathBuf> {
+    let socket = given(value.as_ref(), "--admin-socket", env, &["ADMIN_SOCKET"]);
+    match socket {
+        Some(socket) => (!socket.text.is_empty()).then(|| socket.text.into()),
+        None => state_dir(directory, env).map(|state| state.admin_socket()),
+    }
 }
 
 fn nvml_paths(args: &GpuArgs, env: Environment<'_>) -> NvmlPaths {

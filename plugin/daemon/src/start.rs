@@ -27,8 +27,8 @@ pub(crate) fn start(command: Command) -> ExitCode {
         Command::Validate(files) => validate::print(&files, &mut std::io::stdout().lock())
             .map(|code| Exit { code, why: String::new() })
             .map_err(anyhow::Error::from),
-        Command::Status { address, json } => {
-            wait_for(status::print(&address, json)).map(|()| Exit { code: 0, why: String::new() })
+        Command::Status { at, json } => {
+            wait_for(status::print(&at, json)).map(|()| Exit { code: 0, why: String::new() })
         }
     };
     let exit = result.unwrap_or_else(|e| Exit { code: FAILED, why: cause::line(e.as_ref()) });

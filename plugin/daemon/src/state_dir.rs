@@ -28,6 +28,11 @@ impl StateDir {
         self.0.join("last-good.json")
     }
 
+    /// The admin socket, unless it is told to be elsewhere.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.0.join("admin.sock")
+    }
+
     /// What the file holds, as the core hears of it.
     pub(crate) fn read(&self) -> Event {
         let path = self.last_good();

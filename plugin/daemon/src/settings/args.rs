@@ -84,6 +84,10 @@ pub(crate) struct RunArgs {
     /// Where /live, /ready, /metrics and /state are served; port 0 takes a free one [env: ADMIN_ADDRESS] [default: 127.0.0.1:9410]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Operation")]
     pub(crate) admin_address: Option<String>,
+    /// Unix socket with the same pages, for root alone. Empty: none
+    /// [env: ADMIN_SOCKET] [default: admin.sock in --state-dir]
+    #[arg(long, value_name = "SOCKET", help_heading = "Operation")]
+    pub(crate) admin_socket: Option<String>,
     /// File that gets the bound admin address [env: ADMIN_ADDRESS_FILE]
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub(crate) admin_address_file: Option<String>,
@@ -231,9 +235,15 @@ pub(crate) struct ValidateArgs {
 /// Flags of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Admin address of the running plugin [env: ADMIN_ADDRESS] [default: 127.0.0.1:9410]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Admin address of the running plugin; given as a flag, the socket is not tried [env: ADMIN_ADDRESS] [default: 127.0.0.1:9410]
+    #[arg(long, alias = "address", value_name = "HOST:PORT")]
     pub(crate) admin_address: Option<String>,
+    /// Admin socket of the running plugin; tried first [env: ADMIN_SOCKET] [default: admin.sock in --state-dir]
+    #[arg(long, value_name = "SOCKET", conflicts_with = "admin_address")]
+    pub(crate) admin_socket: Option<String>,
+    /// The state directory of the running plugin [env: STATE_DIR] [default: /var/lib/tandem]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<String>,
     /// Print the state as JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
