@@ -8,6 +8,7 @@ mod cause;
 mod config_dir;
 mod dial;
 mod dir_watch;
+mod doctor;
 mod files;
 mod gpu;
 mod handlers;

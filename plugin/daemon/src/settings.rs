@@ -1,6 +1,7 @@
 //! What the process was told: command line and environment, read once, before anything is started.
 
 mod args;
+mod doctor_settings;
 mod given;
 mod overrides;
 mod run_settings;
@@ -12,13 +13,14 @@ use clap::{Parser, ValueEnum};
 use plugin_core::config::parse_boolean;
 
 use crate::boot::RunSettings;
+use crate::doctor::DoctorSettings;
 use crate::mps_files::MpsRoot;
 use crate::mps_supervisor::MpsSettings;
 use crate::nvml::NvmlPaths;
 use crate::state_dir::StateDir;
 use crate::status::At;
 use crate::telemetry::LogFormat;
-use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs};
+use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs, StatusArgs};
 use given::{Environment, SettingError, given, given_text};
 
 const ADMIN_ADDRESS: &str = "127.0.0.1:9410";
@@ -28,8 +30,8 @@ const SYSFS_ROOT: &str = "/sys";
 const MPS_ROOT: &str = "/run/nvidia/mps";
 const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
 /// The words that are subcommands; anything else belongs to `run`.
-const SUBCOMMANDS: [&str; 9] =
-    ["run", "mps", "validate", "status", "help", "--help", "-h", "--version", "-V"];
+const SUBCOMMANDS: [&str; 10] =
+    ["run", "mps", "validate", "status", "doctor", "help", "--help", "-h", "--version", "-V"];
 
 /// How the log looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Mps(MpsSettings, NvmlPaths, LogSettings),
     /// Check configuration files.
     Validate(Vec<PathBuf>),
+    /// Look for what is wrong on this node; as JSON or not.
+    Doctor(Box<DoctorSettings>, bool),
     /// Print a plugin's state.
     Status {
         /// Where to ask, best first.
@@ -91,15 +95,20 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
             Ok(Command::Mps(settings, nvml_paths(&args.gpu, env), log_settings(&args.log, env)?))
         }
         CommandArgs::Validate(args) => Ok(Command::Validate(args.files)),
-        CommandArgs::Status(args) => {
-            let address =
-                text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS);
-            let socket = admin_socket(&args.admin_socket, &args.state_dir, env);
-            let socket = socket.filter(|_| args.admin_address.is_none());
-            let at = socket.map(At::Socket).into_iter().chain([At::Address(address)]).collect();
-            Ok(Command::Status { at, json: args.json })
+        CommandArgs::Status(args) => Ok(Command::Status { at: places(&args, env), json: args.json }),
+        CommandArgs::Doctor(args) => {
+            let settings = doctor_settings::doctor_settings(&args, env);
+            Ok(Command::Doctor(Box::new(settings), args.status.json))
         }
     }
+}
+
+/// Where a plugin may answer, best first.
+fn places(args: &StatusArgs, env: Environment<'_>) -> Vec<At> {
+    let address = text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS);
+    let socket = admin_socket(&args.admin_socket, &args.state_dir, env);
+    let socket = socket.filter(|_| args.admin_address.is_none());
+    socket.map(At::Socket).into_iter().chain([At::Address(address)]).collect()
 }
 
 fn mps_settings(args: &MpsArgs, env: Environment<'_>) -> Result<MpsSettings, SettingError> {

@@ -50,7 +50,10 @@ pub(crate) async fn print(at: &[At], json: bool) -> anyhow::Result<()> {
 }
 
 /// A page of the first plugin that answers.
-async fn ask(at: &[At], path: &str) -> anyhow::Result<String> {
+///
+/// # Errors
+/// Nobody answers: every place with its reason.
+pub(crate) async fn ask(at: &[At], path: &str) -> anyhow::Result<String> {
     let mut failures = Vec::new();
     for place in at {
         match get(place, path).await {

@@ -14,8 +14,8 @@ use crate::boot::RunSettings;
 use crate::config_dir::ConfigPath;
 use crate::node_client::NodeSettings;
 
-const KUBELET_SOCKET: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
-const POD_RESOURCES_SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
+pub(super) const KUBELET_SOCKET: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
+pub(super) const POD_RESOURCES_SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
 
 /// Reads them all.
 ///
