@@ -28,6 +28,7 @@ mod node_watch;
 mod nvml;
 mod perform;
 mod pod_resources;
+mod print_config;
 mod process;
 mod proto;
 mod register;

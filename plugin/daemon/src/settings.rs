@@ -3,6 +3,7 @@
 mod args;
 mod doctor_settings;
 mod given;
+mod origins;
 mod overrides;
 mod run_settings;
 
@@ -17,6 +18,7 @@ use crate::doctor::DoctorSettings;
 use crate::mps_files::MpsRoot;
 use crate::mps_supervisor::MpsSettings;
 use crate::nvml::NvmlPaths;
+use crate::print_config::PrintSettings;
 use crate::state_dir::StateDir;
 use crate::status::At;
 use crate::telemetry::LogFormat;
@@ -27,11 +29,12 @@ const ADMIN_ADDRESS: &str = "127.0.0.1:9410";
 const STATE_DIR: &str = "/var/lib/tandem";
 const DRIVER_ROOT_CTR_PATH: &str = "/driver-root";
 const SYSFS_ROOT: &str = "/sys";
-const MPS_ROOT: &str = "/run/nvidia/mps";
+/// The host directory of MPS where nobody names one.
+pub(crate) const MPS_ROOT: &str = "/run/nvidia/mps";
 const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
 /// The words that are subcommands; anything else belongs to `run`.
-const SUBCOMMANDS: [&str; 10] =
-    ["run", "mps", "validate", "status", "doctor", "help", "--help", "-h", "--version", "-V"];
+const SUBCOMMANDS: [&str; 11] =
+    ["run", "mps", "validate", "status", "doctor", "print-config", "help", "--help", "-h", "--version", "-V"];
 
 /// How the log looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub(crate) enum Command {
     Mps(MpsSettings, NvmlPaths, LogSettings),
     /// Check configuration files.
     Validate(Vec<PathBuf>),
+    /// Print the merged configuration.
+    PrintConfig(Box<PrintSettings>),
     /// Look for what is wrong on this node; as JSON or not.
     Doctor(Box<DoctorSettings>, bool),
     /// Print a plugin's state.
@@ -96,6 +101,17 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
         }
         CommandArgs::Validate(args) => Ok(Command::Validate(args.files)),
         CommandArgs::Status(args) => Ok(Command::Status { at: places(&args, env), json: args.json }),
+        CommandArgs::PrintConfig(args) => {
+            let settings = run_settings::run_settings(&args.run, env)?;
+            let origins = origins::origins(&args.run, env)?;
+            Ok(Command::PrintConfig(Box::new(PrintSettings {
+                core: settings.core,
+                path: settings.config,
+                config: args.config,
+                origins,
+                json: args.json,
+            })))
+        }
         CommandArgs::Doctor(args) => {
             let settings = doctor_settings::doctor_settings(&args, env);
             Ok(Command::Doctor(Box::new(settings), args.status.json))

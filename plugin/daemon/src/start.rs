@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::nvml::NvmlBackend;
 use crate::perform::Exit;
 use crate::settings::{Command, LogSettings};
-use crate::{boot, cause, doctor, mps_supervisor, status, telemetry, validate};
+use crate::{boot, cause, doctor, mps_supervisor, print_config, status, telemetry, validate};
 
 /// The exit status of a failed start.
 const FAILED: u8 = 1;
@@ -25,6 +25,9 @@ pub(crate) fn start(command: Command) -> ExitCode {
             Ok(Exit { code: 0, why })
         }),
         Command::Validate(files) => validate::print(&files, &mut std::io::stdout().lock())
+            .map(|code| Exit { code, why: String::new() })
+            .map_err(anyhow::Error::from),
+        Command::PrintConfig(settings) => print_config::print(&settings, &mut std::io::stdout().lock())
             .map(|code| Exit { code, why: String::new() })
             .map_err(anyhow::Error::from),
         Command::Doctor(settings, json) => {

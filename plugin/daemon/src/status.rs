@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use plugin_core::view::Status;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -39,7 +39,8 @@ impl fmt::Display for At {
 /// # Errors
 /// Nobody answers, or not a plugin: every place with its reason.
 pub(crate) async fn print(at: &[At], json: bool) -> anyhow::Result<()> {
-    let body = ask(at, "/state").await?;
+    let hint = "(hint: run it in the plugin's container, or name its --admin-socket or --admin-address)";
+    let body = ask(at, "/state").await.map_err(|e| anyhow!("{e} {hint}"))?;
     let status: Status = serde_json::from_str(&body).context("the answer is not the state of a plugin")?;
     if json {
         println!("{body}")
@@ -62,10 +63,7 @@ pub(crate) async fn ask(at: &[At], path: &str) -> anyhow::Result<String> {
             Err(e) => failures.push(crate::cause::line(e.as_ref())),
         }
     }
-    bail!(
-        "{} (hint: run it in the plugin's container, or name its --admin-socket or --admin-address)",
-        failures.join("; ")
-    )
+    bail!("{}", failures.join("; "))
 }
 
 /// One HTTP GET: code and body.

@@ -66,6 +66,11 @@ impl Findings {
         }
     }
 
+    /// The line of every setting.
+    pub(super) fn lines(&self) -> BTreeMap<String, u32> {
+        self.places.iter().map(|(path, at)| (path.clone(), at.line)).collect()
+    }
+
     /// Whether the file has a mapping at this path (lists are not looked into).
     pub(super) fn has_object(&self, path: &str) -> bool {
         self.objects.contains(path)

@@ -3,6 +3,8 @@
 //! Takes what NVIDIA's parser takes (k8s-device-plugin v0.20): YAML or JSON, YAML 1.1 scalars, keys in any case where
 //! Go's decoder allows it, an empty file. What it drops silently is reported here.
 
+use std::collections::BTreeMap;
+
 use super::findings::{Findings, Strictness};
 use super::keys::shortened;
 use super::object::{Field, Object, Spelling, text};
@@ -21,6 +23,8 @@ pub struct Read {
     pub warnings: Vec<Problem>,
     /// How many more warnings there were.
     pub more_warnings: usize,
+    /// Which line each setting stands on, by its path; counted from 1.
+    pub lines: BTreeMap<String, u32>,
 }
 
 /// Reads a configuration file. `file_name` only appears in problems.
@@ -51,8 +55,9 @@ pub fn read(file_name: &str, text: &str, strictness: Strictness) -> Result<Read,
     supported::ignore_entries(&mut config, strictness, &mut found);
     check::check(&mut config, &mut found);
     supported::keep_one_strategy(&mut config, &mut found);
+    let lines = found.lines();
     let (warnings, more_warnings) = found.finish()?;
-    Ok(Read { config, warnings, more_warnings })
+    Ok(Read { config, warnings, more_warnings, lines })
 }
 
 fn document(found: &mut Findings, object: &Object<'_>, config: &mut Config) {

@@ -28,6 +28,9 @@ pub(crate) enum CommandArgs {
     Mps(MpsArgs),
     /// Check configuration files: prints every problem with its position. Exit 0: fine, 1: problems, 2: a file cannot be read.
     Validate(ValidateArgs),
+    /// Print the configuration that `run` with the same flags, environment and files has, and where each value comes from.
+    /// Exit 0: fine, 1: the file has problems, 2: it cannot be read.
+    PrintConfig(Box<PrintConfigArgs>),
     /// Print what a running plugin is doing.
     Status(StatusArgs),
     /// Look for what is wrong on this node, with the fix of each thing. Exit 0: nothing, 1: warnings, 2: something failed.
@@ -224,6 +227,19 @@ pub(crate) struct MpsArgs {
     pub(crate) gpu: GpuArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+/// Flags of `print-config`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct PrintConfigArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Which configuration of --config-dir; without it the one of a Node without the label
+    #[arg(long, value_name = "NAME")]
+    pub(crate) config: Option<String>,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Flags of `validate`.
