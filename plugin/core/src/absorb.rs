@@ -29,12 +29,17 @@ impl Plugin {
             }
             Event::NoDriver { why } => self.driver_missing(why, false),
             Event::DriverFailed { why } => self.driver_missing(why, true),
+            Event::LastGoodRead { text } => self.last_good_read(text.as_deref()),
+            Event::LastGoodUnreadable { why } => self.last_good_ignored(&why),
+            Event::LastGoodNotKept { why } => self.last_good_not_kept(&why),
             Event::ConfigRead { files } => self.files_read(Ok(files)),
             Event::ConfigUnreadable { why } => self.files_read(Err(why)),
             Event::NodeRead { labels } => self.labels_read(labels),
-            Event::NodeUnreadable { why } => self.say_once("node", Severity::Warning, "NodeUnreadable", why),
+            Event::NodeUnreadable { why } => self.node_unreadable(why),
             Event::LabelsPatched => self.labels_patched(),
             Event::LabelsFailed { why } => self.labels_failed(why),
+            Event::AnnotationsPatched => self.annotations_patched(),
+            Event::AnnotationsFailed { why } => self.annotations_failed(&why),
             Event::KubeletAppeared => self.kubelet_appeared(),
             Event::KubeletGone => self.kubelet_up = false,
             Event::Listening { resource, attempt, .. } => self.socket(&resource, attempt, Input::Listening),
@@ -101,6 +106,13 @@ impl Plugin {
         let before = self.sources.labels.as_ref().map(|l| l.get(key));
         self.choice_is_stale |= before != Some(labels.get(key));
         self.sources.labels = Some(labels);
+        self.sources.node_silent = false;
+    }
+
+    fn node_unreadable(&mut self, why: String) {
+        self.choice_is_stale |= self.sources.labels.is_none();
+        self.sources.node_silent = true;
+        self.say_once("node", Severity::Warning, "NodeUnreadable", why);
     }
 
     fn start(&mut self, settings: Settings, mps_desired: Option<Desired>) {

@@ -57,10 +57,21 @@ pub enum Action {
         /// Its content.
         desired: Desired,
     },
+    /// Replace the state file with the last good configuration. Only a failure is answered, by `LastGoodNotKept`.
+    KeepLastGood {
+        /// Its whole content.
+        text: String,
+    },
     /// Merge these into the Node's labels; `None` removes the key. Answered by `LabelsPatched` or `LabelsFailed`.
     PatchLabels {
         /// Key → value.
         labels: BTreeMap<String, Option<String>>,
+    },
+    /// Merge these into the Node's annotations; `None` removes the key. Answered by `AnnotationsPatched` or
+    /// `AnnotationsFailed`.
+    PatchAnnotations {
+        /// Key → value.
+        annotations: BTreeMap<String, Option<String>>,
     },
     /// Say it: log, and a Kubernetes Event on the Node.
     Announce {
@@ -91,7 +102,9 @@ impl Action {
             Action::ReadHolders => "read_holders",
             Action::ReadConfig => "read_config",
             Action::WriteMpsDesired { .. } => "write_mps_desired",
+            Action::KeepLastGood { .. } => "keep_last_good",
             Action::PatchLabels { .. } => "patch_labels",
+            Action::PatchAnnotations { .. } => "patch_annotations",
             Action::Announce { .. } => "announce",
             Action::Exit { .. } => "exit",
         }

@@ -37,6 +37,7 @@ impl Plugin {
         self.publish();
         self.register_all(all_changed);
         self.patch_labels(all_changed);
+        self.annotate(all_changed);
         self.publish();
     }
 

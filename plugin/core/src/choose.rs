@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{
-    self, AllocationPolicy, Config, Effective, Overrides, Read, ResourceName, Selected, Strictness,
+    self, AllocationPolicy, Config, Effective, Overrides, Problem, Read, ResourceName, Selected, Strictness,
 };
 use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{ConfigSource, Settings};
@@ -11,7 +11,7 @@ use crate::resources::Role;
 use crate::sharing::{self, Assignment};
 
 /// The name shown for a configuration that no file gave.
-const BUILT_IN: &str = "(flags and defaults)";
+pub(crate) const BUILT_IN: &str = "(flags and defaults)";
 
 /// The host directory of MPS where nobody names one: the default of NVIDIA's chart.
 const MPS_ROOT_DEFAULT: &str = "/run/nvidia/mps";
@@ -23,8 +23,8 @@ pub(crate) struct Sources {
     pub(crate) files: Option<Result<BTreeMap<String, String>, String>>,
     /// The Node's labels; `None` until the first answer.
     pub(crate) labels: Option<BTreeMap<String, String>>,
-    /// The Node's labels are not waited for any longer.
-    pub(crate) labels_given_up: bool,
+    /// The Node cannot be read at present: the last good configuration may stand in.
+    pub(crate) node_silent: bool,
 }
 
 /// A configuration that has been checked against this node.
@@ -43,7 +43,7 @@ pub(crate) struct Applied {
     /// How the replicas of each shared resource are spread over GPUs.
     pub(crate) policies: BTreeMap<ResourceName, AllocationPolicy>,
     /// What was ignored in it.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// The outcome of a choice.
@@ -117,7 +117,7 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
     match sharing::assign(&read, &effective, facts) {
         Ok(assignment) => {
             let Assignment { roles, names, one_at_most, policies, warnings } = assignment;
-            let warnings = read.warnings.iter().chain(&warnings).map(ToString::to_string).collect();
+            let warnings = read.warnings.iter().chain(&warnings).cloned().collect();
             let applied =
                 Box::new(Applied { name, effective, roles, names, one_at_most, policies, warnings });
             Choice::Candidate { requested, applied }
@@ -158,7 +158,7 @@ fn pick(settings: &Settings, sources: &Sources) -> Result<Picked, Parsed> {
             return Ok((only.as_ref().map_or(BUILT_IN.to_owned(), |(name, _)| name.clone()), only));
         }
     };
-    if settings.node_name.is_some() && sources.labels.is_none() && !sources.labels_given_up {
+    if settings.node_name.is_some() && sources.labels.is_none() {
         return Err(Parsed::NotYet("the Node's labels have not been read yet"));
     }
     let label = sources.labels.as_ref().and_then(|l| l.get(settings.label_key()));

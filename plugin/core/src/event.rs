@@ -59,6 +59,21 @@ pub enum Event {
         why: String,
     },
 
+    /// The state file with the last good configuration, before anything else is told; absent on a new node.
+    LastGoodRead {
+        /// Its content, whatever it is.
+        text: Option<String>,
+    },
+    /// The state file is there, but cannot be read.
+    LastGoodUnreadable {
+        /// The path and the reason.
+        why: String,
+    },
+    /// Answer to `KeepLastGood`: it could not be written.
+    LastGoodNotKept {
+        /// The path and the reason.
+        why: String,
+    },
     /// The configuration files as they are now: name → text. A single `--config-file` is one entry.
     ConfigRead {
         /// All files of the directory.
@@ -83,6 +98,14 @@ pub enum Event {
     LabelsPatched,
     /// Answer to `PatchLabels`: refused or unreachable.
     LabelsFailed {
+        /// The reason.
+        why: String,
+    },
+
+    /// Answer to `PatchAnnotations`: done.
+    AnnotationsPatched,
+    /// Answer to `PatchAnnotations`: refused or unreachable.
+    AnnotationsFailed {
         /// The reason.
         why: String,
     },
@@ -184,12 +207,17 @@ impl Event {
             Event::GpusFound { .. } => "gpus_found",
             Event::NoDriver { .. } => "no_driver",
             Event::DriverFailed { .. } => "driver_failed",
+            Event::LastGoodRead { .. } => "last_good_read",
+            Event::LastGoodUnreadable { .. } => "last_good_unreadable",
+            Event::LastGoodNotKept { .. } => "last_good_not_kept",
             Event::ConfigRead { .. } => "config_read",
             Event::ConfigUnreadable { .. } => "config_unreadable",
             Event::NodeRead { .. } => "node_read",
             Event::NodeUnreadable { .. } => "node_unreadable",
             Event::LabelsPatched => "labels_patched",
             Event::LabelsFailed { .. } => "labels_failed",
+            Event::AnnotationsPatched => "annotations_patched",
+            Event::AnnotationsFailed { .. } => "annotations_failed",
             Event::KubeletAppeared => "kubelet_appeared",
             Event::KubeletGone => "kubelet_gone",
             Event::Listening { .. } => "listening",

@@ -10,14 +10,14 @@
 //! |---|---|
 //! | What can happen, what can be asked for? | [`event`], [`action`] |
 //! | What does the node have? | [`inventory`] |
-//! | Which configuration holds? | [`config`]; `choose` and `requested` for this node |
+//! | Which configuration holds? | [`config`]; `choose` and `requested` for this node; [`last_good`] over restarts |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
 //! | Who holds a GPU now? | [`ownership`] |
 //! | How does a GPU change its role? | [`switch`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`] |
-//! | What does the Node object say? | [`labels`] |
+//! | What does the Node object say? | [`labels`], [`annotations`] |
 //! | How do MPS control daemons live? | [`mps`] |
 //! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
 
@@ -25,6 +25,7 @@ mod absorb;
 pub mod action;
 mod advance;
 pub mod allocate;
+pub mod annotations;
 pub mod backoff;
 pub mod board;
 mod change;
@@ -36,6 +37,7 @@ pub mod inventory;
 pub mod journal;
 mod label_patch;
 pub mod labels;
+pub mod last_good;
 pub mod migration;
 pub mod mps;
 pub mod ownership;

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::action::{Action, Severity};
+use crate::annotations::AnnotationPatch;
 use crate::change::Change;
 use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
 use crate::event::Event;
 use crate::inventory::{Facts, GpuUuid};
 use crate::label_patch::LabelPatch;
+use crate::last_good::LastGoods;
 use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
 use crate::publish::Retiring;
@@ -66,6 +68,9 @@ pub struct Plugin {
     pub(crate) actual: Option<Actual>,
     pub(crate) supervisor_alive: bool,
     pub(crate) label_patch: LabelPatch,
+    pub(crate) annotation_patch: AnnotationPatch,
+    /// The configuration to fall back on after a restart.
+    pub(crate) last_goods: LastGoods,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
     pub(crate) exited: bool,
@@ -109,6 +114,8 @@ impl Plugin {
             actual: None,
             supervisor_alive: false,
             label_patch: LabelPatch::default(),
+            annotation_patch: AnnotationPatch::default(),
+            last_goods: LastGoods::default(),
             said: BTreeMap::new(),
             stopping: false,
             exited: false,
@@ -151,6 +158,7 @@ impl Plugin {
             retiring,
             drained_ids,
             labels,
+            self.annotation_patch.retry_at,
             self.next_read,
             self.node_deadline(),
             self.staged_deadline(),

@@ -31,10 +31,9 @@ impl Plugin {
 
     pub(crate) fn choose_config(&mut self) {
         if self.node_deadline().is_some_and(|at| at <= self.now) {
-            self.sources.labels_given_up = true;
+            self.sources.node_silent = true;
             self.choice_is_stale = true;
-            let message =
-                "the Node's labels cannot be read; the default configuration is used until they can";
+            let message = "the Node has not been read yet (is the API server reachable?)";
             self.say_once("node", Severity::Warning, "NodeUnreadable", message.to_owned());
         }
         if !std::mem::take(&mut self.choice_is_stale) {
@@ -42,19 +41,26 @@ impl Plugin {
         }
         self.change.all = true;
         match choose::choose(&self.settings, &self.sources, self.facts()) {
-            Choice::NotYet(what) => self.waiting_for = Some(what),
+            Choice::NotYet(what) => {
+                self.waiting_for = Some(what);
+                if self.sources.node_silent && self.sources.labels.is_none() {
+                    self.without_node();
+                }
+            }
             Choice::Refused { requested, problems } => {
-                let kept = self.applied.as_ref().map_or_else(
-                    || "nothing is served".to_owned(),
-                    |a| format!("`{}` stays in force", a.name),
-                );
+                self.next = None;
+                self.stage_last_good();
+                let kept = match (&self.applied, &self.next) {
+                    (Some(a), _) => format!("`{}` stays in force", a.name),
+                    (None, Some(a)) => format!("the last good one, `{}`, stands in", a.name),
+                    (None, None) => "nothing is served".to_owned(),
+                };
                 let message =
                     format!("configuration `{requested}` is refused, {kept}: {}", problems.join("; "));
                 self.say_once("config", Severity::Warning, "ConfigRefused", message);
                 self.requested = Some(requested);
                 self.problems = problems;
                 self.waiting_for = Some("the requested configuration is refused");
-                self.next = None;
             }
             Choice::Candidate { requested, applied } => self.adopt(requested, *applied),
         }
@@ -64,15 +70,19 @@ impl Plugin {
         self.waiting_for = None;
         self.requested = Some(requested);
         self.problems.clear();
+        self.last_goods.stands_in = false;
+        let with_text = self.with_text(&candidate.name);
         if self.applied.as_deref() == Some(&candidate) {
             self.next = None;
-            return;
+            return self.remember(with_text);
         }
+        self.last_goods.staged = Some(with_text);
         if self.next.as_deref() == Some(&candidate) {
             return;
         }
         for warning in &candidate.warnings {
-            self.say_once(warning, Severity::Warning, "ConfigWarning", warning.clone());
+            let warning = warning.to_string();
+            self.say_once(&warning, Severity::Warning, "ConfigWarning", warning.clone());
         }
         let message = format!("configuration `{}` is asked for", candidate.name);
         self.say_once("config", Severity::Info, "ConfigStaged", message);
@@ -80,11 +90,25 @@ impl Plugin {
         self.next = Some(Arc::new(candidate));
     }
 
+    /// Nobody says which configuration is asked for. A default one could be the wrong one, so only the last good one will do.
+    fn without_node(&mut self) {
+        if self.stage_last_good() || self.applied.is_some() {
+            return;
+        }
+        if self.last_goods.kept.is_none() {
+            self.waiting_for =
+                Some("the Node cannot be read, and there is no last good configuration to stand in");
+            let message = "the Node cannot be read and there is no last good configuration: nothing is served until the \
+                           Node says which one is asked for";
+            self.say_once("config", Severity::Warning, "ConfigUnknown", message.to_owned());
+        }
+    }
+
     pub(crate) fn node_deadline(&self) -> Option<Time> {
         let waits = self.settings.node_name.is_some()
             && matches!(self.settings.config_source, ConfigSource::Directory { .. })
             && self.sources.labels.is_none()
-            && !self.sources.labels_given_up;
+            && !self.sources.node_silent;
         self.started_at.filter(|_| waits).map(|at| at + self.settings.timing.node_wait)
     }
 
@@ -101,6 +125,9 @@ impl Plugin {
         if !needs_mps || self.supervisor_alive || had_mps {
             let name = next.name.clone();
             self.applied = self.next.take();
+            if let Some(in_force) = self.last_goods.staged.take() {
+                self.remember(in_force);
+            }
             self.change.all = true;
             self.staged_at = None;
             let message = format!("configuration `{name}` is in force");

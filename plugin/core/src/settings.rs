@@ -38,7 +38,7 @@ pub struct Timing {
     pub hint_absence: Duration,
     /// How long an unheld id stays in the list as unhealthy before it leaves.
     pub retire_after: Duration,
-    /// How long to wait for the Node's labels at start before the default configuration is used.
+    /// How long to wait for the Node's labels at start before the last good configuration stands in.
     pub node_wait: Duration,
     /// How long a staged switch waits for an MPS supervisor before it says so.
     pub supervisor_wait: Duration,

@@ -81,6 +81,9 @@ impl Plugin {
             not_ready_because,
             config_requested: self.requested.clone(),
             config_applied: self.applied.as_ref().map(|a| a.name.clone()),
+            config_hash: self.last_goods.in_force.as_ref().map(|c| c.hash.clone()),
+            config_stands_in: self.applied.is_some() && self.last_goods.stands_in,
+            config_ignored: self.ignored(),
             switch: switch.to_owned(),
             config_problems: self.problems.clone(),
             resources: resources
@@ -89,7 +92,14 @@ impl Plugin {
                 .collect(),
             gpus: facts.gpus.iter().map(|gpu| self.gpu_status(gpu)).collect(),
             labels: self.wanted_labels(),
+            annotations: self.wanted_annotations(),
         }
+    }
+
+    /// The settings that the configuration in force has for nothing.
+    fn ignored(&self) -> Vec<String> {
+        let warnings = self.applied.iter().flat_map(|a| &a.warnings);
+        warnings.map(|w| w.path.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn resource_status(&self, name: &ResourceName, served: &ResourceView) -> ResourceStatus {

@@ -104,6 +104,15 @@ pub struct Status {
     pub config_requested: Option<String>,
     /// The configuration that is in force.
     pub config_applied: Option<String>,
+    /// The hash of its text.
+    #[serde(default)]
+    pub config_hash: Option<String>,
+    /// It is the last good one of an earlier run: what is asked for is not known or is refused.
+    #[serde(default)]
+    pub config_stands_in: bool,
+    /// Settings of it that are ignored.
+    #[serde(default)]
+    pub config_ignored: Vec<String>,
     /// `waiting`, `settled`, `staged` or `applying`.
     pub switch: String,
     /// Every problem of the configuration that was asked for.
@@ -114,6 +123,9 @@ pub struct Status {
     pub gpus: Vec<GpuStatus>,
     /// Labels that the Node should carry.
     pub labels: BTreeMap<String, String>,
+    /// Annotations that the Node should carry.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// The snapshot.

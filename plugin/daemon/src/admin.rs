@@ -1,4 +1,4 @@
-//! The plugin's window: probes, metrics and state over HTTP, for the kubelet, Prometheus and `status`.
+//! The plugin's window: probes, metrics and state, over HTTP for the kubelet and Prometheus, on a socket for `status`.
 
 use std::io;
 use std::path::Path;
@@ -14,9 +14,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use plugin_core::view::View;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::admin_socket::AdminSocket;
 use crate::files;
 use crate::metrics::Metrics;
 
@@ -79,6 +81,27 @@ impl Admin {
         Ok(())
     }
 
+    /// The same pages on a socket, for as long as the task lives.
+    pub(crate) async fn serve_socket(self, socket: AdminSocket) {
+        tracing::info!(path = %socket.path().display(), "serving root");
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            match socket.accept().await {
+                Ok(stream) => {
+                    let admin = self.clone();
+                    tokio::spawn(async move {
+                        admin.converse(stream).await;
+                        drop(place);
+                    });
+                }
+                Err(e) => {
+                    tracing::warn!(why = %e, "an admin connection was not accepted");
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
     async fn accept(self, listener: TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -99,7 +122,7 @@ impl Admin {
         }
     }
 
-    async fn converse(&self, stream: TcpStream) {
+    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let answer = service_fn(|request: Request<Incoming>| async move {
             Ok::<_, std::convert::Infallible>(self.answer(request.method(), request.uri().path()))
         });
@@ -158,7 +181,7 @@ fn page(status: StatusCode, content_type: &'static str, body: String) -> Respons
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::get;
+    use crate::status::{At, get};
 
     async fn start(view: View) -> (String, watch::Sender<Arc<View>>, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
@@ -174,18 +197,18 @@ mod tests {
         let mut view = View::default();
         view.status.not_ready_because = vec!["no driver library".to_owned()];
         let (address, publish, _directory) = start(view.clone()).await;
-        let (code, body) = get(&address, "/ready").await.unwrap();
+        let (code, body) = get(&At::Address(address.clone()), "/ready").await.unwrap();
         assert_eq!((code, body.as_str()), (503, "not ready\nno driver library\n"));
         view.status.ready = true;
         publish.send_replace(Arc::new(view));
-        assert_eq!(get(&address, "/ready").await.unwrap().0, 200);
+        assert_eq!(get(&At::Address(address.clone()), "/ready").await.unwrap().0, 200);
     }
 
     #[tokio::test]
     async fn the_state_is_the_status_of_the_view() {
         let view = View::default();
         let (address, _publish, _directory) = start(view.clone()).await;
-        let (code, body) = get(&address, "/state").await.unwrap();
+        let (code, body) = get(&At::Address(address.clone()), "/state").await.unwrap();
         assert_eq!(code, 200);
         let status: plugin_core::view::Status = serde_json::from_str(&body).unwrap();
         assert_eq!(status, view.status);
@@ -194,9 +217,22 @@ mod tests {
     #[tokio::test]
     async fn live_and_metrics_answer_and_other_pages_do_not_exist() {
         let (address, _publish, _directory) = start(View::default()).await;
-        assert_eq!(get(&address, "/live").await.unwrap(), (200, "live\n".to_owned()));
-        assert!(get(&address, "/metrics").await.unwrap().1.contains("tandem_ready 0"));
-        assert_eq!(get(&address, "/nothing").await.unwrap().0, 404);
+        assert_eq!(get(&At::Address(address.clone()), "/live").await.unwrap(), (200, "live\n".to_owned()));
+        assert!(get(&At::Address(address.clone()), "/metrics").await.unwrap().1.contains("tandem_ready 0"));
+        assert_eq!(get(&At::Address(address.clone()), "/nothing").await.unwrap().0, 404);
+    }
+
+    #[tokio::test]
+    async fn the_socket_serves_the_same_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let (_publish, views) = watch::channel(Arc::new(View::default()));
+        let admin = Admin { views, metrics: Metrics::new() };
+        let task = tokio::spawn(admin.serve_socket(AdminSocket::bind(&path).unwrap()));
+        let at = At::Socket(path);
+        assert_eq!(get(&at, "/live").await.unwrap(), (200, "live\n".to_owned()));
+        assert_eq!(get(&at, "/state").await.unwrap().0, 200);
+        task.abort();
     }
 
     #[tokio::test]

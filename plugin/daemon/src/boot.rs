@@ -1,7 +1,7 @@
 //! Everything that `run` starts once: the sources of events, the effects' tools, the window; then the loop takes over.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,8 +12,10 @@ use plugin_core::settings::Settings;
 use plugin_core::view::View;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
+use crate::admin_socket::AdminSocket;
 use crate::config_dir::{self, ConfigPath};
 use crate::gpu::{GpuBackend, GpuThread};
 use crate::journal_file::JournalFile;
@@ -25,6 +27,7 @@ use crate::node_link::NodeLink;
 use crate::perform::{Exit, Performer};
 use crate::run::Loop;
 use crate::serve::ServeContext;
+use crate::state_dir::{self, StateDir};
 
 /// Most events that wait for the loop; whoever adds one more waits.
 const EVENTS_MAX: usize = 1024;
@@ -44,6 +47,10 @@ pub(crate) struct RunSettings {
     pub(crate) pod_resources_socket: PathBuf,
     /// The directory shared with the MPS supervisor.
     pub(crate) mps_root: MpsRoot,
+    /// Where the last good configuration is kept, if anywhere.
+    pub(crate) state_dir: Option<StateDir>,
+    /// The same for root on this node, if anywhere.
+    pub(crate) admin_socket: Option<PathBuf>,
     /// Where probes, metrics and state are served.
     pub(crate) admin_address: String,
     /// Gets the bound admin address.
@@ -62,7 +69,8 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
     let (publish, views) = watch::channel(Arc::new(View::default()));
     let metrics = Metrics::new();
     let admin = Admin { views: views.clone(), metrics: metrics.clone() };
-    admin.start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
+    admin.clone().start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
+    let window = settings.admin_socket.as_deref().and_then(|path| open_socket(path, admin));
     let journal = settings.journal_dir.as_ref().map(|d| JournalFile::begin(d, "journal")).transpose();
     let journal =
         journal.map_err(|e| anyhow::anyhow!("the journal cannot be begun: {e} (hint: --journal-dir)"))?;
@@ -73,9 +81,36 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
         });
     let started = Event::Started { settings: Box::new(settings.core.clone()), mps_desired };
     listen_for_signals(&events)?;
+    tell_last_good(settings.state_dir.as_ref(), &events).await;
     let performer = start(settings, backend, events, views, metrics.clone())?;
     let node = Loop { plugin: Plugin::new(), begin, journal, metrics, publish, performer };
-    Ok(node.run(started, queue).await)
+    let exit = node.run(started, queue).await;
+    if let Some(window) = window {
+        // it takes its socket away
+        window.abort();
+        let _ = window.await;
+    }
+    Ok(exit)
+}
+
+/// A node without the socket still has the HTTP window.
+fn open_socket(path: &Path, admin: Admin) -> Option<JoinHandle<()>> {
+    match AdminSocket::bind(path) {
+        Ok(socket) => Some(tokio::spawn(admin.serve_socket(socket))),
+        Err(e) => {
+            tracing::warn!("{e}; `status` can ask over HTTP");
+            None
+        }
+    }
+}
+
+/// The first thing after the start, so that it is known when the first choice is made.
+async fn tell_last_good(state_dir: Option<&StateDir>, events: &mpsc::Sender<Event>) {
+    match state_dir {
+        // an error means that the process is ending
+        Some(directory) => drop(events.send(directory.read()).await),
+        None => tracing::info!("no --state-dir: the configuration in force is not kept for the next start"),
+    }
 }
 
 /// Starts every source of events, and makes ready to perform.
@@ -98,6 +133,7 @@ fn start(
     let root = settings.mps_root;
     tokio::spawn(mps_files::watch_report(root.clone(), Arc::clone(&written), events.clone()));
     let mps_writer = tokio::spawn(mps_files::write_desired(root, newest, written, events.clone()));
+    let (last_good, last_good_writer) = state_dir::start(settings.state_dir, events.clone(), metrics.clone());
     let node = settings.node.map(|node| NodeLink::start(node, events.clone(), metrics.clone()));
     Ok(Performer {
         gpus: GpuThread::start(backend)?,
@@ -109,6 +145,8 @@ fn start(
         node,
         mps_desired,
         mps_writer,
+        last_good,
+        last_good_writer,
         servers: BTreeMap::new(),
         ending: Vec::new(),
     })

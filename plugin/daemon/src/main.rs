@@ -1,12 +1,14 @@
 //! `tandem-device-plugin`: the process around the core. It acts, and decides nothing; see `run` for the loop.
 
 mod admin;
+mod admin_socket;
 mod announce;
 mod boot;
 mod cause;
 mod config_dir;
 mod dial;
 mod dir_watch;
+mod doctor;
 mod files;
 mod gpu;
 mod handlers;
@@ -26,6 +28,7 @@ mod node_watch;
 mod nvml;
 mod perform;
 mod pod_resources;
+mod print_config;
 mod process;
 mod proto;
 mod register;
@@ -33,6 +36,7 @@ mod run;
 mod serve;
 mod settings;
 mod start;
+mod state_dir;
 mod status;
 mod telemetry;
 mod validate;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plugin_core::view::View;
+use plugin_core::view::{Status, View};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -31,6 +31,24 @@ struct ResourceLabels {
     resource: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AppliedLabels {
+    config: String,
+    hash: String,
+    stands_in: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ConfigLabels {
+    config: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KeyLabels {
+    config: String,
+    key: String,
+}
+
 #[derive(Default)]
 struct Families {
     events: Family<EventLabels, Counter>,
@@ -42,6 +60,10 @@ struct Families {
     ready: Gauge,
     announcements_dropped: Counter,
     journal_failures: Counter,
+    last_good_failures: Counter,
+    config_applied: Family<AppliedLabels, Gauge>,
+    config_failed: Family<ConfigLabels, Gauge>,
+    config_ignored_keys: Family<KeyLabels, Gauge>,
 }
 
 /// All metrics; clones share them.
@@ -75,6 +97,15 @@ impl Metrics {
         registry.register("announcements_dropped", dropped, f.announcements_dropped.clone());
         let failures = "Journal lines that could not be written";
         registry.register("journal_failures", failures, f.journal_failures.clone());
+        let failures = "Writes of the last good configuration that failed";
+        registry.register("last_good_failures", failures, f.last_good_failures.clone());
+        let applied =
+            "1 for the configuration in force; stands_in when it is the last good one of an earlier run";
+        registry.register("config_applied", applied, f.config_applied.clone());
+        let failed = "1 while the configuration that is asked for is refused";
+        registry.register("config_failed", failed, f.config_failed.clone());
+        let ignored = "1 for every setting of the configuration in force that is ignored";
+        registry.register("config_ignored_keys", ignored, f.config_ignored_keys.clone());
         Metrics { registry: Arc::new(registry), families: Arc::new(f) }
     }
 
@@ -105,6 +136,34 @@ impl Metrics {
         self.families.journal_failures.inc();
     }
 
+    /// The last good configuration could not be written.
+    pub(crate) fn count_state_failure(&self) {
+        self.families.last_good_failures.inc();
+    }
+
+    fn set_config(&self, status: &Status) {
+        let f = &self.families;
+        f.config_applied.clear();
+        f.config_failed.clear();
+        f.config_ignored_keys.clear();
+        if let Some(config) = &status.config_applied {
+            let labels = AppliedLabels {
+                config: config.clone(),
+                hash: status.config_hash.clone().unwrap_or_default(),
+                stands_in: status.config_stands_in.to_string(),
+            };
+            f.config_applied.get_or_create(&labels).set(1);
+            for key in &status.config_ignored {
+                let labels = KeyLabels { config: config.clone(), key: key.clone() };
+                f.config_ignored_keys.get_or_create(&labels).set(1);
+            }
+        }
+        if let Some(config) = status.config_requested.as_ref().filter(|_| !status.config_problems.is_empty())
+        {
+            f.config_failed.get_or_create(&ConfigLabels { config: config.clone() }).set(1);
+        }
+    }
+
     /// What the view offers, as gauges.
     pub(crate) fn set_view(&self, view: &View) {
         let f = &self.families;
@@ -120,6 +179,7 @@ impl Metrics {
             f.registrations.get_or_create(&labels).set(registrations);
         }
         f.ready.set(i64::from(view.status.ready));
+        self.set_config(&view.status);
     }
 
     /// The OpenMetrics text.
@@ -135,6 +195,29 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_config_in_force_the_failed_one_and_every_ignored_key_have_a_gauge_while_they_last() {
+        let metrics = Metrics::new();
+        let mut view = View::default();
+        view.status.config_applied = Some("mps".into());
+        view.status.config_hash = Some("00ff".into());
+        view.status.config_requested = Some("typo".into());
+        view.status.config_problems = vec!["there is none".into()];
+        view.status.config_ignored = vec!["flagz".into()];
+        metrics.set_view(&view);
+        let text = metrics.text();
+        for line in [
+            "tandem_config_applied{config=\"mps\",hash=\"00ff\",stands_in=\"false\"} 1",
+            "tandem_config_failed{config=\"typo\"} 1",
+            "tandem_config_ignored_keys{config=\"mps\",key=\"flagz\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        view.status.config_problems.clear();
+        metrics.set_view(&view);
+        assert!(!metrics.text().contains("typo"));
+    }
 
     #[test]
     fn counters_carry_the_tag_as_their_label() {

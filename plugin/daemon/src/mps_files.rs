@@ -50,7 +50,8 @@ impl MpsRoot {
         fs::create_dir_all(&self.0)
     }
 
-    fn supervisor_alive(&self) -> bool {
+    /// Whether a supervisor holds the lock.
+    pub(crate) fn supervisor_alive(&self) -> bool {
         // reading is enough to ask, and asking is shared: a supervisor that starts meanwhile waits for it
         File::open(self.lock()).is_ok_and(|f| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }

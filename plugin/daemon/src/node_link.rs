@@ -6,16 +6,16 @@ use tokio::sync::mpsc;
 use crate::announce::{self, Announcement};
 use crate::metrics::Metrics;
 use crate::node_client::{self, ApiBackoff, NodeSettings};
-use crate::node_watch::{self, LabelPatch};
+use crate::node_watch::{self, NodePatch};
 
-/// Most label changes that wait; the core asks for one at a time.
+/// Most changes of the Node that wait; the core asks for one of each kind at a time.
 const PATCHES_MAX: usize = 16;
 /// Most announcements that wait; more are counted and dropped.
 const ANNOUNCEMENTS_MAX: usize = 64;
 
 /// The writing end.
 pub(crate) struct NodeLink {
-    patches: mpsc::Sender<LabelPatch>,
+    patches: mpsc::Sender<NodePatch>,
     announcements: mpsc::Sender<Announcement>,
     metrics: Metrics,
 }
@@ -29,9 +29,9 @@ impl NodeLink {
         NodeLink { patches, announcements, metrics }
     }
 
-    /// Writes labels later; `false` when too many wait already.
-    pub(crate) fn patch(&self, labels: LabelPatch) -> bool {
-        self.patches.try_send(labels).is_ok()
+    /// Changes the Node later; `false` when too many changes wait already.
+    pub(crate) fn patch(&self, patch: NodePatch) -> bool {
+        self.patches.try_send(patch).is_ok()
     }
 
     /// Writes a Kubernetes Event later, if there is room.
@@ -46,7 +46,7 @@ async fn run(
     settings: NodeSettings,
     events: mpsc::Sender<Event>,
     metrics: Metrics,
-    mut patches: mpsc::Receiver<LabelPatch>,
+    mut patches: mpsc::Receiver<NodePatch>,
     announcements: mpsc::Receiver<Announcement>,
 ) {
     let Some(client) = connect(&settings, &events, &mut patches).await else {
@@ -54,16 +54,16 @@ async fn run(
     };
     tokio::join!(
         node_watch::watch(client.clone(), settings.clone(), events.clone()),
-        node_watch::write_labels(client.clone(), settings.clone(), &mut patches, events),
+        node_watch::write_patches(client.clone(), settings.clone(), &mut patches, events),
         announce::write(client, settings, announcements, metrics),
     );
 }
 
-/// Tries until there is a client; `None` when the process is ending. Label changes that cannot be written are answered.
+/// Tries until there is a client; `None` when the process is ending. Changes that cannot be written are answered.
 async fn connect(
     settings: &NodeSettings,
     events: &mpsc::Sender<Event>,
-    patches: &mut mpsc::Receiver<LabelPatch>,
+    patches: &mut mpsc::Receiver<NodePatch>,
 ) -> Option<kube::Client> {
     let mut told = false;
     for delay in ApiBackoff::new() {
@@ -81,8 +81,8 @@ async fn connect(
                 biased;
                 () = &mut next_try => break,
                 patch = patches.recv() => {
-                    patch?;
-                    events.send(Event::LabelsFailed { why: why.clone() }).await.ok()?;
+                    let failed = patch?.failed();
+                    events.send(failed(why.clone())).await.ok()?;
                 }
             }
         }
@@ -100,7 +100,7 @@ mod tests {
         let settings = NodeSettings { name: "n1".into(), kubeconfig: Some("/nonexistent/config".into()) };
         let link = NodeLink::start(settings, events, Metrics::new());
         assert!(matches!(seen.recv().await, Some(Event::NodeUnreadable { .. })));
-        assert!(link.patch(LabelPatch::new()));
+        assert!(link.patch(NodePatch::Labels(Default::default())));
         assert!(
             matches!(seen.recv().await, Some(Event::LabelsFailed { why }) if why.contains("/nonexistent/config"))
         );

@@ -1,4 +1,5 @@
-//! The Node's labels: read as they change, and written when the core asks. Nothing here knows what a label means.
+//! The Node: its labels read as they change; labels and annotations written when the core asks. Nothing here knows what
+//! one of them means.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,38 @@ use tokio::sync::mpsc;
 use crate::cause;
 use crate::node_client::{ApiBackoff, NodeSettings, WRITE_TIME_MAX};
 
-/// Label changes to write: key → value, `None` removes the key.
-pub(crate) type LabelPatch = BTreeMap<String, Option<String>>;
+/// A change of the Node's metadata: key → value, `None` removes the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NodePatch {
+    /// Of its labels.
+    Labels(BTreeMap<String, Option<String>>),
+    /// Of its annotations.
+    Annotations(BTreeMap<String, Option<String>>),
+}
+
+impl NodePatch {
+    /// How the core hears that it was not written.
+    pub(crate) fn failed(&self) -> fn(String) -> Event {
+        match self {
+            NodePatch::Labels(_) => |why| Event::LabelsFailed { why },
+            NodePatch::Annotations(_) => |why| Event::AnnotationsFailed { why },
+        }
+    }
+
+    fn written(&self) -> Event {
+        match self {
+            NodePatch::Labels(_) => Event::LabelsPatched,
+            NodePatch::Annotations(_) => Event::AnnotationsPatched,
+        }
+    }
+
+    fn body(&self) -> serde_json::Value {
+        match self {
+            NodePatch::Labels(labels) => json!({ "metadata": { "labels": labels } }),
+            NodePatch::Annotations(annotations) => json!({ "metadata": { "annotations": annotations } }),
+        }
+    }
+}
 
 /// Tells the Node's labels at once and whenever they change, and when the API server stops to answer.
 pub(crate) async fn watch(client: Client, settings: NodeSettings, events: mpsc::Sender<Event>) {
@@ -66,25 +97,22 @@ fn is_news(told: Option<&Event>, event: &Event) -> bool {
 }
 
 /// Writes each patch in its order and answers it.
-pub(crate) async fn write_labels(
+pub(crate) async fn write_patches(
     client: Client,
     settings: NodeSettings,
-    patches: &mut mpsc::Receiver<LabelPatch>,
+    patches: &mut mpsc::Receiver<NodePatch>,
     events: mpsc::Sender<Event>,
 ) {
     let nodes = Api::<Node>::all(client);
-    while let Some(labels) = patches.recv().await {
-        let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+    while let Some(change) = patches.recv().await {
+        let failed = change.failed();
+        let patch = Patch::Merge(change.body());
         let parameters = PatchParams::default();
         let write = nodes.patch(&settings.name, &parameters, &patch);
         let event = match tokio::time::timeout(WRITE_TIME_MAX, write).await {
-            Ok(Ok(_)) => Event::LabelsPatched,
-            Ok(Err(e)) => {
-                Event::LabelsFailed { why: format!("node `{}`: {}", settings.name, cause::line(&e)) }
-            }
-            Err(_) => Event::LabelsFailed {
-                why: format!("node `{}`: no answer within {WRITE_TIME_MAX:?}", settings.name),
-            },
+            Ok(Ok(_)) => change.written(),
+            Ok(Err(e)) => failed(format!("node `{}`: {}", settings.name, cause::line(&e))),
+            Err(_) => failed(format!("node `{}`: no answer within {WRITE_TIME_MAX:?}", settings.name)),
         };
         if events.send(event).await.is_err() {
             return;
@@ -167,20 +195,24 @@ mod tests {
         (Client::new(service, "default"), requests)
     }
 
-    async fn patched(code: u16) -> (Event, [String; 4]) {
+    async fn patched(
+        code: u16,
+        patch: fn(BTreeMap<String, Option<String>>) -> NodePatch,
+    ) -> (Event, [String; 4]) {
         let (client, mut requests) = api_server(code);
         let settings = NodeSettings { name: "n1".into(), kubeconfig: None };
         let (patches, mut queue) = mpsc::channel(1);
         let (events, mut seen) = mpsc::channel(1);
-        patches.send(LabelPatch::from([("a".into(), Some("1".into())), ("b".into(), None)])).await.unwrap();
+        let change = [("a".into(), Some("1".into())), ("b".into(), None)];
+        patches.send(patch(change.into())).await.unwrap();
         drop(patches);
-        write_labels(client, settings, &mut queue, events).await;
+        write_patches(client, settings, &mut queue, events).await;
         (seen.recv().await.unwrap(), requests.recv().await.unwrap())
     }
 
     #[tokio::test]
     async fn a_label_change_is_one_merge_patch_where_null_removes() {
-        let (event, [method, path, content_type, body]) = patched(200).await;
+        let (event, [method, path, content_type, body]) = patched(200, NodePatch::Labels).await;
         assert_eq!(event, Event::LabelsPatched);
         assert_eq!((method.as_str(), path.as_str()), ("PATCH", "/api/v1/nodes/n1"));
         assert_eq!(content_type, "application/merge-patch+json");
@@ -188,8 +220,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn annotations_are_written_as_labels_are() {
+        let (event, [.., body]) = patched(200, NodePatch::Annotations).await;
+        assert_eq!(event, Event::AnnotationsPatched);
+        assert_eq!(body, r#"{"metadata":{"annotations":{"a":"1","b":null}}}"#);
+    }
+
+    #[tokio::test]
     async fn a_refused_label_change_is_answered_with_the_reason() {
-        let (event, _) = patched(404).await;
+        let (event, _) = patched(404, NodePatch::Annotations).await;
+        assert!(
+            matches!(&event, Event::AnnotationsFailed { why } if why.contains("node is gone")),
+            "{event:?}"
+        );
+        let (event, _) = patched(404, NodePatch::Labels).await;
         assert!(matches!(&event, Event::LabelsFailed { why } if why.contains("node is gone")), "{event:?}");
     }
 }

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::announce::{self, Announcement};
 use crate::gpu::{FindError, GpuThread};
 use crate::node_link::NodeLink;
+use crate::node_watch::NodePatch;
 use crate::serve::{ServeContext, Served, Server};
 use crate::{files, pod_resources, register};
 
@@ -50,6 +51,10 @@ pub(crate) struct Performer {
     pub(crate) mps_desired: watch::Sender<Option<Desired>>,
     /// Writes them; awaited at the end.
     pub(crate) mps_writer: JoinHandle<()>,
+    /// The newest state file.
+    pub(crate) last_good: watch::Sender<Option<String>>,
+    /// Writes it; awaited at the end.
+    pub(crate) last_good_writer: JoinHandle<()>,
     /// Running servers.
     pub(crate) servers: BTreeMap<ResourceName, Server>,
     /// Servers that are ending.
@@ -72,7 +77,11 @@ impl Performer {
             Action::WriteMpsDesired { desired } => {
                 self.mps_desired.send_replace(Some(desired));
             }
-            Action::PatchLabels { labels } => self.patch_labels(labels),
+            Action::KeepLastGood { text } => {
+                self.last_good.send_replace(Some(text));
+            }
+            Action::PatchLabels { labels } => self.patch(NodePatch::Labels(labels)),
+            Action::PatchAnnotations { annotations } => self.patch(NodePatch::Annotations(annotations)),
             Action::Announce { severity, reason, message } => {
                 let announcement = Announcement { severity, reason, message };
                 announce::log(&announcement);
@@ -94,8 +103,9 @@ impl Performer {
             self.ending.push(server.close());
         }
         drop(self.mps_desired);
+        drop(self.last_good);
         let all = async {
-            for task in self.ending.into_iter().chain([self.mps_writer]) {
+            for task in self.ending.into_iter().chain([self.mps_writer, self.last_good_writer]) {
                 if let Err(e) = task.await {
                     tracing::error!(why = %e, "an effect did not end cleanly");
                 }
@@ -171,14 +181,15 @@ impl Performer {
         });
     }
 
-    fn patch_labels(&self, labels: BTreeMap<String, Option<String>>) {
+    fn patch(&self, patch: NodePatch) {
+        let answer = patch.failed();
         let why = match &self.node {
-            Some(node) if node.patch(labels) => return,
-            Some(_) => "too many label changes wait for the API server".to_owned(),
+            Some(node) if node.patch(patch) => return,
+            Some(_) => "too many changes wait for the API server".to_owned(),
             None => {
                 "there is no API server without a node name (hint: set --node-name or NODE_NAME)".to_owned()
             }
         };
-        self.answer(Event::LabelsFailed { why });
+        self.answer(answer(why));
     }
 }

@@ -1,32 +1,41 @@
 //! What the process was told: command line and environment, read once, before anything is started.
 
 mod args;
+mod doctor_settings;
 mod given;
+mod origins;
 mod overrides;
 mod run_settings;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use plugin_core::config::parse_boolean;
 
 use crate::boot::RunSettings;
+use crate::doctor::DoctorSettings;
 use crate::mps_files::MpsRoot;
 use crate::mps_supervisor::MpsSettings;
 use crate::nvml::NvmlPaths;
+use crate::print_config::PrintSettings;
+use crate::state_dir::StateDir;
+use crate::status::At;
 use crate::telemetry::LogFormat;
 use crate::validate::{Node, ValidateSettings};
-use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs, ValidateArgs};
+use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs, StatusArgs, ValidateArgs};
 use given::{Environment, SettingError, given, given_text};
 
 const ADMIN_ADDRESS: &str = "127.0.0.1:9410";
+const STATE_DIR: &str = "/var/lib/tandem";
 const DRIVER_ROOT_CTR_PATH: &str = "/driver-root";
 const SYSFS_ROOT: &str = "/sys";
-const MPS_ROOT: &str = "/run/nvidia/mps";
+/// The host directory of MPS where nobody names one.
+pub(crate) const MPS_ROOT: &str = "/run/nvidia/mps";
 const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
 /// The words that are subcommands; anything else belongs to `run`.
-const SUBCOMMANDS: [&str; 9] =
-    ["run", "mps", "validate", "status", "help", "--help", "-h", "--version", "-V"];
+const SUBCOMMANDS: [&str; 11] =
+    ["run", "mps", "validate", "status", "doctor", "print-config", "help", "--help", "-h", "--version", "-V"];
 
 /// How the log looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,10 +55,14 @@ pub(crate) enum Command {
     Mps(MpsSettings, NvmlPaths, LogSettings),
     /// Check configuration files.
     Validate(ValidateSettings, NvmlPaths),
+    /// Print the merged configuration.
+    PrintConfig(Box<PrintSettings>),
+    /// Look for what is wrong on this node; as JSON or not.
+    Doctor(Box<DoctorSettings>, bool),
     /// Print a plugin's state.
     Status {
-        /// Its admin address.
-        address: String,
+        /// Where to ask, best first.
+        at: Vec<At>,
         /// As JSON.
         json: bool,
     },
@@ -91,10 +104,21 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
             let nvml = nvml_paths(&args.gpu, env);
             Ok(Command::Validate(validate_settings(args)?, nvml))
         }
-        CommandArgs::Status(args) => {
-            let address =
-                text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS);
-            Ok(Command::Status { address, json: args.json })
+        CommandArgs::Status(args) => Ok(Command::Status { at: places(&args, env), json: args.json }),
+        CommandArgs::PrintConfig(args) => {
+            let settings = run_settings::run_settings(&args.run, env)?;
+            let origins = origins::origins(&args.run, env)?;
+            Ok(Command::PrintConfig(Box::new(PrintSettings {
+                core: settings.core,
+                path: settings.config,
+                config: args.config,
+                origins,
+                json: args.json,
+            })))
+        }
+        CommandArgs::Doctor(args) => {
+            let settings = doctor_settings::doctor_settings(&args, env);
+            Ok(Command::Doctor(Box::new(settings), args.status.json))
         }
     }
 }
@@ -111,6 +135,14 @@ fn validate_settings(args: ValidateArgs) -> Result<ValidateSettings, SettingErro
     }
     let (files, json) = (args.files, args.json);
     Ok(ValidateSettings { files, node, against_nvidia: args.against.is_some(), json })
+}
+
+/// Where a plugin may answer, best first.
+fn places(args: &StatusArgs, env: Environment<'_>) -> Vec<At> {
+    let address = text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS);
+    let socket = admin_socket(&args.admin_socket, &args.state_dir, env);
+    let socket = socket.filter(|_| args.admin_address.is_none());
+    socket.map(At::Socket).into_iter().chain([At::Address(address)]).collect()
 }
 
 fn mps_settings(args: &MpsArgs, env: Environment<'_>) -> Result<MpsSettings, SettingError> {
@@ -131,6 +163,22 @@ fn mps_root(host: &Option<String>, gpu: &GpuArgs, env: Environment<'_>) -> MpsRo
     let host = given_text(host.as_ref(), "--mps-root", env, &["MPS_ROOT"]);
     let here = given_text(gpu.mps_root_ctr_path.as_ref(), "--mps-root-ctr-path", env, &["MPS_ROOT_CTR_PATH"]);
     MpsRoot(here.or(host).map_or_else(|| MPS_ROOT.into(), |g| g.text.into()))
+}
+
+/// Empty means none.
+fn state_dir(value: &Option<String>, env: Environment<'_>) -> Option<StateDir> {
+    let given = given(value.as_ref(), "--state-dir", env, &["STATE_DIR"]);
+    let path = given.map_or_else(|| STATE_DIR.to_owned(), |g| g.text);
+    (!path.is_empty()).then(|| StateDir(path.into()))
+}
+
+/// Empty means none.
+fn admin_socket(value: &Option<String>, directory: &Option<String>, env: Environment<'_>) -> Option<PathBuf> {
+    let socket = given(value.as_ref(), "--admin-socket", env, &["ADMIN_SOCKET"]);
+    match socket {
+        Some(socket) => (!socket.text.is_empty()).then(|| socket.text.into()),
+        None => state_dir(directory, env).map(|state| state.admin_socket()),
+    }
 }
 
 fn nvml_paths(args: &GpuArgs, env: Environment<'_>) -> NvmlPaths {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::nvml::NvmlBackend;
 use crate::perform::Exit;
 use crate::settings::{Command, LogSettings};
-use crate::{boot, cause, mps_supervisor, status, telemetry, validate};
+use crate::{boot, cause, doctor, mps_supervisor, print_config, status, telemetry, validate};
 
 /// The exit status of a failed start.
 const FAILED: u8 = 1;
@@ -29,8 +29,14 @@ pub(crate) fn start(command: Command) -> ExitCode {
                 .map(|code| Exit { code, why: String::new() })
                 .map_err(anyhow::Error::from)
         }
-        Command::Status { address, json } => {
-            wait_for(status::print(&address, json)).map(|()| Exit { code: 0, why: String::new() })
+        Command::PrintConfig(settings) => print_config::print(&settings, &mut std::io::stdout().lock())
+            .map(|code| Exit { code, why: String::new() })
+            .map_err(anyhow::Error::from),
+        Command::Doctor(settings, json) => {
+            wait_for(doctor::run(&settings, json)).map(|code| Exit { code, why: String::new() })
+        }
+        Command::Status { at, json } => {
+            wait_for(status::print(&at, json)).map(|()| Exit { code: 0, why: String::new() })
         }
     };
     let exit = result.unwrap_or_else(|e| Exit { code: FAILED, why: cause::line(e.as_ref()) });

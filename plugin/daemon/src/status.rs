@@ -1,52 +1,83 @@
-//! The `status` subcommand: what a running plugin says about itself, as a table or as JSON.
+//! The `status` subcommand: asks a running plugin what it says about itself, on its socket or over HTTP.
 
-use std::fmt::Write as _;
+mod table;
+
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use plugin_core::mps::DaemonStatus;
-use plugin_core::view::{GpuStatus, Status};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use anyhow::{Context, anyhow, bail};
+use plugin_core::view::Status;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 /// Longest time for the whole answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Largest answer in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Prints the state of the plugin whose admin address this is.
+/// Where a plugin answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Its admin socket.
+    Socket(PathBuf),
+    /// Its admin address.
+    Address(String),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::Socket(path) => write!(f, "{}", path.display()),
+            At::Address(address) => f.write_str(address),
+        }
+    }
+}
+
+/// Prints the state of the first plugin that answers at one of these.
 ///
 /// # Errors
-/// Nobody answers there, or not a plugin.
-pub(crate) async fn print(address: &str, json: bool) -> anyhow::Result<()> {
-    let (code, body) = get(address, "/state").await?;
-    if code != 200 {
-        bail!("`{address}` answered {code}; is it the admin address of a plugin?");
-    }
-    let status: Status =
-        serde_json::from_str(&body).with_context(|| format!("`{address}` did not send a state"))?;
+/// Nobody answers, or not a plugin: every place with its reason.
+pub(crate) async fn print(at: &[At], json: bool) -> anyhow::Result<()> {
+    let hint = "(hint: run it in the plugin's container, or name its --admin-socket or --admin-address)";
+    let body = ask(at, "/state").await.map_err(|e| anyhow!("{e} {hint}"))?;
+    let status: Status = serde_json::from_str(&body).context("the answer is not the state of a plugin")?;
     if json {
         println!("{body}")
     } else {
-        print!("{}", table(&status))
+        print!("{}", table::table(&status))
     }
     Ok(())
+}
+
+/// A page of the first plugin that answers.
+///
+/// # Errors
+/// Nobody answers: every place with its reason.
+pub(crate) async fn ask(at: &[At], path: &str) -> anyhow::Result<String> {
+    let mut failures = Vec::new();
+    for place in at {
+        match get(place, path).await {
+            Ok((200, body)) => return Ok(body),
+            Ok((code, _)) => failures.push(format!("`{place}` answered {code}; is it that of a plugin?")),
+            Err(e) => failures.push(crate::cause::line(e.as_ref())),
+        }
+    }
+    bail!("{}", failures.join("; "))
 }
 
 /// One HTTP GET: code and body.
 ///
 /// # Errors
 /// Nobody answers, or not in HTTP, or not in time.
-pub(crate) async fn get(address: &str, path: &str) -> anyhow::Result<(u16, String)> {
+pub(crate) async fn get(at: &At, path: &str) -> anyhow::Result<(u16, String)> {
     let converse = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
+        match at {
+            At::Socket(socket) => converse(UnixStream::connect(socket).await?, "localhost", path).await,
+            At::Address(address) => converse(TcpStream::connect(address).await?, address, path).await,
+        }
     };
-    let hint = || format!("no plugin answers at `{address}` (hint: --admin-address of the running plugin)");
+    let hint = || format!("no plugin answers at `{at}`");
     let answer =
         tokio::time::timeout(ANSWER_TIME_MAX, converse).await.with_context(hint)?.with_context(hint)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
@@ -55,93 +86,46 @@ pub(crate) async fn get(address: &str, path: &str) -> anyhow::Result<(u16, Strin
     Ok((code, body.to_owned()))
 }
 
-fn table(status: &Status) -> String {
-    let mut out = String::new();
-    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    // writing to a String cannot fail
-    let _ = writeln!(out, "ready      {}", if status.ready { "yes" } else { "no" });
-    for reason in &status.not_ready_because {
-        let _ = writeln!(out, "           {reason}");
-    }
-    let _ = writeln!(
-        out,
-        "config     {} (asked for: {})",
-        or_none(&status.config_applied),
-        or_none(&status.config_requested)
-    );
-    for problem in &status.config_problems {
-        let _ = writeln!(out, "           {problem}");
-    }
-    let _ = writeln!(out, "switch     {}\n", status.switch);
-    let _ = writeln!(out, "{:<32} {:>7} {:>7}  REGISTRATION", "RESOURCE", "DEVICES", "HEALTHY");
-    for (name, resource) in &status.resources {
-        let _ = writeln!(
-            out,
-            "{name:<32} {:>7} {:>7}  {}",
-            resource.devices, resource.healthy, resource.registration
-        );
-    }
-    let _ = writeln!(
-        out,
-        "\n{:<4} {:<42} {:<11} {:<24} {:<14} {:<10} HOLDERS",
-        "GPU", "UUID", "STATE", "RESOURCE", "STRATEGY", "MPS"
-    );
-    for gpu in &status.gpus {
-        out.push_str(&gpu_line(gpu));
-    }
-    out
-}
-
-fn gpu_line(gpu: &GpuStatus) -> String {
-    let mps = match &gpu.mps {
-        None => "-",
-        Some(DaemonStatus::Starting) => "starting",
-        Some(DaemonStatus::Ready) => "ready",
-        Some(DaemonStatus::Stopping) => "stopping",
-        Some(DaemonStatus::Failed { .. }) => "failed",
-    };
-    let resource = match (&gpu.resource, &gpu.next_resource) {
-        (Some(now), Some(next)) if now != next => format!("{now} → {next}"),
-        (Some(now), _) => now.clone(),
-        (None, Some(next)) => format!("→ {next}"),
-        (None, None) => "-".to_owned(),
-    };
-    let strategy = gpu.strategy.and_then(|s| serde_json::to_value(s).ok());
-    let strategy = strategy.as_ref().and_then(|s| s.as_str()).unwrap_or("-");
-    let holders = if gpu.holders.is_empty() { "-".to_owned() } else { gpu.holders.join(", ") };
-    let (index, uuid, state) = (gpu.index, gpu.uuid.as_str(), &gpu.state);
-    format!("{index:<4} {uuid:<42} {state:<11} {resource:<24} {strategy:<14} {mps:<10} {holders}\n")
+async fn converse(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &str,
+    path: &str,
+) -> std::io::Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 #[cfg(test)]
 mod tests {
-    use plugin_core::inventory::GpuUuid;
+    use std::sync::Arc;
+
+    use plugin_core::view::View;
+    use tokio::sync::watch;
 
     use super::*;
+    use crate::admin::Admin;
+    use crate::metrics::Metrics;
 
-    #[test]
-    fn a_draining_gpu_is_shown_with_its_holders_and_where_it_goes() {
-        let gpu = GpuStatus {
-            uuid: GpuUuid::new("GPU-a"),
-            index: 0,
-            name: "Tesla T4".into(),
-            state: "draining".into(),
-            resource: Some("nvidia.com/gpu.shared".into()),
-            strategy: Some(plugin_core::view::Strategy::TimeSlicing),
-            next_resource: Some("nvidia.com/gpu".into()),
-            holders: vec!["default/p/main".into()],
-            mps: Some(DaemonStatus::Ready),
-        };
-        let text = table(&Status { gpus: vec![gpu], ..Default::default() });
-        for part in ["draining", "nvidia.com/gpu.shared → nvidia.com/gpu", "time-slicing", "default/p/main"]
-        {
-            assert!(text.contains(part), "{part} is not in\n{text}");
+    #[tokio::test]
+    async fn every_place_where_nobody_answers_is_named_with_a_hint() {
+        let at = [At::Socket("/nonexistent/admin.sock".into()), At::Address("127.0.0.1:1".into())];
+        let error = print(&at, false).await.unwrap_err().to_string();
+        for part in ["/nonexistent/admin.sock", "127.0.0.1:1", "--admin-socket"] {
+            assert!(error.contains(part), "{part} is not in {error}");
         }
     }
 
     #[tokio::test]
-    async fn a_wrong_address_is_named_with_a_hint() {
-        let error = print("127.0.0.1:1", false).await.unwrap_err();
-        assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+    async fn without_a_socket_the_address_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_publish, views) = watch::channel(Arc::new(View::default()));
+        let file = folder.path().join("address");
+        Admin { views, metrics: Metrics::new() }.start("127.0.0.1:0", Some(&file)).await.unwrap();
+        let address = std::fs::read_to_string(&file).unwrap();
+        let at = [At::Socket(folder.path().join("none")), At::Address(address)];
+        assert!(ask(&at, "/state").await.unwrap().contains("\"ready\""));
     }
 }

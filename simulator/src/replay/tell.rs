@@ -2,6 +2,7 @@
 
 use plugin_core::action::{Action, Severity};
 use plugin_core::event::{Event, Holding};
+use plugin_core::last_good::LastGood;
 use plugin_core::mps::{Actual, DaemonStatus};
 use serde::Serialize;
 use serde_json::Value;
@@ -28,6 +29,7 @@ pub fn event(event: &Event) -> String {
             let names: Vec<&str> = files.keys().map(String::as_str).collect();
             format!("configurations {}", names.join(", "))
         }
+        Event::LastGoodRead { text } => last_good(text.as_deref()),
         Event::NodeRead { labels } => {
             let chosen = labels.get("nvidia.com/device-plugin.config");
             let chosen = chosen.map_or("none".to_owned(), |name| format!("`{name}`"));
@@ -38,6 +40,9 @@ pub fn event(event: &Event) -> String {
         | Event::ConfigUnreadable { why }
         | Event::NodeUnreadable { why }
         | Event::LabelsFailed { why }
+        | Event::AnnotationsFailed { why }
+        | Event::LastGoodUnreadable { why }
+        | Event::LastGoodNotKept { why }
         | Event::HoldersUnreadable { why }
         | Event::MpsDesiredFailed { why } => why.clone(),
         Event::Listening { resource, endpoint, .. } => format!("{resource} on {endpoint}"),
@@ -58,6 +63,15 @@ pub fn event(event: &Event) -> String {
     line(event.tag(), &text)
 }
 
+/// A state file by its configuration's name; the text would be too long.
+fn last_good(file: Option<&str>) -> String {
+    let name = |file: &str| Some(serde_json::from_str::<LastGood>(file).ok()?.name);
+    match file {
+        None => "none is kept".to_owned(),
+        Some(file) => name(file).map_or_else(|| "a damaged file".to_owned(), |name| format!("`{name}`")),
+    }
+}
+
 /// An action of the plugin.
 pub fn action(action: &Action) -> String {
     let text = match action {
@@ -68,7 +82,8 @@ pub fn action(action: &Action) -> String {
         Action::WriteMpsDesired { desired } => {
             format!("wish {}: control daemons for {} GPUs", desired.generation, desired.daemons.len())
         }
-        Action::PatchLabels { labels } => {
+        Action::KeepLastGood { text } => last_good(Some(text)),
+        Action::PatchLabels { labels } | Action::PatchAnnotations { annotations: labels } => {
             let parts: Vec<String> = labels
                 .iter()
                 .map(|(key, value)| match value {

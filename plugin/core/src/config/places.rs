@@ -14,6 +14,11 @@ pub struct Places {
 }
 
 impl Places {
+    /// The line of a setting that the file has, counted from 1.
+    pub fn line(&self, path: &str) -> Option<u32> {
+        self.at.get(path).map(|at| at.line)
+    }
+
     /// Where a setting stands, or the nearest setting around it that the file has: `line:column`.
     pub(crate) fn of(&self, path: &str) -> String {
         place(&self.at, path).to_string()

@@ -31,6 +31,13 @@ pub struct Node {
     pub journal: Vec<Entry>,
     pub actions: Vec<Action>,
     pub desired: Option<Desired>,
+    /// The state file, which outlives the plugin.
+    pub state: Option<String>,
+    pub state_is_writable: bool,
+    pub files: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// The API server answers; otherwise the Node cannot be read or written.
+    pub api_is_up: bool,
     inbox: VecDeque<Event>,
 }
 
@@ -49,6 +56,13 @@ impl Node {
             journal: Vec::new(),
             actions: Vec::new(),
             desired: None,
+            state: None,
+            state_is_writable: true,
+            files: [("default", DEFAULT), ("mps-config", MPS)]
+                .map(|(n, t)| (n.to_owned(), t.to_owned()))
+                .into(),
+            annotations: BTreeMap::new(),
+            api_is_up: true,
             inbox: VecDeque::new(),
         }
     }
@@ -71,11 +85,10 @@ impl Node {
         };
         let mps_desired = self.desired.clone();
         self.tell(Event::Started { settings: Box::new(settings), mps_desired });
+        self.tell(Event::LastGoodRead { text: self.state.clone() });
         self.tell(Event::KubeletAppeared);
-        let files = [("default", DEFAULT), ("mps-config", MPS)];
-        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
-        self.tell(Event::ConfigRead { files });
-        self.tell(Event::NodeRead { labels: self.labels.clone() });
+        self.tell(Event::ConfigRead { files: self.files.clone() });
+        self.tell_node();
     }
 
     /// The plugin's process is replaced by a new one; everything around it stays.
@@ -111,6 +124,20 @@ impl Node {
             self.tell(Event::Timeout);
         }
         self.now = self.now.max(end);
+    }
+
+    /// What the watch of the Node says.
+    pub fn tell_node(&mut self) {
+        self.tell(if self.api_is_up {
+            Event::NodeRead { labels: self.labels.clone() }
+        } else {
+            Event::NodeUnreadable { why: "node `gpu-2`: connection refused".into() }
+        });
+    }
+
+    pub fn edit(&mut self, name: &str, text: &str) {
+        self.files.insert(name.into(), text.into());
+        self.tell(Event::ConfigRead { files: self.files.clone() });
     }
 
     pub fn set_config_label(&mut self, value: Option<&str>) {
@@ -182,6 +209,22 @@ impl Node {
                 self.inbox.push_back(Event::LabelsPatched);
                 self.follow_mps_label();
                 Event::NodeRead { labels: self.labels.clone() }
+            }
+            Action::KeepLastGood { text } if self.state_is_writable => return self.state = Some(text),
+            Action::KeepLastGood { .. } => {
+                Event::LastGoodNotKept { why: "`/var/lib/tandem`: read-only file system".into() }
+            }
+            Action::PatchAnnotations { .. } if !self.api_is_up => {
+                Event::AnnotationsFailed { why: "connection refused".into() }
+            }
+            Action::PatchAnnotations { annotations } => {
+                for (key, value) in annotations {
+                    match value {
+                        Some(value) => self.annotations.insert(key, value),
+                        None => self.annotations.remove(&key),
+                    };
+                }
+                Event::AnnotationsPatched
             }
             Action::WriteMpsDesired { desired } => {
                 let daemons = desired.daemons.keys().map(|g| (g.clone(), DaemonStatus::Ready)).collect();

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::*;
 use crate::gpu::{FindError, MockGpuBackend};
-use crate::status::get;
+use crate::status::{At, get};
 
 /// Longest time for anything here.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,6 +46,8 @@ fn settings(folder: &Path) -> RunSettings {
         kubelet_socket: folder.join("kubelet.sock"),
         pod_resources_socket: folder.join("pod-resources.sock"),
         mps_root: MpsRoot(folder.join("mps")),
+        admin_socket: Some(folder.join("state/admin.sock")),
+        state_dir: Some(StateDir(folder.join("state"))),
         admin_address: "127.0.0.1:0".into(),
         admin_address_file: Some(folder.join("admin")),
         journal_dir: Some(folder.join("journal")),
@@ -88,7 +90,7 @@ async fn page_with(folder: &Path, page: &str, part: &str) -> (u16, String) {
             let Ok(address) = std::fs::read_to_string(folder.join("admin")) else {
                 continue;
             };
-            match get(&address, page).await {
+            match get(&At::Address(address), page).await {
                 Ok((code, body)) if body.contains(part) => return (code, body),
                 _ => {}
             }

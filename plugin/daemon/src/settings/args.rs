@@ -30,8 +30,13 @@ pub(crate) enum CommandArgs {
     ///
     /// Exit 0: fine, 1: problems, 2: a file cannot be read or the node is not known.
     Validate(ValidateArgs),
+    /// Print the configuration that `run` with the same flags, environment and files has, and where each value comes from.
+    /// Exit 0: fine, 1: the file has problems, 2: it cannot be read.
+    PrintConfig(Box<PrintConfigArgs>),
     /// Print what a running plugin is doing.
     Status(StatusArgs),
+    /// Look for what is wrong on this node, with the fix of each thing. Exit 0: nothing, 1: warnings, 2: something failed.
+    Doctor(Box<DoctorArgs>),
 }
 
 /// Flags of `run`.
@@ -90,9 +95,17 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SOCKET", help_heading = "Kubernetes")]
     pub(crate) pod_resources_socket: Option<String>,
 
+    /// Directory on the host of what outlives the plugin: the configuration that was in force last. Empty: nothing is kept
+    /// [env: STATE_DIR] [default: /var/lib/tandem]
+    #[arg(long, value_name = "DIR", help_heading = "Operation")]
+    pub(crate) state_dir: Option<String>,
     /// Where /live, /ready, /metrics and /state are served; port 0 takes a free one [env: ADMIN_ADDRESS] [default: 127.0.0.1:9410]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Operation")]
     pub(crate) admin_address: Option<String>,
+    /// Unix socket with the same pages, for root alone. Empty: none
+    /// [env: ADMIN_SOCKET] [default: admin.sock in --state-dir]
+    #[arg(long, value_name = "SOCKET", help_heading = "Operation")]
+    pub(crate) admin_socket: Option<String>,
     /// File that gets the bound admin address [env: ADMIN_ADDRESS_FILE]
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub(crate) admin_address_file: Option<String>,
@@ -229,6 +242,19 @@ pub(crate) struct MpsArgs {
     pub(crate) log: LogArgs,
 }
 
+/// Flags of `print-config`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct PrintConfigArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Which configuration of --config-dir; without it the one of a Node without the label
+    #[arg(long, value_name = "NAME")]
+    pub(crate) config: Option<String>,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Flags of `validate`.
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArgs {
@@ -253,12 +279,54 @@ pub(crate) struct ValidateArgs {
 }
 
 /// Flags of `status`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct StatusArgs {
-    /// Admin address of the running plugin [env: ADMIN_ADDRESS] [default: 127.0.0.1:9410]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Admin address of the running plugin; given as a flag, the socket is not tried [env: ADMIN_ADDRESS] [default: 127.0.0.1:9410]
+    #[arg(long, alias = "address", value_name = "HOST:PORT")]
     pub(crate) admin_address: Option<String>,
-    /// Print the state as JSON instead of a table.
+    /// Admin socket of the running plugin; tried first [env: ADMIN_SOCKET] [default: admin.sock in --state-dir]
+    #[arg(long, value_name = "SOCKET", conflicts_with = "admin_address")]
+    pub(crate) admin_socket: Option<String>,
+    /// The state directory of the running plugin [env: STATE_DIR] [default: /var/lib/tandem]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<String>,
+    /// Print JSON instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct DoctorArgs {
+    /// Where the host's root is mounted; goes before every host path below [env: HOST_ROOT] [default: /]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) host_root: Option<String>,
+    /// Name of this Node; without it no API server is asked [env: NODE_NAME]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Kubeconfig file; without it the pod's service account is used [env: KUBECONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<String>,
+    /// The kubelet's registration socket [env: KUBELET_SOCKET] [default: /var/lib/kubelet/device-plugins/kubelet.sock]
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) kubelet_socket: Option<String>,
+    /// The kubelet's PodResources socket [env: POD_RESOURCES_SOCKET] [default: /var/lib/kubelet/pod-resources/kubelet.sock]
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) pod_resources_socket: Option<String>,
+    /// The kubelet's configuration [env: KUBELET_CONFIG] [default: /var/lib/kubelet/config.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubelet_config: Option<String>,
+    /// The container toolkit's configuration [env: TOOLKIT_CONFIG] [default: /etc/nvidia-container-runtime/config.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) toolkit_config: Option<String>,
+    /// Directories of CDI specs, later ones win [env: CDI_DIRS] [default: /etc/cdi,/var/run/cdi]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cdi_dirs: Option<String>,
+    /// Host directory of MPS [env: MPS_ROOT] [default: /run/nvidia/mps]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mps_root: Option<String>,
+    #[command(flatten)]
+    pub(crate) status: StatusArgs,
+    #[command(flatten)]
+    pub(crate) gpu: GpuArgs,
 }

@@ -9,13 +9,13 @@ use plugin_core::settings::{ConfigSource, Settings, Timing};
 
 use super::args::RunArgs;
 use super::given::{Environment, SettingError, duration, given, given_text};
-use super::{ADMIN_ADDRESS, mps_root, overrides, text_or};
+use super::{ADMIN_ADDRESS, admin_socket, mps_root, overrides, state_dir, text_or};
 use crate::boot::RunSettings;
 use crate::config_dir::ConfigPath;
 use crate::node_client::NodeSettings;
 
-const KUBELET_SOCKET: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
-const POD_RESOURCES_SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
+pub(super) const KUBELET_SOCKET: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
+pub(super) const POD_RESOURCES_SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
 
 /// Reads them all.
 ///
@@ -45,6 +45,8 @@ pub(super) fn run_settings(args: &RunArgs, env: Environment<'_>) -> Result<RunSe
             POD_RESOURCES_SOCKET,
         ),
         mps_root: mps_root(&args.nvidia.mps_root, &args.gpu, env),
+        admin_socket: admin_socket(&args.admin_socket, &args.state_dir, env),
+        state_dir: state_dir(&args.state_dir, env),
         admin_address: text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS),
         admin_address_file: path(&args.admin_address_file, "--admin-address-file", "ADMIN_ADDRESS_FILE"),
         journal_dir: path(&args.journal_dir, "--journal-dir", "JOURNAL_DIR"),

@@ -153,9 +153,31 @@ fn the_subcommands_are_told_apart_and_run_is_the_default() {
     assert!(
         matches!(parse_with(&["validate", "a.yaml"], &[]), Ok(Command::Validate(settings, _)) if settings.files.len() == 1)
     );
-    let status = parse_with(&["status", "--json"], &[("ADMIN_ADDRESS", "127.0.0.1:1")]);
-    assert!(matches!(status, Ok(Command::Status { address, json: true }) if address == "127.0.0.1:1"));
     assert_eq!(parse_with(&["--no-such-flag"], &[]).unwrap_err().exit_code(), 2);
+}
+
+#[test]
+fn status_asks_the_socket_first_and_only_the_address_that_a_flag_names() {
+    let at = |args: &[&str], env: &[(&str, &str)]| match parse_with(args, env) {
+        Ok(Command::Status { at, .. }) => at.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(at(&["status"], &[]), ["/var/lib/tandem/admin.sock", "127.0.0.1:9410"]);
+    let env = [("STATE_DIR", "/s"), ("ADMIN_ADDRESS", "127.0.0.1:1")];
+    assert_eq!(at(&["status"], &env), ["/s/admin.sock", "127.0.0.1:1"]);
+    assert_eq!(at(&["status", "--address", "127.0.0.1:2"], &env), ["127.0.0.1:2"]);
+    assert_eq!(at(&["status"], &[("ADMIN_SOCKET", "")]), ["127.0.0.1:9410"]);
+    assert_eq!(at(&["status", "--admin-socket=/a.sock"], &[]), ["/a.sock", "127.0.0.1:9410"]);
+}
+
+#[test]
+fn the_state_directory_is_a_setting_and_may_be_none() {
+    let state = |args: &[&str]| run_with(args, &[]).state_dir.map(|s| s.0);
+    assert_eq!(state(&[]), Some("/var/lib/tandem".into()));
+    assert_eq!(state(&["--state-dir=/s"]), Some("/s".into()));
+    assert_eq!(state(&["--state-dir="]), None);
+    assert_eq!(run_with(&["--state-dir="], &[]).admin_socket, None);
+    assert_eq!(run_with(&["--state-dir=/s"], &[]).admin_socket, Some("/s/admin.sock".into()));
 }
 
 #[test]

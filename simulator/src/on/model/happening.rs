@@ -40,8 +40,17 @@ pub(super) struct StreamId {
 pub(super) type Devices = Option<Arc<BTreeMap<String, Device>>>;
 /// Labels of a Node.
 pub(super) type Labels = BTreeMap<String, String>;
-/// Changes of labels; `None` removes the key.
-pub(super) type LabelPatch = BTreeMap<String, Option<String>>;
+/// Changes of labels or annotations; `None` removes the key.
+pub(super) type Changes = BTreeMap<String, Option<String>>;
+
+/// A change of a Node's metadata on its way to the API server.
+#[derive(Debug)]
+pub(super) enum NodePatch {
+    /// Of its labels.
+    Labels(Changes),
+    /// Of its annotations.
+    Annotations(Changes),
+}
 
 /// One of the plugin's two programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,8 +192,10 @@ pub(super) enum What {
     GpusListed(u32),
     /// `desired.json` is replaced.
     DesiredWritten(u32),
-    /// A label patch reaches the API server.
-    PatchArrives(u32, Box<LabelPatch>),
+    /// The state file is replaced.
+    LastGoodWritten(u32),
+    /// A patch of the Node reaches the API server.
+    PatchArrives(u32, Box<NodePatch>),
     /// The kubelet's ListAndWatch reaches the server.
     StreamAsked(StreamId),
     /// A server's task has found that somebody removed its socket.

@@ -49,6 +49,8 @@ pub(super) struct Host {
     pub(super) accepting: BTreeSet<ServerId>,
     /// The MPS root.
     pub(super) mps: MpsFiles,
+    /// The plugin's state file with the last good configuration.
+    pub(super) last_good: Option<String>,
     /// What the config map holds.
     pub(super) config_map: Arc<BTreeMap<String, String>>,
     /// What the config volume shows.
@@ -69,6 +71,7 @@ impl Host {
             kubelet_socket: None,
             accepting: BTreeSet::new(),
             mps: MpsFiles::default(),
+            last_good: None,
             config_map: Arc::clone(&config),
             config,
             gpus,

@@ -132,6 +132,11 @@ impl Node {
                     shell.gpus_listed(cx, host);
                 }
             }
+            What::LastGoodWritten(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.last_good_written(host);
+                }
+            }
             What::DesiredWritten(life) => {
                 if let Some(shell) = program.living(life) {
                     shell.desired_written(cx, host);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::pods::Fate;
-use super::happening::{LabelPatch, PodId, Which};
+use super::happening::{Changes, PodId, Which};
 use super::program::State;
 use super::{ModelStage, cluster, latency, refused};
 use crate::expect::glob;
@@ -56,7 +56,7 @@ impl ModelStage {
         number.ok_or_else(|| refused(format!("find node `{name}`"), &"there is none"))
     }
 
-    fn label(&mut self, node: &str, labels: &LabelPatch) -> Result<Done, StageError> {
+    fn label(&mut self, node: &str, labels: &Changes) -> Result<Done, StageError> {
         let number = self.number(node)?;
         let what = || format!("label node `{node}`");
         let cluster = &mut self.cluster;

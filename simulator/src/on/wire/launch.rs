@@ -26,6 +26,7 @@ pub(super) fn plugin(
     flag("--kubelet-socket", text(&layout.device_plugins.join("kubelet.sock")));
     flag("--pod-resources-socket", text(&layout.pod_resources.join("kubelet.sock")));
     flag("--mps-root", text(&layout.mps_root));
+    flag("--state-dir", text(&layout.state));
     flag("--nvml-library", text(&layout.nvml()));
     flag("--driver-root-ctr-path", text(&layout.driver_root));
     flag("--admin-address", "127.0.0.1:0".to_owned());

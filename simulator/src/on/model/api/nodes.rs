@@ -8,7 +8,7 @@ use fake_cluster::api::{ApiError, Key, Part, PatchKind, Quantity, Resource, set_
 use serde_json::{Map, Value, json};
 
 use super::super::engine::{Channel, Engine};
-use super::super::happening::{Happening, LabelPatch, Labels, PodId, What};
+use super::super::happening::{Changes, Happening, Labels, NodePatch, PodId, What};
 use super::super::latency;
 use super::{Api, timestamp};
 
@@ -81,7 +81,7 @@ impl Api {
         Ok(())
     }
 
-    /// Merges labels into a Node, as `kubectl label` and the plugin do.
+    /// Merges labels into a Node, as `kubectl label` does.
     ///
     /// # Errors
     /// What the API server answers.
@@ -89,9 +89,30 @@ impl Api {
         &mut self,
         engine: &mut Engine,
         node: usize,
-        labels: &LabelPatch,
+        labels: &Changes,
     ) -> Result<(), ApiError> {
-        let patch = json!({"metadata": {"labels": labels}});
+        self.patch_metadata(engine, node, &json!({"labels": labels}))
+    }
+
+    /// Changes a Node, as the plugin does.
+    ///
+    /// # Errors
+    /// What the API server answers.
+    pub(in crate::on::model) fn patch_node(
+        &mut self,
+        engine: &mut Engine,
+        node: usize,
+        patch: &NodePatch,
+    ) -> Result<(), ApiError> {
+        let metadata = match patch {
+            NodePatch::Labels(labels) => json!({"labels": labels}),
+            NodePatch::Annotations(annotations) => json!({"annotations": annotations}),
+        };
+        self.patch_metadata(engine, node, &metadata)
+    }
+
+    fn patch_metadata(&mut self, engine: &mut Engine, node: usize, metadata: &Value) -> Result<(), ApiError> {
+        let patch = json!({"metadata": metadata});
         let Some(entry) = self.nodes.get(node) else {
             return Ok(());
         };

@@ -66,6 +66,8 @@ pub(super) struct Shell {
     config_told: Option<Event>,
     node: NodeWatch,
     desired: Option<Desired>,
+    /// The newest state file, on its way to the disk.
+    last_good: Option<String>,
     saboteur: Option<Saboteur>,
     pub(super) warnings: Vec<String>,
     pub(super) journal: Journal,
@@ -97,6 +99,7 @@ impl Shell {
             config_told: None,
             node: NodeWatch::default(),
             desired: None,
+            last_good: None,
             saboteur: host.sabotage.map(Saboteur::new),
             warnings: Vec::new(),
             journal,
@@ -105,6 +108,7 @@ impl Shell {
             cx,
             Event::Started { settings: Box::new(settings.clone()), mps_desired: host.mps.desired.clone() },
         );
+        shell.post(cx, Event::LastGoodRead { text: host.last_good.clone() });
         cx.after(latency::TASK, What::KubeletDirectoryChanged(life));
         cx.after(latency::TASK, What::ConfigLooked(life, false));
         cx.after(latency::TASK, What::MpsReportLooked(life));

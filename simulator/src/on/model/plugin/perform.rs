@@ -4,7 +4,7 @@ use plugin_core::action::{Action, Severity};
 use plugin_core::event::Event;
 
 use super::super::engine::Context;
-use super::super::happening::{Register, What};
+use super::super::happening::{NodePatch, Register, What};
 use super::super::host::Host;
 use super::super::latency;
 use super::{Exit, Shell};
@@ -34,8 +34,18 @@ impl Shell {
                     cx.after(latency::DISK, What::DesiredWritten(life));
                 }
             }
+            Action::KeepLastGood { text } => {
+                // the newest replaces one that is not written yet
+                if self.last_good.replace(text).is_none() {
+                    cx.after(latency::DISK, What::LastGoodWritten(life));
+                }
+            }
             Action::PatchLabels { labels } => {
-                cx.after(latency::API, What::PatchArrives(life, Box::new(labels)));
+                cx.after(latency::API, What::PatchArrives(life, Box::new(NodePatch::Labels(labels))));
+            }
+            Action::PatchAnnotations { annotations } => {
+                let patch = NodePatch::Annotations(annotations);
+                cx.after(latency::API, What::PatchArrives(life, Box::new(patch)));
             }
             Action::Announce { severity, message, .. } => self.warn(severity, message),
             Action::Exit { code, why } => return Some(Exit { code, why }),
@@ -56,6 +66,13 @@ impl Shell {
         }
     }
 
+    /// The state file is replaced by the newest text.
+    pub(in super::super) fn last_good_written(&mut self, host: &mut Host) {
+        if let Some(text) = self.last_good.take() {
+            host.last_good = Some(text);
+        }
+    }
+
     /// NVML has answered.
     pub(in super::super) fn gpus_listed(&mut self, cx: &mut Context<'_>, host: &Host) {
         let event = match host.facts() {
@@ -66,7 +83,7 @@ impl Shell {
         self.post(cx, event);
     }
 
-    /// The process ends in order: sockets are removed and the last wish is written.
+    /// The process ends in order: sockets are removed and the last wish and the state file are written.
     pub(in super::super) fn end(&mut self, cx: &mut Context<'_>, host: &mut Host) {
         let resources: Vec<_> = self.by_resource.keys().cloned().collect();
         for resource in resources {
@@ -75,5 +92,6 @@ impl Shell {
         if let Some(desired) = self.desired.take() {
             host.mps.desired = Some(desired);
         }
+        self.last_good_written(host);
     }
 }

@@ -6,7 +6,7 @@ use plugin_core::backoff::Backoff;
 use plugin_core::event::Event;
 
 use super::super::engine::Context;
-use super::super::happening::{LabelPatch, Labels, What};
+use super::super::happening::{Labels, NodePatch, What};
 use super::super::host::Host;
 use super::super::latency;
 use super::Shell;
@@ -122,19 +122,19 @@ impl Shell {
     }
 }
 
-/// A label patch reaches the API server, whoever still waits for the answer.
-pub(in super::super) fn patch_arrives(cx: &mut Context<'_>, life: u32, labels: &LabelPatch) {
-    let (event, latency) = if cx.api.is_up() {
-        match cx.api.patch_labels(cx.engine, cx.node, labels) {
-            Ok(()) => (Event::LabelsPatched, latency::API),
-            Err(error) => {
-                let why = error.to_string();
-                (Event::LabelsFailed { why }, latency::API)
-            }
-        }
+/// A patch of the Node reaches the API server, whoever still waits for the answer.
+pub(in super::super) fn patch_arrives(cx: &mut Context<'_>, life: u32, patch: &NodePatch) {
+    let (answer, latency) = if cx.api.is_up() {
+        (cx.api.patch_node(cx.engine, cx.node, patch).map_err(|error| error.to_string()), latency::API)
     } else {
         let why = "error trying to connect: Connection refused (os error 111)".to_owned();
-        (Event::LabelsFailed { why }, latency::API_REFUSED)
+        (Err(why), latency::API_REFUSED)
+    };
+    let event = match (patch, answer) {
+        (NodePatch::Labels(_), Ok(())) => Event::LabelsPatched,
+        (NodePatch::Labels(_), Err(why)) => Event::LabelsFailed { why },
+        (NodePatch::Annotations(_), Ok(())) => Event::AnnotationsPatched,
+        (NodePatch::Annotations(_), Err(why)) => Event::AnnotationsFailed { why },
     };
     cx.after(latency, What::PluginTold(life, Box::new(event)));
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::on::model::api::pods::Fate;
-use crate::on::model::happening::LabelPatch;
+use crate::on::model::happening::Changes;
 
 const SHARED: &str = "nvidia.com/gpu.shared";
 const GPU: &str = "nvidia.com/gpu";
@@ -21,7 +21,7 @@ fn settled(seed: u64) -> ModelStage {
 }
 
 fn label(stage: &mut ModelStage, node: usize, value: Option<&str>) {
-    let patch: LabelPatch = BTreeMap::from([(CONFIG.to_owned(), value.map(str::to_owned))]);
+    let patch: Changes = BTreeMap::from([(CONFIG.to_owned(), value.map(str::to_owned))]);
     let cluster = &mut stage.cluster;
     cluster.api.patch_labels(&mut cluster.engine, node, &patch).unwrap();
 }

@@ -1,0 +1,157 @@
+//! A plugin's state as tables for people: configuration, resources, and GPUs with role, holders and what is in the way.
+
+use std::fmt::Write as _;
+
+use plugin_core::mps::DaemonStatus;
+use plugin_core::view::{GpuStatus, Status};
+
+/// The whole state.
+pub(super) fn table(status: &Status) -> String {
+    let mut out = String::new();
+    // writing to a String cannot fail
+    let _ = writeln!(out, "ready      {}", if status.ready { "yes" } else { "no" });
+    for reason in &status.not_ready_because {
+        let _ = writeln!(out, "           {reason}");
+    }
+    config(&mut out, status);
+    let _ = writeln!(out, "switch     {}\n", status.switch);
+    let _ = writeln!(out, "{:<32} {:>7} {:>7}  REGISTRATION", "RESOURCE", "DEVICES", "HEALTHY");
+    for (name, resource) in &status.resources {
+        let (devices, healthy) = (resource.devices, resource.healthy);
+        let _ = writeln!(out, "{name:<32} {devices:>7} {healthy:>7}  {}", resource.registration);
+    }
+    let _ = writeln!(
+        out,
+        "\n{:<4} {:<42} {:<24} {:<14} {:<10} {:<24} HOLDERS",
+        "GPU", "UUID", "RESOURCE", "ROLE", "MPS", "HEALTH"
+    );
+    for gpu in &status.gpus {
+        out.push_str(&gpu_line(gpu));
+    }
+    out
+}
+
+fn config(out: &mut String, status: &Status) {
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let _ = writeln!(
+        out,
+        "config     {} (hash {}; asked for: {})",
+        or_none(&status.config_applied),
+        or_none(&status.config_hash),
+        or_none(&status.config_requested)
+    );
+    if status.config_stands_in {
+        let _ = writeln!(out, "           the last good one stands in for what is asked for");
+    }
+    for problem in &status.config_problems {
+        let _ = writeln!(out, "           refused: {problem}");
+    }
+    for key in &status.config_ignored {
+        let _ = writeln!(out, "           ignored: {key}");
+    }
+}
+
+fn gpu_line(gpu: &GpuStatus) -> String {
+    let mps = match &gpu.mps {
+        None => "-",
+        Some(DaemonStatus::Starting) => "starting",
+        Some(DaemonStatus::Ready) => "ready",
+        Some(DaemonStatus::Stopping) => "stopping",
+        Some(DaemonStatus::Failed { .. }) => "failed",
+    };
+    let resource = match (&gpu.resource, &gpu.next_resource) {
+        (Some(now), Some(next)) if now != next => format!("{now} → {next}"),
+        (Some(now), _) => now.clone(),
+        (None, Some(next)) => format!("→ {next}"),
+        (None, None) => "-".to_owned(),
+    };
+    let strategy = gpu.strategy.and_then(|s| serde_json::to_value(s).ok());
+    let strategy = strategy.as_ref().and_then(|s| s.as_str()).unwrap_or("-");
+    let holders = if gpu.holders.is_empty() { "-".to_owned() } else { gpu.holders.join(", ") };
+    let (index, uuid, health) = (gpu.index, gpu.uuid.as_str(), health(gpu));
+    format!("{index:<4} {uuid:<42} {resource:<24} {strategy:<14} {mps:<10} {health:<24} {holders}\n")
+}
+
+/// What keeps a GPU from being handed out, and why.
+fn health(gpu: &GpuStatus) -> String {
+    if let Some(DaemonStatus::Failed { why }) = &gpu.mps {
+        return format!("{}: its MPS daemon failed: {why}", gpu.state);
+    }
+    match (gpu.state.as_str(), &gpu.next_resource) {
+        ("settled", _) => "ok".to_owned(),
+        ("draining", _) if gpu.holders.is_empty() => "draining until it is proven free".to_owned(),
+        ("draining", _) => "draining until its holders are gone".to_owned(),
+        ("converting", Some(next)) => format!("converting to {next}"),
+        (other, _) => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plugin_core::inventory::GpuUuid;
+
+    use super::*;
+
+    fn gpu() -> GpuStatus {
+        GpuStatus {
+            uuid: GpuUuid::new("GPU-a"),
+            index: 0,
+            name: "Tesla T4".into(),
+            state: "settled".into(),
+            resource: Some("nvidia.com/gpu.shared".into()),
+            strategy: Some(plugin_core::view::Strategy::TimeSlicing),
+            next_resource: None,
+            holders: vec!["default/p/main".into()],
+            mps: None,
+        }
+    }
+
+    #[test]
+    fn a_draining_gpu_is_shown_with_its_holders_and_where_it_goes() {
+        let next_resource = Some("nvidia.com/gpu".into());
+        let gpu = GpuStatus { state: "draining".into(), next_resource, ..gpu() };
+        let text = table(&Status { gpus: vec![gpu], ..Default::default() });
+        for part in [
+            "draining until its holders",
+            "nvidia.com/gpu.shared → nvidia.com/gpu",
+            "time-slicing",
+            "default/p/main",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_state_of_a_gpu_has_its_words() {
+        let state = |state: &str| GpuStatus { state: state.into(), ..gpu() };
+        assert_eq!(health(&state("settled")), "ok");
+        assert_eq!(health(&state("found")), "found");
+        let free = GpuStatus { holders: vec![], ..state("draining") };
+        assert_eq!(health(&free), "draining until it is proven free");
+        let converting = GpuStatus { next_resource: Some("r".into()), ..state("converting") };
+        assert_eq!(health(&converting), "converting to r");
+        let failed = Some(DaemonStatus::Failed { why: "no memory".into() });
+        assert!(health(&GpuStatus { mps: failed, ..gpu() }).contains("no memory"));
+    }
+
+    #[test]
+    fn a_refused_config_is_shown_beside_the_one_that_stands_in() {
+        let text = table(&Status {
+            config_applied: Some("sliced".into()),
+            config_hash: Some("00ff".into()),
+            config_requested: Some("typo".into()),
+            config_stands_in: true,
+            config_problems: vec!["there is no `typo`".into()],
+            config_ignored: vec!["flagz".into()],
+            ..Default::default()
+        });
+        for part in [
+            "sliced (hash 00ff; asked for: typo)",
+            "stands in",
+            "refused: there is no `typo`",
+            "ignored: flagz",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+}
