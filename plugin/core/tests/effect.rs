@@ -179,6 +179,27 @@ fn whole_time_sliced_and_mps_shared_gpus_live_on_one_node() {
 }
 
 #[test]
+fn each_shared_resource_has_its_own_allocation_policy() {
+    let mut node = Node::started(4);
+    let entry = |name: &str, devices: &str, more: &str| {
+        format!("{{name: gpu, replicas: 3, rename: {name}, devices: {devices}{more}}}")
+    };
+    let packed = entry("p", "[0, 1]", ", allocationPolicy: packed");
+    let other = entry("d", "[2, 3]", "");
+    let sharing = format!("sharing: {{timeSlicing: {{resources: [{packed}, {other}]}}}}");
+    let preferred = |node: &Node, resource: &str| {
+        let view = node.plugin.view();
+        let all: Vec<String> = view.devices(&name(resource)).unwrap().keys().cloned().collect();
+        view.prefer(&name(resource), &all, &[], 2).unwrap()
+    };
+    put(&mut node, &sharing);
+    assert_eq!(preferred(&node, "p"), ["GPU-0::0", "GPU-0::1"]);
+    assert_eq!(preferred(&node, "d"), ["GPU-2::0", "GPU-3::0"]);
+    put(&mut node, &format!("flags: {{plugin: {{sharedDevicesAllocationPolicy: packed}}}}\n{sharing}"));
+    assert_eq!(preferred(&node, "d"), ["GPU-2::0", "GPU-2::1"]);
+}
+
+#[test]
 fn only_gpus_whose_role_changes_are_touched() {
     let mut node = Node::started(4);
     put(&mut node, MIXED);
