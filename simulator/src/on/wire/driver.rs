@@ -29,6 +29,8 @@ impl Driver {
     ) -> Result<Driver, StageError> {
         let state = NodeFile::create(&layout.gpus, &gpus.spec(node))
             .map_err(|error| refused(format!("install a driver on node `{node}`"), &error))?;
+        let gpus = state.snapshot().map_err(|error| refused("read the GPUs' state", &error))?.gpus;
+        gpus.iter().try_for_each(|gpu| on_the_bus(gpu, &layout.sysfs))?;
         let link = layout.nvml();
         std::os::unix::fs::symlink(library, &link).map_err(|error| StageError::File {
             what: "link",
@@ -75,6 +77,19 @@ impl Driver {
         }));
         leaks
     }
+}
+
+/// Shows a GPU in the node's sysfs: the plugin asks there for its NUMA node, and must not find the host's.
+fn on_the_bus(gpu: &GpuSnapshot, sysfs: &Path) -> Result<(), StageError> {
+    // NVML writes the PCI domain with eight digits, the kernel with four
+    let address = gpu.pci_bus_id.to_lowercase();
+    let address = address.strip_prefix("0000").unwrap_or(&address);
+    let directory = sysfs.join("bus/pci/devices").join(address);
+    let file = directory.join("numa_node");
+    let numa = gpu.numa_node.map_or_else(|| "-1".to_owned(), |node| node.to_string());
+    std::fs::create_dir_all(&directory)
+        .and_then(|()| std::fs::write(&file, format!("{numa}\n")))
+        .map_err(|error| StageError::File { what: "write", path: file, error })
 }
 
 /// A GPU as the driver shows it; holders and the plugin's account are added by others.
