@@ -19,6 +19,7 @@ pub const GPU_FIELDS: &[&str] = &[
     "mpsDaemon",
     "memory",
     "processes",
+    "utilization",
     "holders",
     "resources",
     "role",
@@ -103,6 +104,8 @@ pub struct GpuView {
     pub memory: MemoryView,
     /// How many processes of pods have a context on it, MPS servers not counted.
     pub processes: u64,
+    /// How busy it is, in percent, as NVML tells it.
+    pub utilization: u32,
     /// The pods whose devices are on this GPU according to the kubelet, sorted, once per device.
     pub holders: Vec<String>,
     /// The resource names under which it is held, sorted, each once.

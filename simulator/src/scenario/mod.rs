@@ -4,6 +4,7 @@
 //! of it by the tables in [`grammar`], `resolve` counts, [`check`] compares the parts; [`limits`] bounds all of it and
 //! [`json_schema`] tells editors.
 
+mod beside;
 pub mod check;
 pub mod decode;
 mod fields;

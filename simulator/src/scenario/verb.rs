@@ -157,6 +157,8 @@ pub struct Workload {
     pub pods: Selection,
     /// Device memory in MiB over time, on each of the pod's GPUs: it changes at each point and stays until the next.
     pub memory: Vec<(Duration, u64)>,
+    /// How busy it keeps each of its GPUs over time, in percent.
+    pub compute: Vec<(Duration, u64)>,
     /// When the process ends by itself, and with which exit code.
     pub ends: Option<(Duration, i32)>,
 }
@@ -164,15 +166,25 @@ pub struct Workload {
 impl Workload {
     /// The memory wanted at an age of the process, in MiB.
     pub fn wanted_mib(&self, age: Duration) -> u64 {
-        let past = self.memory.iter().take_while(|(at, _)| *at <= age);
-        past.last().map_or(0, |(_, mib)| *mib)
+        at_age(&self.memory, age)
+    }
+
+    /// How busy it keeps its GPUs at an age of the process, in percent.
+    pub fn wanted_percent(&self, age: Duration) -> u64 {
+        at_age(&self.compute, age)
     }
 
     /// When something is next to happen after this age.
     pub fn next_change(&self, age: Duration) -> Option<Duration> {
-        let points = self.memory.iter().map(|(at, _)| *at);
+        let points = self.memory.iter().chain(&self.compute).map(|(at, _)| *at);
         points.chain(self.ends.map(|(at, _)| at)).filter(|at| *at > age).min()
     }
+}
+
+/// The value of a curve, which changes at each point and stays until the next.
+fn at_age(curve: &[(Duration, u64)], age: Duration) -> u64 {
+    let past = curve.iter().take_while(|(at, _)| *at <= age);
+    past.last().map_or(0, |(_, value)| *value)
 }
 
 /// A process of a node.

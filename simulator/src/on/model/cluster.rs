@@ -55,6 +55,8 @@ impl Cluster {
                     .with_profile(spec.kubelet.profile()),
                 plugin: Program::new(),
                 mps: Program::new(),
+                works: BTreeMap::new(),
+                crash_back_off: scenario.timers.crash_back_off,
                 settings,
                 journals_kept,
                 journals: Vec::new(),

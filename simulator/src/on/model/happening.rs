@@ -218,6 +218,10 @@ pub(super) enum What {
     ContainersStart(u32, PodId),
     /// A pod's containers end by themselves.
     PodFinishes(PodId),
+    /// A pod's containers have started, or it was given something to do.
+    WorkBegins(PodId),
+    /// The process of a pod does what its time has come for; a turn that is over is lost.
+    WorkGoesOn(PodId, u64),
     /// A deleted pod's containers have ended.
     PodTerminated(u32, PodId),
 

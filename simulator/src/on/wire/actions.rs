@@ -103,7 +103,7 @@ impl WireStage {
 
     async fn finish_pods(&mut self, selection: &Selection, exit_code: i32) -> Result<Done, StageError> {
         for key in self.chosen("finish", selection)? {
-            self.end_containers(&key, exit_code, &format!("exit code {exit_code}")).await?;
+            self.finish_work(&key, exit_code).await?;
         }
         Ok(Done::Did)
     }

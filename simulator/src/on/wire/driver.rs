@@ -106,6 +106,7 @@ pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
         },
         processes: gpu.processes.iter().filter(|process| process.kind != ProcessKind::MpsServer).count()
             as u64,
+        utilization: gpu.utilization_percent,
         ..GpuView::default()
     }
 }

@@ -66,6 +66,7 @@ pub const WORKLOAD: &[Key] = &[
     PODS,
     SELECTOR,
     key("memory", Sort::Curve, "device memory in MiB over time, on each GPU of a pod"),
+    key("compute", Sort::Curve, "how busy it keeps each GPU of a pod, in percent, over time"),
     key("crash", Sort::Map(ENDS), "the process dies"),
     key("exit", Sort::Map(ENDS), "the process ends"),
 ];
@@ -78,10 +79,13 @@ pub const ENDS: &[Key] = &[
 
 /// The keys of a linear ramp.
 pub const RAMP: &[Key] = &[
-    key("from", Sort::Number(0, MEMORY_MIB_MAX as i64), "MiB at the start, 0 when absent"),
-    need("to", Sort::Number(0, MEMORY_MIB_MAX as i64), "MiB at the end"),
+    key("from", Sort::Number(0, MEMORY_MIB_MAX as i64), "MiB or percent at the start, 0 when absent"),
+    need("to", Sort::Number(0, MEMORY_MIB_MAX as i64), "MiB or percent at the end"),
     need("over", Sort::Duration, "how long it takes"),
 ];
+
+/// The keys of a curve that lies in a file.
+pub const CURVE_FILE: &[Key] = &[need("file", Sort::Text, "a CSV file beside the scenario: time,value")];
 
 /// The keys of `fault`.
 pub const FAULT: &[Key] = &[
