@@ -55,7 +55,7 @@ pub enum Sort {
     Scalars,
     /// A number, `[[time, value], …]`, a ramp, or a CSV file.
     Curve,
-    /// A Kubernetes manifest.
+    /// A Kubernetes manifest, or a text with several.
     Manifest,
     /// The name of a board.
     Board,

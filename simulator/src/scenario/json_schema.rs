@@ -107,7 +107,10 @@ fn sort(sort: Sort) -> Value {
             mapping(grammar::RAMP),
             mapping(grammar::CURVE_FILE),
         ]}),
-        Sort::Manifest => json!({"type": "object", "required": ["apiVersion", "kind", "metadata", "spec"]}),
+        Sort::Manifest => json!({"anyOf": [
+            {"type": "object", "required": ["apiVersion", "kind", "metadata"]},
+            {"type": "string"},
+        ]}),
         Sort::Board => {
             let boards = crate::boards::names();
             json!({"anyOf": [{"type": "string", "enum": boards}, parameter()]})

@@ -52,8 +52,19 @@ pub enum Verb {
     },
     /// Creates pods.
     Apply(Vec<Apply>),
+    /// Creates pods and Deployments, and replaces the plugin's config map.
+    ApplyAll(Vec<Object>),
     /// Deletes pods.
     Delete(Selection),
+    /// Deletes Deployments, and with them their pods.
+    DeleteDeployments(Vec<String>),
+    /// Changes how many pods a Deployment has.
+    ScaleDeployment {
+        /// Its name.
+        name: String,
+        /// How many pods it is to have.
+        count: u64,
+    },
     /// Brings a group of pods, made by an `apply` with `count`, to another size.
     Scale {
         /// The group: the name in its manifest.
@@ -119,6 +130,27 @@ pub enum Verb {
     Sometimes(Watch),
     /// Steps that happen without a look between them; then all their waits and expectations run side by side.
     Parallel(Vec<Step>),
+}
+
+/// The name of the plugin's config map.
+pub const CONFIG_MAP: &str = "nvidia-device-plugin-configs";
+
+/// An API object to create.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Object {
+    /// Pods.
+    Pods(Apply),
+    /// A Deployment; its pods are `<name>-1`, `<name>-2`, … in the order in which they are made.
+    Deployment {
+        /// Its name.
+        name: String,
+        /// How many pods it asks for.
+        replicas: u64,
+        /// The manifest, as written.
+        manifest: Value,
+    },
+    /// The plugin's config map: all configurations, in place of those before.
+    ConfigMap(BTreeMap<String, String>),
 }
 
 /// Pods to create.

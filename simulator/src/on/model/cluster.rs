@@ -78,6 +78,7 @@ impl Cluster {
         };
         match happening {
             Happening::Schedule => self.api.schedule(&mut self.engine),
+            Happening::Replicas => self.api.make_replicas(&mut self.engine),
             Happening::Reconcile => self.reconcile(),
             Happening::ApiReturns => {
                 self.api.come_back(&mut self.engine);

@@ -134,6 +134,8 @@ pub(super) struct Dial {
 pub(super) enum Happening {
     /// The scheduler makes a pass.
     Schedule,
+    /// The controller of Deployments looks.
+    Replicas,
     /// The DaemonSet controller compares nodes' labels with what runs.
     Reconcile,
     /// The API server answers again.

@@ -10,7 +10,7 @@ use super::program::State;
 use super::{ModelStage, cluster, latency, refused};
 use crate::expect::glob;
 use crate::on::{Done, StageError};
-use crate::scenario::{Apply, GpuNode, Process, Selection, Verb, Workload};
+use crate::scenario::{Apply, GpuNode, Object, Process, Selection, Verb, Workload};
 
 /// How long a restart may take until the step counts as failed.
 const RESTART_MAX: Duration = Duration::from_secs(60);
@@ -26,6 +26,13 @@ impl ModelStage {
                 self.label(node, &keys.iter().map(|key| (key.clone(), None)).collect())
             }
             Verb::Apply(all) => self.apply(all),
+            Verb::ApplyAll(objects) => self.apply_all(objects),
+            Verb::DeleteDeployments(names) => self
+                .deployments(names, |cluster, name| cluster.api.delete_deployment(&mut cluster.engine, name)),
+            Verb::ScaleDeployment { name, count } => self
+                .deployments(std::slice::from_ref(name), |cluster, name| {
+                    cluster.api.scale_deployment(&mut cluster.engine, name, *count)
+                }),
             Verb::Delete(selection) => self.delete(selection),
             Verb::Restart { process: Process::Kubelet, node } => self.restart_kubelet(node),
             Verb::Restart { process, node } => self.restart(node, which(*process)),
@@ -81,6 +88,39 @@ impl ModelStage {
                     .api
                     .create_pod(&mut cluster.engine, &template, name, Fate::Stays)
                     .map_err(|error| refused(format!("create pod `{name}`"), &error))?;
+            }
+        }
+        Ok(Done::Did)
+    }
+
+    fn apply_all(&mut self, objects: &[Object]) -> Result<Done, StageError> {
+        for object in objects {
+            match object {
+                Object::Pods(apply) => {
+                    self.apply(std::slice::from_ref(apply))?;
+                }
+                Object::Deployment { name, manifest, .. } => {
+                    let cluster = &mut self.cluster;
+                    cluster
+                        .api
+                        .create_deployment(&mut cluster.engine, name, manifest)
+                        .map_err(|error| refused(format!("create deployment `{name}`"), &error))?;
+                }
+                Object::ConfigMap(configs) => self.edit_configs(configs.clone()),
+            }
+        }
+        Ok(Done::Did)
+    }
+
+    /// Does something to Deployments; `false` is the answer for one that is not there.
+    fn deployments(
+        &mut self,
+        names: &[String],
+        mut change: impl FnMut(&mut cluster::Cluster, &str) -> bool,
+    ) -> Result<Done, StageError> {
+        for name in names {
+            if !change(&mut self.cluster, name) {
+                return Err(refused(format!("find deployment `{name}`"), &"there is none"));
             }
         }
         Ok(Done::Did)

@@ -9,8 +9,12 @@ pub const STEP: &[Key] = &[
     key("name", Sort::Text, "what other steps call it"),
     key("label", Sort::Map(LABEL), "what `kubectl label` does"),
     key("unlabel", Sort::Map(UNLABEL), "removes labels of a node"),
-    key("apply", Sort::Maps(APPLY), "creates pods from Kubernetes manifests"),
-    key("delete", Sort::Map(SELECTION), "deletes pods"),
+    key(
+        "apply",
+        Sort::Maps(APPLY),
+        "creates pods and Deployments and replaces the config map, from Kubernetes manifests",
+    ),
+    key("delete", Sort::Map(DELETE), "deletes pods or Deployments"),
     key("finish", Sort::Map(FINISH), "the containers of running pods end by themselves"),
     key("scale", Sort::Map(SCALE), "brings a group of pods to another size"),
     key("edit", Sort::Map(EDIT), "changes the plugin's config map"),
@@ -38,11 +42,16 @@ pub const UNLABEL: &[Key] =
 /// The keys of an item of `apply`.
 pub const APPLY: &[Key] = &[
     key("count", Sort::Number(1, PODS_PER_STEP_MAX as i64), "that many pods: name-1, name-2, …"),
-    need("manifest", Sort::Manifest, "a pod"),
+    key(
+        "manifest",
+        Sort::Manifest,
+        "a pod, a Deployment or the plugin's config map; as a text: several documents",
+    ),
+    key("file", Sort::Text, "a file beside the scenario with manifests"),
 ];
 
 /// The keys of `delete`.
-pub const SELECTION: &[Key] = &[PODS, SELECTOR];
+pub const DELETE: &[Key] = &[PODS, SELECTOR, key("deployments", Sort::Texts, "names of Deployments")];
 const PODS: Key = key("pods", Sort::Texts, "names or globs");
 const SELECTOR: Key = key("selector", Sort::TextMap, "labels");
 
@@ -51,7 +60,8 @@ pub const FINISH: &[Key] = &[PODS, SELECTOR, key("exitCode", Sort::Number(0, 255
 
 /// The keys of `scale`.
 pub const SCALE: &[Key] = &[
-    need("pods", Sort::Text, "the name in the manifest of an `apply` with `count`"),
+    key("pods", Sort::Text, "the name in the manifest of an `apply` with `count`"),
+    key("deployment", Sort::Text, "the name of a Deployment"),
     need("count", Sort::Number(0, PODS_PER_STEP_MAX as i64), "the new size"),
 ];
 

@@ -190,6 +190,7 @@ impl Api {
         match pod.node {
             Some(node) if !pod.phase.is_over() => {
                 pod.deleting = true;
+                self.want_replicas(engine);
                 self.tell_kubelet(engine, node, id);
             }
             // an ended pod on a node goes at once, too; its kubelet hears of it
@@ -230,6 +231,7 @@ impl Api {
         let (node, deleting) = (pod.node, pod.deleting);
         self.changes.pod(id, node);
         if phase.is_over() {
+            self.want_replicas(engine);
             self.release(engine, id);
             if deleting {
                 self.remove_pod(engine, id);
@@ -259,5 +261,6 @@ impl Api {
             entry.bound.remove(&id);
         }
         self.changes.pod(id, node);
+        self.want_replicas(engine);
     }
 }

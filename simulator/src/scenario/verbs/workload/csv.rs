@@ -16,15 +16,17 @@ pub(super) fn curve(reader: &mut Reader, node: &Node, path: &str, max: u64) -> O
     let limit = (FILE_BYTES_MAX, "FILE_BYTES_MAX");
     let (file, text) = beside::read(reader, name, &fields.path("file"), limit)?;
     let mut points: Vec<(Duration, u64)> = Vec::new();
+    let mut has_begun = false;
     for (number, line) in (1_u64..).zip(text.lines()) {
         let before = points.last().map(|(at, _)| *at);
         match point(line, before, max) {
             // the first line may name the columns
-            Ok(None) => {}
-            Err(_) if number == 1 && line.starts_with(|c: char| c.is_alphabetic()) => {}
+            Ok(None) => continue,
+            Err(_) if !has_begun && line.starts_with(|c: char| c.is_alphabetic()) => {}
             Ok(Some(point)) => points.push(point),
             Err((column, message)) => reader.problem_in(&file, Place::new(number, column), path, message),
         }
+        has_begun = true;
         if points.len() > CURVE_POINTS_MAX {
             let message = format!("expected at most {CURVE_POINTS_MAX} points (CURVE_POINTS_MAX)");
             reader.problem_in(&file, Place::new(number, 1), path, message);
