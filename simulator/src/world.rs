@@ -18,6 +18,7 @@ pub const GPU_FIELDS: &[&str] = &[
     "computeMode",
     "mpsDaemon",
     "memory",
+    "health",
     "processes",
     "utilization",
     "holders",
@@ -100,6 +101,8 @@ pub struct GpuView {
     pub compute_mode: String,
     /// `running` or `absent`: whether a live MPS control daemon serves this GPU.
     pub mps_daemon: String,
+    /// `healthy`, or `lost` when it has fallen off the bus, as the driver says.
+    pub health: String,
     /// Its memory.
     pub memory: MemoryView,
     /// How many processes of pods have a context on it, MPS servers not counted.
