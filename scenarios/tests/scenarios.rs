@@ -2,6 +2,7 @@
 //! that what the seed story expects can fail: each expected leaf is spoiled in turn.
 
 mod agreement;
+mod facts;
 mod spoiled;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     trials.push(Trial::test("every_expected_leaf_of_the_seed_story_can_fail", spoiled::every_leaf_can_fail));
+    trials.push(Trial::test("both_stages_tell_the_core_the_same_facts_of_every_board", facts::are_the_same));
     trials.push(Trial::test(
         "a_spoiled_leaf_fails_when_it_is_played",
         spoiled::spoiled_leaves_fail_when_played,
@@ -142,21 +144,17 @@ fn wire_report<'r>(scenario: &Scenario, once: &'r OnWire) -> Result<&'r RunRepor
 
 fn played(scenario: &Scenario) -> Result<RunReport, Failed> {
     let binaries = Binaries::find_or_build()?;
-    play_on(scenario, Place::Wire(&binaries), 1)
+    play_on(scenario, Place::Wire(&binaries), 1, Leave::WhenFailed)
 }
 
 fn on_model(scenario: &Scenario, seed: u64) -> Result<RunReport, Failed> {
-    play_on(scenario, Place::Model, seed)
+    play_on(scenario, Place::Model, seed, Leave::WhenFailed)
 }
 
-fn play_on(scenario: &Scenario, place: Place<'_>, seed: u64) -> Result<RunReport, Failed> {
+fn play_on(scenario: &Scenario, place: Place<'_>, seed: u64, leave: Leave) -> Result<RunReport, Failed> {
     let workspace = binaries::workspace().ok();
-    let options = RunOptions {
-        seed,
-        keep: false,
-        runs_root: run_dir::default_root(workspace.as_deref()),
-        leave: Leave::WhenFailed,
-    };
+    let options =
+        RunOptions { seed, keep: false, runs_root: run_dir::default_root(workspace.as_deref()), leave };
     let (_nobody_stops_it, stop) = tokio::sync::watch::channel(false);
     Ok(runtime()?.block_on(run(scenario, place, &options, &mut Silent, stop, None))?)
 }

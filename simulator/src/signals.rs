@@ -2,18 +2,37 @@
 
 use crate::play::Stop;
 
-/// True once SIGINT or SIGTERM came. A second one ends the program at once with this code; children get SIGTERM then.
-pub(crate) fn stop_on_signals(code: u8) -> Stop {
-    let (sender, receiver) = tokio::sync::watch::channel(false);
-    tokio::spawn(async move {
-        signal().await;
-        eprintln!("\nstopping; once more to leave at once");
-        // With no receiver left there is nothing to stop.
-        let _nobody = sender.send(true);
-        signal().await;
-        std::process::exit(i32::from(code));
-    });
-    receiver
+/// What was asked for from outside so far.
+pub(crate) struct Signals {
+    /// True once SIGINT or SIGTERM came: what runs is to end in order.
+    pub(crate) stop: Stop,
+    leave: Stop,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub(crate) fn listen() -> Signals {
+        let (stops, stop) = tokio::sync::watch::channel(false);
+        let (leaves, leave) = tokio::sync::watch::channel(false);
+        tokio::spawn(async move {
+            signal().await;
+            eprintln!("\nstopping; once more to leave at once");
+            // With no receiver left there is nothing to stop.
+            let _nobody = stops.send(true);
+            signal().await;
+            let _nobody = leaves.send(true);
+        });
+        Signals { stop, leave }
+    }
+
+    /// Returns once a second signal came: whatever runs is to be dropped where it is, and removes what it made.
+    pub(crate) async fn leave(&self) {
+        let mut leave = self.leave.clone();
+        if leave.wait_for(|leave| *leave).await.is_err() {
+            // nobody listens to signals any more
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 async fn signal() {

@@ -18,7 +18,9 @@ pub const GPU_FIELDS: &[&str] = &[
     "computeMode",
     "mpsDaemon",
     "memory",
+    "health",
     "processes",
+    "utilization",
     "holders",
     "resources",
     "role",
@@ -99,10 +101,14 @@ pub struct GpuView {
     pub compute_mode: String,
     /// `running` or `absent`: whether a live MPS control daemon serves this GPU.
     pub mps_daemon: String,
+    /// `healthy`, or `lost` when it has fallen off the bus, as the driver says.
+    pub health: String,
     /// Its memory.
     pub memory: MemoryView,
     /// How many processes of pods have a context on it, MPS servers not counted.
     pub processes: u64,
+    /// How busy it is, in percent, as NVML tells it.
+    pub utilization: u32,
     /// The pods whose devices are on this GPU according to the kubelet, sorted, once per device.
     pub holders: Vec<String>,
     /// The resource names under which it is held, sorted, each once.

@@ -149,6 +149,41 @@ fn kubectl_flips_a_node_of_a_held_cluster_and_ctrl_c_leaves_nothing() {
     }
 }
 
+#[test]
+fn a_second_ctrl_c_leaves_at_once_and_leaves_nothing() {
+    Binaries::find_or_build().unwrap();
+    let dir = short_dir();
+    let file = scenario(dir.path(), &format!("{SMALL}- wait: 10m\n"));
+    let mut command = tandem_sim(dir.path());
+    command.args(["run", "--quiet", "--runs-dir"]).arg(dir.path().join("runs")).arg(&file);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let temporary = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap().flatten();
+        entries.map(|entry| entry.path()).find(|path| path.join("kubeconfig").exists())
+    };
+    let begun = Instant::now();
+    // the plugin of the first node listens: much is under way
+    while !temporary().is_some_and(|at| at.join("gpu-1/admin").exists()) {
+        assert!(begun.elapsed() < SOON, "nothing was started");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let interrupt = || Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt().success());
+    let mut text = String::new();
+    while !text.contains("once more to leave at once") {
+        assert_ne!(said.read_line(&mut text).unwrap(), 0, "{text}");
+    }
+    assert!(interrupt().success());
+    said.read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{text}");
+    assert!(text.contains("left at once"), "the second one came too late to show anything: {text}");
+    assert_eq!(temporary(), None, "{text}");
+    let names = std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name());
+    let left: Vec<_> = names.filter(|name| name != "runs" && name != "small.yaml").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// A `serve` that is ended however the test ends.
 struct Held {
     child: Child,
@@ -249,7 +284,38 @@ fn what_fails_on_the_model_stage_is_told_and_leaves_its_journals() {
     let (code, text) = printed(command.arg(&file));
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("became true: never of step 1") && text.contains("0 of 2 seeds passed"), "{text}");
-    assert!(dir.path().join("small-2/gpu-1/journal/journal.jsonl").exists());
+    let run = dir.path().join("small-2");
+    assert!(run.join("gpu-1/journal/journal.jsonl").exists());
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("never of step 1") && page.contains("model"), "{page}");
+    let report = std::fs::read_to_string(run.join("report.json")).unwrap();
+    assert!(report.contains("\"stage\": \"model\"") && report.contains("\"passed\": false"), "{report}");
+}
+
+#[test]
+fn a_run_on_the_model_stage_leaves_the_same_reports_and_many_seeds_only_those_that_fail() {
+    let dir = short_dir();
+    let file = scenario(dir.path(), SMALL);
+    let junit = dir.path().join("junit.xml");
+    let play = |seeds: &str, runs: &Path| {
+        let mut command = tandem_sim(dir.path());
+        command.args(["run", "--stage", "model", "--json", "-", "--junit"]).arg(&junit);
+        command.args(["--seeds", seeds, "--runs-dir"]).arg(runs).arg(&file).output().unwrap()
+    };
+    let one = dir.path().join("one");
+    let output = play("1", &one);
+    assert_eq!(output.status.code(), Some(0));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["passed"], &report["runs"][0]["stage"]), (&true.into(), &"model".into()));
+    assert!(std::fs::read_to_string(&junit).unwrap().contains("failures=\"0\""));
+    for name in ["report.html", "report.json", "gpu-1/journal/journal.jsonl"] {
+        assert!(one.join("small-1").join(name).is_file(), "{name}");
+    }
+    let many = dir.path().join("many");
+    let report: serde_json::Value = serde_json::from_slice(&play("3", &many).stdout).unwrap();
+    assert_eq!(report["runs"].as_array().map(Vec::len), Some(3));
+    assert_eq!(std::fs::read_to_string(&junit).unwrap().matches("<testsuite ").count(), 3);
+    assert!(!many.exists(), "runs that passed leave nothing");
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod story;
 
 use browser::{Chromium, Scheme};
 use simulator::report::html;
+use simulator::report::terminal::{Channel, Terminal};
+use simulator::run::{Leave, Place, RunOptions, run};
 use simulator::timeline::Timeline;
 
 /// The page after its scripts ran; `None` (and a line that says so) when there is no browser.
@@ -57,6 +59,70 @@ fn lanes_markers_and_the_failure_are_drawn_in_light_and_dark() {
             assert!(page.contains(part), "{name}: `{part}` is not in the page");
         }
         assert!(!page.contains("<b>bold</b>"), "text of a scenario is text");
+    }
+}
+
+/// A story on the model stage with everything that a page is to show; its last expectation fails.
+const TROUBLE: &str = "\
+story: sharers, a curve, a flip that drains, a lost GPU, and an expectation that fails
+timers: {nodeStatusUpdate: 200ms, termination: 100ms}
+nodes:
+- {name: gpu-1, gpus: {board: tesla-t4, count: 2}, labels: {nvidia.com/device-plugin.config: sliced}}
+configs:
+  default: 'version: v1'
+  sliced: 'version: v1
+
+    sharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, replicas: 2}]}}'
+steps:
+- apply:
+  - count: 4
+    manifest: {apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: i, resources: {limits: {nvidia.com/gpu: 1}}}]}}
+- expect: {within: 60s, phases: {exactly: {Running: 4}}}
+- workload: {pods: ['p-*'], memory: {from: 100, to: 3000, over: 4s}, compute: 30}
+- wait: 3s
+- label: {node: gpu-1, set: {nvidia.com/device-plugin.config: default}}
+- expect: {within: 30s, nodes: {gpu-1: {gpus: {each: {state: draining}}}}}
+- wait: 3s
+- fault: {kind: gpuLost, node: gpu-1, gpu: 1, lasts: 2s}
+- wait: 5s
+- expect: {within: 1s, nodes: {gpu-1: {gpus: {0: {holders: [nobody]}}}}}
+";
+
+#[test]
+fn a_run_on_the_model_stage_shows_memory_health_draining_faults_flips_and_what_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = simulator::scenario::read_text("trouble.yaml", TROUBLE).unwrap();
+    let options = RunOptions { seed: 3, keep: false, runs_root: dir.path().to_owned(), leave: Leave::Always };
+    let (_nobody_stops_it, stop) = tokio::sync::watch::channel(false);
+    let mut view = Terminal::new(Channel::Quiet);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let run = run(&scenario, Place::Model, &options, &mut view, stop, None);
+    let report = runtime.block_on(run).unwrap();
+    assert!(!report.passed());
+    let page = std::fs::read_to_string(report.run_dir.join("report.html")).unwrap();
+    if let Ok(directory) = std::env::var("REPORT_DIR") {
+        std::fs::write(std::path::Path::new(&directory).join("model.html"), &page).unwrap();
+    }
+    for part in ["https://", " src="] {
+        assert!(!page.contains(part), "the page is to need nothing else: `{part}`");
+    }
+    let Some(chromium) = Chromium::find() else { return };
+    for (scheme, name) in [(Scheme::Light, "light"), (Scheme::Dark, "dark")] {
+        let drawn = chromium.dump(&page, scheme);
+        assert_eq!(told(&drawn, "check"), "ok", "{name}");
+        for part in [
+            "data-pod=\"p-1\"",
+            "class=\"area\"",
+            "veil draining",
+            "veil ill",
+            "pin fault",
+            "class=\"line failed\"",
+            "gpu-1: sliced → default",
+            "class=\"row gpu concerned",
+            "nobody",
+        ] {
+            assert!(drawn.contains(part), "{name}: `{part}` is not in the page");
+        }
     }
 }
 

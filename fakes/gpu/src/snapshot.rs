@@ -46,6 +46,8 @@ pub struct GpuSnapshot {
     pub mps_fault: bool,
     /// Pid of the first MPS control daemon that sees the GPU.
     pub mps_daemon_pid: Option<u32>,
+    /// How busy it is, in percent.
+    pub utilization_percent: u32,
     /// Memory in bytes.
     pub memory: Memory,
     /// Processes with a context, oldest first.
@@ -115,6 +117,7 @@ impl Node {
             lost: gpu.lost != 0,
             compute_mode: gpu.mode(),
             compute_mode_original: gpu.mode_original(),
+            utilization_percent: gpu.utilization_percent,
             mps_fault: gpu.mps_fault != 0,
             mps_daemon_pid: self.mps_daemons().iter().find(|d| d.sees(gpu.index)).map(|d| d.pid),
             memory,

@@ -11,7 +11,7 @@ use crate::report::{RunReport, json, junit};
 use crate::run::{Held, Leave, Place, RunOptions, run};
 use crate::run_dir;
 use crate::scenario::{Choice, Scenario, StageName};
-use crate::signals::stop_on_signals;
+use crate::signals::Signals;
 
 /// Where reports go.
 #[derive(Debug, Default)]
@@ -59,20 +59,36 @@ impl Session {
             Ok(binaries) => binaries,
             Err(error) => return complain(&error, EXIT_FAILED),
         };
-        let stop = stop_on_signals(EXIT_FAILED);
+        let signals = Signals::listen();
+        let play = self.play_each(&scenarios, stages, &binaries, &signals.stop, outputs);
+        // dropped in the middle, a stage ends its processes and removes its temporary directory
+        tokio::select! {
+            code = play => code,
+            () = signals.leave() => complain(&"left at once; there is no report", EXIT_FAILED),
+        }
+    }
+
+    async fn play_each(
+        &self,
+        scenarios: &[Scenario],
+        stages: &[StageName],
+        binaries: &Option<Binaries>,
+        stop: &Stop,
+        outputs: &Outputs,
+    ) -> u8 {
         let mut reports = Vec::new();
-        for scenario in &scenarios {
+        for scenario in scenarios {
             for stage in stages {
                 if let Some(why) = scenario.refuses(*stage) {
                     let view = Terminal::new(self.channel);
                     view.line(&format!("- {} is not played on {stage}: {why}", scenario.title()));
                     continue;
                 }
-                let place = match (stage, &binaries) {
+                let place = match (stage, binaries) {
                     (StageName::Wire, Some(binaries)) => Place::Wire(binaries),
                     _ => Place::Model,
                 };
-                match self.play(scenario, place, &stop, &mut reports).await {
+                match self.play(scenario, place, stop, &mut reports).await {
                     Ok(true) => {}
                     Ok(false) => return self.end(&reports, outputs, false),
                     Err(error) => return complain(&error, EXIT_FAILED),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::scenario::{Scenario, Step, Verb};
+use crate::scenario::{Object, Scenario, Step, Verb};
 
 /// The most replicas of each configuration, over all texts that it has in the scenario.
 pub(super) fn replicas(scenario: &Scenario) -> BTreeMap<String, u64> {
@@ -20,6 +20,13 @@ fn edits(asked: &mut BTreeMap<String, u64>, steps: &[Step]) {
     for step in steps {
         match &step.verb {
             Verb::Edit { config, text: Some(text) } => note(asked, config, text),
+            Verb::ApplyAll(objects) => {
+                for object in objects {
+                    if let Object::ConfigMap(configs) = object {
+                        configs.iter().for_each(|(name, text)| note(asked, name, text));
+                    }
+                }
+            }
             Verb::Parallel(steps) => edits(asked, steps),
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 pub mod model;
 pub mod wire;
+mod work;
 
 use std::time::Duration;
 

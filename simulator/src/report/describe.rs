@@ -2,7 +2,7 @@
 
 use super::seconds;
 use crate::faults::{Fault, FaultSpec};
-use crate::scenario::{Apply, Selection, Step, Verb, Watch, Workload};
+use crate::scenario::{Apply, Object, Selection, Step, Verb, Watch, Workload};
 
 /// A step in one line.
 pub fn describe(step: &Step) -> String {
@@ -30,6 +30,12 @@ fn verb(verb: &Verb) -> String {
             let pods: Vec<String> = all.iter().map(applied).collect();
             format!("apply pods {}", pods.join(", "))
         }
+        Verb::ApplyAll(objects) => {
+            let objects: Vec<String> = objects.iter().map(object).collect();
+            format!("apply {}", objects.join(", "))
+        }
+        Verb::DeleteDeployments(names) => format!("delete deployments {}", names.join(", ")),
+        Verb::ScaleDeployment { name, count } => format!("scale deployment {name} to {count} pods"),
         Verb::Delete(selection) => format!("delete {}", pods(selection)),
         Verb::Finish { pods: selection, exit_code } => {
             format!("{} end with exit code {exit_code}", pods(selection))
@@ -52,6 +58,17 @@ fn verb(verb: &Verb) -> String {
         Verb::Parallel(steps) => {
             let steps: Vec<String> = steps.iter().map(describe).collect();
             format!("together: {}", steps.join(" · "))
+        }
+    }
+}
+
+fn object(object: &Object) -> String {
+    match object {
+        Object::Pods(apply) => format!("pods {}", applied(apply)),
+        Object::Deployment { name, replicas, .. } => format!("deployment {name} with {replicas} pods"),
+        Object::ConfigMap(configs) => {
+            let names: Vec<&str> = configs.keys().map(String::as_str).collect();
+            format!("config map with {}", names.join(", "))
         }
     }
 }

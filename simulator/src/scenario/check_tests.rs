@@ -60,7 +60,8 @@ fn wrong_files_name_place_and_expectation() {
         ),
         ("p-1: {phase", "q-1: {phase", "there is no pod `q-1`"),
         ("unchangedSince: start", "unchangedSince: later", "there is no earlier step `later`"),
-        ("kind: Pod", "kind: Deployment", "expected `kind: Pod`, found `Deployment`"),
+        ("kind: Pod", "kind: Job", "expected `kind: Pod`, `Deployment` or `ConfigMap`, found `Job`"),
+        ("kind: Pod", "kind: Deployment", "expected `apiVersion: apps/v1`"),
         ("{name: cpu-1}", "{name: gpu-1}", "a second node is named `gpu-1`"),
         ("{name: cpu-1}", "{name: CPU}", "is not a node name"),
         (

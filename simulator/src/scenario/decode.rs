@@ -38,6 +38,13 @@ impl Reader {
         self.problem_with_hint(place, path, message, None);
     }
 
+    /// Notes a problem in another file, which the scenario names.
+    pub(super) fn problem_in(&mut self, file: &str, place: Place, path: &str, message: impl Into<String>) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(Problem::new(file, place, path, message, None));
+        }
+    }
+
     /// Notes a problem with a hint.
     pub fn problem_with_hint(
         &mut self,

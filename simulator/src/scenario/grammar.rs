@@ -53,9 +53,9 @@ pub enum Sort {
     ByStage,
     /// Numbers, texts or booleans by names of the author's own.
     Scalars,
-    /// `[[time, MiB], …]`, or a ramp.
+    /// A number, `[[time, value], …]`, a ramp, or a CSV file.
     Curve,
-    /// A Kubernetes manifest.
+    /// A Kubernetes manifest, or a text with several.
     Manifest,
     /// The name of a board.
     Board,

@@ -103,9 +103,14 @@ fn sort(sort: Sort) -> Value {
         Sort::Scalars => named(json!({"type": ["string", "number", "boolean"]})),
         Sort::Curve => json!({"anyOf": [
             {"type": "array", "maxItems": limits::CURVE_POINTS_MAX, "items": {"type": "array", "minItems": 2, "maxItems": 2}},
+            {"type": "integer", "minimum": 0},
             mapping(grammar::RAMP),
+            mapping(grammar::CURVE_FILE),
         ]}),
-        Sort::Manifest => json!({"type": "object", "required": ["apiVersion", "kind", "metadata", "spec"]}),
+        Sort::Manifest => json!({"anyOf": [
+            {"type": "object", "required": ["apiVersion", "kind", "metadata"]},
+            {"type": "string"},
+        ]}),
         Sort::Board => {
             let boards = crate::boards::names();
             json!({"anyOf": [{"type": "string", "enum": boards}, parameter()]})

@@ -15,6 +15,8 @@ pub const GPUS_MAX: u64 = 64;
 pub const PODS_PER_STEP_MAX: u64 = 1000;
 /// The most pods of a scenario, over all its steps.
 pub const PODS_MAX: u64 = 20_000;
+/// The most manifests of one text or file.
+pub const DOCUMENTS_MAX: usize = 100;
 /// The most steps of a scenario, repetitions counted out.
 pub const STEPS_MAX: usize = 1000;
 /// The most repetitions of a `repeat`.
@@ -47,6 +49,7 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("GPUS_MAX", GPUS_MAX.to_string()),
         ("PODS_PER_STEP_MAX", PODS_PER_STEP_MAX.to_string()),
         ("PODS_MAX", PODS_MAX.to_string()),
+        ("DOCUMENTS_MAX", DOCUMENTS_MAX.to_string()),
         ("STEPS_MAX", STEPS_MAX.to_string()),
         ("TIMES_MAX", TIMES_MAX.to_string()),
         ("DURATION_MAX", format!("{}s", DURATION_MAX.as_secs())),

@@ -4,6 +4,7 @@
 //! of it by the tables in [`grammar`], `resolve` counts, [`check`] compares the parts; [`limits`] bounds all of it and
 //! [`json_schema`] tells editors.
 
+mod beside;
 pub mod check;
 pub mod decode;
 mod fields;
@@ -27,4 +28,6 @@ pub use problem::{Place, Problem, Problems};
 pub use read::{ReadError, read_chosen, read_file, read_text};
 pub use schema::{GpuNode, KubeletProfile, NodeSpec, PluginSettings, Scenario, StageName, Timers};
 pub use variants::Choice;
-pub use verb::{Apply, Change, Expectation, Process, Selection, Step, Verb, Watch, Workload};
+pub use verb::{
+    Apply, CONFIG_MAP, Change, Expectation, Object, Process, Selection, Step, Verb, Watch, Workload,
+};

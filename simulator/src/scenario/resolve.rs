@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::decode::Reader;
 use super::limits::PODS_MAX;
 use super::problem::{Place, nearest};
-use super::verb::{Apply, Change, Step, Verb};
+use super::verb::{Apply, Change, Object, Step, Verb};
 use super::verbs::Asked;
 
 /// A step as it is written.
@@ -69,7 +69,11 @@ impl Resolver<'_> {
     }
 
     fn scale(&mut self, place: Place, path: &str, asked: Asked) -> Option<Verb> {
-        let Asked { group, count } = asked;
+        let Asked { group, is_deployment, count } = asked;
+        if is_deployment {
+            // up to that many pods more
+            return self.room(place, path, count).then_some(Verb::ScaleDeployment { name: group, count });
+        }
         let Some(known) = self.groups.get_mut(&group) else {
             let names = self.groups.keys().map(String::as_str);
             let hint = nearest(&group, names).map(|near| format!("did you mean `{near}`?"));
@@ -79,13 +83,11 @@ impl Resolver<'_> {
             self.reader.problem_with_hint(place, path, message, hint);
             return None;
         };
-        let grows_by = count.saturating_sub(known.count);
-        self.reader.made.pods = self.reader.made.pods.saturating_add(grows_by);
-        if self.reader.made.pods > PODS_MAX {
-            let message = format!("expected at most {PODS_MAX} pods in all (PODS_MAX)");
-            self.reader.problem(place, path, message);
+        let before = known.count;
+        if !self.room(place, path, count.saturating_sub(before)) {
             return None;
         }
+        let known = self.groups.get_mut(&group)?;
         let names = |from: u64, to: u64| (from + 1..=to).map(|n| format!("{group}-{n}")).collect();
         let change = match known.count {
             before if before < count => {
@@ -98,9 +100,30 @@ impl Resolver<'_> {
         Some(Verb::Scale { group, count, change })
     }
 
+    /// Whether there may be that many pods more.
+    fn room(&mut self, place: Place, path: &str, more: u64) -> bool {
+        self.reader.made.pods = self.reader.made.pods.saturating_add(more);
+        let has_room = self.reader.made.pods <= PODS_MAX;
+        if !has_room {
+            let message = format!("expected at most {PODS_MAX} pods in all (PODS_MAX)");
+            self.reader.problem(place, path, message);
+        }
+        has_room
+    }
+
     /// Remembers the groups that a step makes.
     fn note(&mut self, verb: &Verb) {
-        let Verb::Apply(all) = verb else { return };
+        let all: Vec<&Apply> = match verb {
+            Verb::Apply(all) => all.iter().collect(),
+            Verb::ApplyAll(objects) => objects
+                .iter()
+                .filter_map(|object| match object {
+                    Object::Pods(apply) => Some(apply),
+                    Object::Deployment { .. } | Object::ConfigMap(_) => None,
+                })
+                .collect(),
+            _ => return,
+        };
         for apply in all {
             let name = apply.manifest.pointer("/metadata/name").and_then(Value::as_str);
             if let Some(name) = name

@@ -9,7 +9,7 @@ use super::decode::Reader;
 use super::fields;
 use super::problem::{Place, nearest};
 use super::schema::Scenario;
-use super::verb::{Apply, Change, Selection, Step, Verb};
+use super::verb::{Apply, Change, Object, Selection, Step, Verb};
 use crate::expect::{Op, Pattern, PatternKind, glob};
 use crate::faults::{Fault, FaultSpec};
 
@@ -22,6 +22,8 @@ pub(super) struct Seen {
     /// Pods that nobody has deleted, with their labels.
     alive: BTreeMap<String, BTreeMap<String, String>>,
     configs: BTreeSet<String>,
+    /// Deployments that nobody has deleted, with the labels of their pods.
+    deployments: BTreeMap<String, BTreeMap<String, String>>,
     /// Named steps.
     pub(super) steps: BTreeSet<String>,
 }
@@ -34,6 +36,7 @@ impl Seen {
             pods: BTreeSet::new(),
             alive: BTreeMap::new(),
             configs: scenario.configs.keys().cloned().collect(),
+            deployments: BTreeMap::new(),
             steps: BTreeSet::new(),
         }
     }
@@ -52,6 +55,19 @@ impl Seen {
                 self.nodes.insert(node.clone(), gpus.count);
             }
             Verb::Apply(all) => all.iter().for_each(|apply| self.apply(reader, place, path, apply)),
+            Verb::ApplyAll(objects) => objects.iter().for_each(|o| self.object(reader, place, path, o)),
+            Verb::ScaleDeployment { name, count } => {
+                known(reader, place, path, "deployment", name, self.deployments.keys().map(String::as_str));
+                self.grow(name, *count);
+            }
+            Verb::DeleteDeployments(names) => {
+                for name in names {
+                    let all = self.deployments.keys().map(String::as_str);
+                    known(reader, place, path, "deployment", name, all);
+                    self.deployments.remove(name);
+                    self.alive.retain(|pod, _| !belongs(pod, name));
+                }
+            }
             Verb::Scale { change, .. } => match change {
                 Change::Grow(apply) => self.apply(reader, place, path, apply),
                 Change::Shrink(names) => names.iter().for_each(|name| {
@@ -79,7 +95,35 @@ impl Seen {
     }
 
     fn pod(&self, reader: &mut Reader, place: Place, path: &str, name: &str) {
+        // one that replaces another has a number that only the run knows
+        if self.deployments.keys().any(|deployment| belongs(name, deployment)) {
+            return;
+        }
         known(reader, place, path, "pod", name, self.pods.iter().map(String::as_str));
+    }
+
+    fn object(&mut self, reader: &mut Reader, place: Place, path: &str, object: &Object) {
+        match object {
+            Object::Pods(apply) => self.apply(reader, place, path, apply),
+            Object::ConfigMap(configs) => self.configs = configs.keys().cloned().collect(),
+            Object::Deployment { name, replicas, manifest } => {
+                let template = manifest.pointer("/spec/template").map(labels).unwrap_or_default();
+                if self.deployments.insert(name.clone(), template).is_some() {
+                    reader.problem(place, path, format!("a second deployment is named `{name}`"));
+                }
+                self.grow(name, *replicas);
+            }
+        }
+    }
+
+    /// A Deployment has so many pods.
+    fn grow(&mut self, deployment: &str, count: u64) {
+        let labels = self.deployments.get(deployment).cloned().unwrap_or_default();
+        for number in 1..=count {
+            let pod = format!("{deployment}-{number}");
+            self.alive.insert(pod.clone(), labels.clone());
+            self.pods.insert(pod);
+        }
     }
 
     fn apply(&mut self, reader: &mut Reader, place: Place, path: &str, apply: &Apply) {
@@ -193,6 +237,12 @@ fn labels(manifest: &Value) -> BTreeMap<String, String> {
     let labels = manifest.pointer("/metadata/labels").and_then(Value::as_object);
     let texts = labels.into_iter().flatten();
     texts.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// Whether a pod's name is one that a Deployment gives.
+fn belongs(pod: &str, deployment: &str) -> bool {
+    let number = pod.strip_prefix(deployment).and_then(|rest| rest.strip_prefix('-'));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Whether a selection chooses a pod.

@@ -92,7 +92,7 @@ fn verb(reader: &mut Reader, word: &str, value: &Node, path: &str) -> Option<Dra
     let verb = match word {
         "label" => verbs::label(reader, value, path),
         "unlabel" => verbs::unlabel(reader, value, path),
-        "apply" => Some(Verb::Apply(verbs::apply(reader, value, path))),
+        "apply" => verbs::apply(reader, value, path),
         "delete" => verbs::delete(reader, value, path),
         "finish" => verbs::finish(reader, value, path),
         "edit" => verbs::edit(reader, value, path),

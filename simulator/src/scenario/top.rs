@@ -1,9 +1,8 @@
 //! Reads what stands at the top of a file beside nodes and steps: stages, excuses, timers, settings, configurations.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Component, Path};
 
+use super::beside;
 use super::decode::{Fields, Reader};
 use super::grammar::{CONFIG_FILE, PLUGIN, TIMERS};
 use super::limits::{CONFIG_BYTES_MAX, DURATION_MAX};
@@ -126,28 +125,7 @@ pub(super) fn configs(reader: &mut Reader, fields: &Fields<'_>) -> BTreeMap<Stri
 
 fn config_file(reader: &mut Reader, node: &Node, path: &str) -> Option<String> {
     let inner = reader.fields(node, path, CONFIG_FILE);
-    let name = inner.need_text(reader, "file")?;
-    let is_beside = Path::new(&name).components().all(|part| matches!(part, Component::Normal(_)));
-    if !is_beside {
-        let message = format!("expected a path below the scenario's directory, found `{name}`");
-        reader.problem(node.place, path, message);
-        return None;
-    }
-    let file = Path::new(reader.file()).parent().unwrap_or(Path::new("")).join(&name);
-    let read = std::fs::File::open(&file).and_then(|file| {
-        let mut text = String::new();
-        file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text).map(|_| text)
-    });
-    match read {
-        Ok(text) if text.len() as u64 <= CONFIG_BYTES_MAX => Some(text),
-        Ok(_) => {
-            let message = format!("`{name}` is larger than {CONFIG_BYTES_MAX} bytes (CONFIG_BYTES_MAX)");
-            reader.problem(node.place, path, message);
-            None
-        }
-        Err(error) => {
-            reader.problem(node.place, path, format!("cannot read `{}`: {error}", file.display()));
-            None
-        }
-    }
+    let name = inner.need(reader, "file")?;
+    let limit = (CONFIG_BYTES_MAX, "CONFIG_BYTES_MAX");
+    beside::read(reader, name, &inner.path("file"), limit).map(|(_, text)| text)
 }

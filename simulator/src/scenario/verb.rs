@@ -52,8 +52,19 @@ pub enum Verb {
     },
     /// Creates pods.
     Apply(Vec<Apply>),
+    /// Creates pods and Deployments, and replaces the plugin's config map.
+    ApplyAll(Vec<Object>),
     /// Deletes pods.
     Delete(Selection),
+    /// Deletes Deployments, and with them their pods.
+    DeleteDeployments(Vec<String>),
+    /// Changes how many pods a Deployment has.
+    ScaleDeployment {
+        /// Its name.
+        name: String,
+        /// How many pods it is to have.
+        count: u64,
+    },
     /// Brings a group of pods, made by an `apply` with `count`, to another size.
     Scale {
         /// The group: the name in its manifest.
@@ -121,6 +132,27 @@ pub enum Verb {
     Parallel(Vec<Step>),
 }
 
+/// The name of the plugin's config map.
+pub const CONFIG_MAP: &str = "nvidia-device-plugin-configs";
+
+/// An API object to create.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Object {
+    /// Pods.
+    Pods(Apply),
+    /// A Deployment; its pods are `<name>-1`, `<name>-2`, … in the order in which they are made.
+    Deployment {
+        /// Its name.
+        name: String,
+        /// How many pods it asks for.
+        replicas: u64,
+        /// The manifest, as written.
+        manifest: Value,
+    },
+    /// The plugin's config map: all configurations, in place of those before.
+    ConfigMap(BTreeMap<String, String>),
+}
+
 /// Pods to create.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Apply {
@@ -157,6 +189,8 @@ pub struct Workload {
     pub pods: Selection,
     /// Device memory in MiB over time, on each of the pod's GPUs: it changes at each point and stays until the next.
     pub memory: Vec<(Duration, u64)>,
+    /// How busy it keeps each of its GPUs over time, in percent.
+    pub compute: Vec<(Duration, u64)>,
     /// When the process ends by itself, and with which exit code.
     pub ends: Option<(Duration, i32)>,
 }
@@ -164,15 +198,25 @@ pub struct Workload {
 impl Workload {
     /// The memory wanted at an age of the process, in MiB.
     pub fn wanted_mib(&self, age: Duration) -> u64 {
-        let past = self.memory.iter().take_while(|(at, _)| *at <= age);
-        past.last().map_or(0, |(_, mib)| *mib)
+        at_age(&self.memory, age)
+    }
+
+    /// How busy it keeps its GPUs at an age of the process, in percent.
+    pub fn wanted_percent(&self, age: Duration) -> u64 {
+        at_age(&self.compute, age)
     }
 
     /// When something is next to happen after this age.
     pub fn next_change(&self, age: Duration) -> Option<Duration> {
-        let points = self.memory.iter().map(|(at, _)| *at);
+        let points = self.memory.iter().chain(&self.compute).map(|(at, _)| *at);
         points.chain(self.ends.map(|(at, _)| at)).filter(|at| *at > age).min()
     }
+}
+
+/// The value of a curve, which changes at each point and stays until the next.
+fn at_age(curve: &[(Duration, u64)], age: Duration) -> u64 {
+    let past = curve.iter().take_while(|(at, _)| *at <= age);
+    past.last().map_or(0, |(_, value)| *value)
 }
 
 /// A process of a node.

@@ -86,15 +86,31 @@ impl Node {
 /// # Errors
 /// One [`Problem`] when the text is not YAML, repeats a key, is nested too deeply, or abuses aliases.
 pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
-    let options = serde_saphyr::options! {
+    let read = serde_saphyr::from_str_with_options::<Spanned<Kind>>(text, options());
+    read.map(Node::from).map_err(|error| problem(file, &error))
+}
+
+/// Reads every YAML document of a text; empty ones are left out.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_all(file: &str, text: &str) -> Result<Vec<Node>, Problem> {
+    let read = serde_saphyr::from_multiple_with_options::<Spanned<Kind>>(text, options());
+    let nodes = read.map_err(|error| problem(file, &error))?;
+    Ok(nodes.into_iter().map(Node::from).collect())
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
         strict_booleans: true,
         with_snippet: false,
         budget: serde_saphyr::budget! { max_depth: DEPTH_MAX },
-    };
-    serde_saphyr::from_str_with_options::<Spanned<Kind>>(text, options).map(Node::from).map_err(|error| {
-        let place = error.location().map_or(Place::START, |at| Place::new(at.line(), at.column()));
-        Problem::new(file, place, "", error.without_snippet().to_string(), None)
-    })
+    }
+}
+
+fn problem(file: &str, error: &serde_saphyr::Error) -> Problem {
+    let place = error.location().map_or(Place::START, |at| Place::new(at.line(), at.column()));
+    Problem::new(file, place, "", error.without_snippet().to_string(), None)
 }
 
 impl From<Spanned<Kind>> for Node {

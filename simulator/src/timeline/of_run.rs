@@ -68,8 +68,8 @@ fn header(run: &RunReport, commit: Option<String>) -> Header {
 fn about(verb: &Verb) -> (Kind, Option<String>) {
     match verb {
         Verb::Label { node, .. } | Verb::Unlabel { node, .. } => (Kind::Label, Some(node.clone())),
-        Verb::Apply(_) => (Kind::Apply, None),
-        Verb::Delete(_) => (Kind::Delete, None),
+        Verb::Apply(_) | Verb::ApplyAll(_) | Verb::ScaleDeployment { .. } => (Kind::Apply, None),
+        Verb::Delete(_) | Verb::DeleteDeployments(_) => (Kind::Delete, None),
         Verb::Restart { node, .. } => (Kind::Restart, Some(node.clone())),
         Verb::Kill { node, .. } => (Kind::Fault, Some(node.clone())),
         Verb::Expect(_) => (Kind::Expect, None),

@@ -83,12 +83,15 @@ fn refuse(store: &mut Store, pod: &Arc<Value>, message: &str, now: Timestamp) {
     }
 }
 
-/// Schedules after every change of the store until the future is dropped.
+/// Makes the pods of Deployments and schedules all pods after every change of the store until the future is dropped.
 pub async fn run(handle: ApiHandle) {
     let mut changes = handle.subscribe();
     loop {
         changes.mark_unchanged();
-        handle.write(pass);
+        handle.write(|store, now| {
+            super::replicas::pass(store, now);
+            pass(store, now)
+        });
         // The sender lives as long as the handle, so this ends only with a change.
         if changes.changed().await.is_err() {
             return;

@@ -55,6 +55,8 @@ impl Cluster {
                     .with_profile(spec.kubelet.profile()),
                 plugin: Program::new(),
                 mps: Program::new(),
+                works: BTreeMap::new(),
+                crash_back_off: scenario.timers.crash_back_off,
                 settings,
                 journals_kept,
                 journals: Vec::new(),
@@ -76,6 +78,7 @@ impl Cluster {
         };
         match happening {
             Happening::Schedule => self.api.schedule(&mut self.engine),
+            Happening::Replicas => self.api.make_replicas(&mut self.engine),
             Happening::Reconcile => self.reconcile(),
             Happening::ApiReturns => {
                 self.api.come_back(&mut self.engine);

@@ -167,9 +167,7 @@ impl Node {
         if pids.is_empty() {
             return Some(format!("no MPS control daemon runs on node `{}`", self.name));
         }
-        if let Some(gpus) = self.host.gpus.as_mut() {
-            pids.into_iter().for_each(|pid| gpus.remove_mps_daemon(pid));
-        }
+        pids.into_iter().for_each(|pid| self.host.end_mps_daemon(pid, false));
         if let Some(shell) = &mut self.mps.process {
             shell.daemons_changed(cx, &self.host);
         }

@@ -143,6 +143,8 @@ pub(super) struct Dial {
 pub(super) enum Happening {
     /// The scheduler makes a pass.
     Schedule,
+    /// The controller of Deployments looks.
+    Replicas,
     /// The DaemonSet controller compares nodes' labels with what runs.
     Reconcile,
     /// The API server answers again.
@@ -229,6 +231,10 @@ pub(super) enum What {
     ContainersStart(u32, PodId),
     /// A pod's containers end by themselves.
     PodFinishes(PodId),
+    /// A pod's containers have started, or it was given something to do.
+    WorkBegins(PodId),
+    /// The process of a pod does what its time has come for; a turn that is over is lost.
+    WorkGoesOn(PodId, u64),
     /// A deleted pod's containers have ended.
     PodTerminated(u32, PodId),
 

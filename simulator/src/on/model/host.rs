@@ -9,6 +9,7 @@ use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::mps::{Actual, Desired, DesiredDaemon, OriginalModes};
 
 use super::happening::ServerId;
+use super::mps::server::Daemon;
 use super::saboteur::Sabotage;
 
 /// How the MPS root is written in paths, as in the view of the world.
@@ -57,6 +58,8 @@ pub(super) struct Host {
     pub(super) config: Arc<BTreeMap<String, String>>,
     /// GPUs and driver; `None` without a driver library.
     pub(super) gpus: Option<Box<Gpus>>,
+    /// What each MPS control daemon keeps to itself, by its process id.
+    pub(super) daemons: BTreeMap<u32, Daemon>,
     /// A mistake that is planted in the plugin's programs.
     pub(super) sabotage: Option<Sabotage>,
     identities: u64,
@@ -75,10 +78,17 @@ impl Host {
             config_map: Arc::clone(&config),
             config,
             gpus,
+            daemons: BTreeMap::new(),
             sabotage: None,
             identities: 0,
             pids: PID_FIRST,
         }
+    }
+
+    /// A process id that nobody had before.
+    pub(super) fn new_pid(&mut self) -> u32 {
+        self.pids += 1;
+        self.pids - 1
     }
 
     /// The number of a new file.
@@ -140,8 +150,7 @@ impl Host {
         if lost != 0 {
             return Err(format!("MPS command `-d` failed: GPU `{gpu}` is lost"));
         }
-        let pid = self.pids;
-        self.pids += 1;
+        let pid = self.new_pid();
         let daemon = MpsDaemon {
             pid,
             reserved: 0,

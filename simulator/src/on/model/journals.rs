@@ -101,6 +101,9 @@ impl Node {
                     "compute mode {now:?} on GPU {index} of node `{name}`, which was {first:?}"
                 ));
             }
+            leaks.extend(gpus.processes().iter().map(|process| {
+                format!("process {} `{}` on GPU {} of node `{name}`", process.pid, process.name, process.gpu)
+            }));
             leaks.extend(gpus.mps_daemons().iter().map(|daemon| {
                 let (pid, directory) = (daemon.pid, daemon.pipe_directory);
                 format!("MPS control daemon {pid} of node `{name}` on `{directory}`")

@@ -46,6 +46,8 @@ pub(super) const API_REFUSED: Latency = micros(50, 2_000);
 pub(super) const WATCH: Latency = micros(200, 50_000);
 /// The scheduler's next pass after a change.
 pub(super) const SCHEDULER: Latency = micros(500, 20_000);
+/// A Deployment's pods are made or deleted after a change.
+pub(super) const REPLICAS: Latency = millis(1, 100);
 /// A DaemonSet's pod is made or deleted after a change of labels.
 pub(super) const DAEMON_SET: Latency = millis(2, 200);
 /// A program is started.

@@ -91,8 +91,8 @@ fn pod_view(cluster: &Cluster, id: PodId, pod: &Pod) -> PodView {
         devices: first.devices,
         containers: given.containers,
         events: pod.events.clone(),
-        restarts: 0,
-        ended: Vec::new(),
+        restarts: pod.restarts,
+        ended: pod.ended.clone(),
     }
 }
 

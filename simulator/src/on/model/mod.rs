@@ -4,7 +4,7 @@
 //! One seed decides how long everything takes ([`latency`]) and so which of two racing things comes first; the same seed
 //! gives the same journals, byte for byte. The loop is [`engine`], the list of everything that can happen [`happening`],
 //! the parts are [`api`] (API server, scheduler), [`node`] with [`kubelet`], [`plugin`], [`mps`], [`host`] and
-//! [`programs`] (DaemonSets, crashes); [`verbs`] and [`faults`] act on them from outside, [`look`] is what can be seen.
+//! [`programs`] (DaemonSets, crashes) with [`workloads`]; [`verbs`] and [`faults`] act on them from outside, [`look`] is what can be seen.
 
 mod api;
 mod cluster;
@@ -29,6 +29,7 @@ mod settings;
 mod tests;
 mod throughput;
 mod verbs;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -198,6 +199,8 @@ impl Stage for ModelStage {
         let cluster = &mut self.cluster;
         for node in &mut cluster.nodes {
             node.is_closing = true;
+            node.work_is_lost();
+            node.works.clear();
         }
         cluster.api.want_reconcile(&mut cluster.engine);
         let ended = |cluster: &Cluster| cluster.nodes.iter().all(node::Node::has_ended);

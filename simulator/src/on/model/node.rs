@@ -1,9 +1,12 @@
 //! One node: its machine, its kubelet and the plugin's two programs, and who of them a happening is for.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use plugin_core::settings::Settings;
 
 use super::engine::Context;
-use super::happening::{Ending, What, Which};
+use super::happening::{Ending, PodId, What, Which};
 use super::host::Host;
 use super::journal::Journal;
 use super::kubelet::Kubelet;
@@ -11,6 +14,7 @@ use super::latency;
 use super::mps::MpsShell;
 use super::plugin::{self, Shell};
 use super::program::Program;
+use super::workloads::Job;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +29,10 @@ pub(super) struct Node {
     pub(super) plugin: Program<Shell>,
     /// `tandem-device-plugin mps`.
     pub(super) mps: Program<MpsShell>,
+    /// What pods do on their GPUs.
+    pub(super) works: BTreeMap<PodId, Job>,
+    /// How long a container that ended waits the first time.
+    pub(super) crash_back_off: Duration,
     /// How the plugin is told to behave.
     pub(super) settings: Settings,
     /// Whether journals are kept.
@@ -44,6 +52,13 @@ pub(super) struct Node {
 impl Node {
     /// Something happens on this node.
     pub(super) fn on(&mut self, cx: &mut Context<'_>, what: What) {
+        self.happens(cx, what);
+        if !self.kubelet.stopped.is_empty() {
+            self.bury_work(cx);
+        }
+    }
+
+    fn happens(&mut self, cx: &mut Context<'_>, what: What) {
         if self.is_off && !matches!(what, What::Boots | What::FaultEnds(_)) {
             return;
         }
@@ -73,6 +88,8 @@ impl Node {
                 self.kubelet.start(cx, &mut self.host);
                 cx.after(latency::DIRECTORY, What::KubeletDirectoryChanged(self.plugin.life));
             }
+            What::WorkBegins(pod) => self.work_begins(cx, pod),
+            What::WorkGoesOn(pod, turn) => self.work_goes_on(cx, pod, turn),
             What::PodFinishes(pod) => self.kubelet.pod_finishes(cx, pod),
             What::PatchArrives(life, labels) => plugin::patch_arrives(cx, life, &labels),
             what => self.on_plugin(cx, what),

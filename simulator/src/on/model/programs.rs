@@ -210,10 +210,10 @@ impl Node {
         self.kill(cx, Which::Mps);
         self.kubelet.stop(cx);
         self.kubelet.lose_containers();
+        self.work_is_lost();
         self.host.mps = super::host::MpsFiles::default();
+        self.host.mps_daemons_on(None).into_iter().for_each(|pid| self.host.end_mps_daemon(pid, true));
         if let Some(gpus) = self.host.gpus.as_mut() {
-            let daemons: Vec<u32> = gpus.mps_daemons().iter().map(|daemon| daemon.pid).collect();
-            daemons.into_iter().for_each(|pid| gpus.remove_mps_daemon(pid));
             let modes: Vec<_> = gpus.gpus().iter().map(|gpu| (gpu.index, gpu.mode_original())).collect();
             for (gpu, mode) in modes {
                 // a boot gives a lost GPU back, and every GPU its first mode

@@ -10,7 +10,7 @@ use super::program::State;
 use super::{ModelStage, cluster, latency, refused};
 use crate::expect::glob;
 use crate::on::{Done, StageError};
-use crate::scenario::{Apply, GpuNode, Process, Selection, Verb};
+use crate::scenario::{Apply, GpuNode, Object, Process, Selection, Verb, Workload};
 
 /// How long a restart may take until the step counts as failed.
 const RESTART_MAX: Duration = Duration::from_secs(60);
@@ -26,6 +26,13 @@ impl ModelStage {
                 self.label(node, &keys.iter().map(|key| (key.clone(), None)).collect())
             }
             Verb::Apply(all) => self.apply(all),
+            Verb::ApplyAll(objects) => self.apply_all(objects),
+            Verb::DeleteDeployments(names) => self
+                .deployments(names, |cluster, name| cluster.api.delete_deployment(&mut cluster.engine, name)),
+            Verb::ScaleDeployment { name, count } => self
+                .deployments(std::slice::from_ref(name), |cluster, name| {
+                    cluster.api.scale_deployment(&mut cluster.engine, name, *count)
+                }),
             Verb::Delete(selection) => self.delete(selection),
             Verb::Restart { process: Process::Kubelet, node } => self.restart_kubelet(node),
             Verb::Restart { process, node } => self.restart(node, which(*process)),
@@ -36,10 +43,8 @@ impl ModelStage {
             Verb::InstallDriver { node, gpus } => self.install_driver(node, gpus),
             Verb::Edit { config, text } => self.edit(config, text.as_ref()),
             Verb::Fault { spec, .. } => self.fault(spec),
-            Verb::Finish { .. } => {
-                Ok(Done::Skipped("on this stage containers end only when their pods are deleted".to_owned()))
-            }
-            Verb::Workload(_) => Ok(Done::Skipped("pods do nothing on their GPUs on this stage".to_owned())),
+            Verb::Finish { pods, exit_code } => self.finish_pods(pods, *exit_code),
+            Verb::Workload(work) => self.work(work),
             Verb::Wait(_)
             | Verb::Advance(_)
             | Verb::Expect(_)
@@ -88,25 +93,87 @@ impl ModelStage {
         Ok(Done::Did)
     }
 
-    fn delete(&mut self, selection: &Selection) -> Result<Done, StageError> {
+    fn apply_all(&mut self, objects: &[Object]) -> Result<Done, StageError> {
+        for object in objects {
+            match object {
+                Object::Pods(apply) => {
+                    self.apply(std::slice::from_ref(apply))?;
+                }
+                Object::Deployment { name, manifest, .. } => {
+                    let cluster = &mut self.cluster;
+                    cluster
+                        .api
+                        .create_deployment(&mut cluster.engine, name, manifest)
+                        .map_err(|error| refused(format!("create deployment `{name}`"), &error))?;
+                }
+                Object::ConfigMap(configs) => self.edit_configs(configs.clone()),
+            }
+        }
+        Ok(Done::Did)
+    }
+
+    /// Does something to Deployments; `false` is the answer for one that is not there.
+    fn deployments(
+        &mut self,
+        names: &[String],
+        mut change: impl FnMut(&mut cluster::Cluster, &str) -> bool,
+    ) -> Result<Done, StageError> {
+        for name in names {
+            if !change(&mut self.cluster, name) {
+                return Err(refused(format!("find deployment `{name}`"), &"there is none"));
+            }
+        }
+        Ok(Done::Did)
+    }
+
+    /// The pods that are selected and exist, by name, as a list of the API server is ordered.
+    fn chosen(&self, what: &str, selection: &Selection) -> Result<Vec<(Arc<str>, PodId)>, StageError> {
         let chosen = |name: &str, labels: &BTreeMap<String, String>| match selection {
             Selection::Names(names) => names.iter().any(|pattern| glob(pattern, name)),
             Selection::Labels(wanted) => wanted.iter().all(|(key, value)| labels.get(key) == Some(value)),
         };
-        let api = &mut self.cluster.api;
-        let mut pods: Vec<(Arc<str>, PodId)> = api
-            .pods
+        let pods = &self.cluster.api.pods;
+        let mut pods: Vec<(Arc<str>, PodId)> = pods
             .iter()
             .filter(|(_, pod)| chosen(&pod.name, &pod.template.labels))
             .map(|(id, pod)| (Arc::clone(&pod.name), *id))
             .collect();
         if pods.is_empty() {
-            return Err(refused("delete pods", &"no pod is selected"));
+            return Err(refused(format!("{what} pods"), &"no pod is selected"));
         }
-        // by name, as a list of the API server is ordered
         pods.sort();
-        for (_, id) in pods {
-            api.delete_pod(&mut self.cluster.engine, id);
+        Ok(pods)
+    }
+
+    fn delete(&mut self, selection: &Selection) -> Result<Done, StageError> {
+        for (_, id) in self.chosen("delete", selection)? {
+            self.cluster.api.delete_pod(&mut self.cluster.engine, id);
+        }
+        Ok(Done::Did)
+    }
+
+    fn finish_pods(&mut self, selection: &Selection, code: i32) -> Result<Done, StageError> {
+        for (name, id) in self.chosen("finish", selection)? {
+            let cluster = &mut self.cluster;
+            let node = cluster.api.pods.get(&id).and_then(|pod| pod.node);
+            let ended = node.and_then(|node| cluster.on(node, |node, cx| node.finish(cx, id, code)));
+            ended
+                .unwrap_or_else(|| Err("it has no node".to_owned()))
+                .map_err(|error| refused(format!("end the containers of pod `{name}`"), &error))?;
+        }
+        Ok(Done::Did)
+    }
+
+    /// Gives pods something to do; those that run begin at once.
+    fn work(&mut self, work: &Workload) -> Result<Done, StageError> {
+        let work = Arc::new(work.clone());
+        for (_, id) in self.chosen("give work to", &work.pods)? {
+            let cluster = &mut self.cluster;
+            let Some(pod) = cluster.api.pods.get_mut(&id) else { continue };
+            pod.work = Some(Arc::clone(&work));
+            if let Some(node) = pod.node {
+                cluster.on(node, |node, cx| node.work_begins(cx, id));
+            }
         }
         Ok(Done::Did)
     }

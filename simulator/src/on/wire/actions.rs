@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{NAMESPACE, WireStage, config_map, refused};
 use crate::expect::glob;
 use crate::on::{Done, StageError};
-use crate::scenario::{Apply, Process, Selection, Verb};
+use crate::scenario::{Apply, Object, Process, Selection, Verb};
 
 impl WireStage {
     pub(super) async fn perform(&mut self, verb: &Verb) -> Result<Done, StageError> {
@@ -19,6 +19,9 @@ impl WireStage {
                 self.label(node, keys.iter().map(|key| (key.clone(), Value::Null)).collect())
             }
             Verb::Apply(all) => self.apply(all),
+            Verb::ApplyAll(objects) => self.apply_all(objects),
+            Verb::DeleteDeployments(names) => self.delete_deployments(names),
+            Verb::ScaleDeployment { name, count } => self.scale_deployment(name, *count),
             Verb::Delete(selection) => self.delete(selection),
             Verb::Restart { process: Process::Kubelet, node } => self.node(node)?.restart_kubelet().await,
             Verb::Restart { process, node } => self.node(node)?.restart(*process).await,
@@ -67,6 +70,43 @@ impl WireStage {
         Ok(Done::Did)
     }
 
+    fn apply_all(&self, objects: &[Object]) -> Result<Done, StageError> {
+        for object in objects {
+            match object {
+                Object::Pods(apply) => {
+                    self.apply(std::slice::from_ref(apply))?;
+                }
+                Object::Deployment { name, manifest, .. } => {
+                    let manifest = manifest.clone();
+                    self.api
+                        .write(|store, now| store.create(Resource::Deployments, NAMESPACE, manifest, now))
+                        .map_err(|error| refused(format!("create deployment `{name}`"), &error))?;
+                }
+                Object::ConfigMap(configs) => config_map::replace(&self.api, configs)?,
+            }
+        }
+        Ok(Done::Did)
+    }
+
+    fn delete_deployments(&self, names: &[String]) -> Result<Done, StageError> {
+        for name in names {
+            let key = Key::new(Resource::Deployments, NAMESPACE, name);
+            self.api
+                .write(|store, now| store.delete(&key, &DeleteOptions::default(), now))
+                .map_err(|error| refused(format!("delete deployment `{name}`"), &error))?;
+        }
+        Ok(Done::Did)
+    }
+
+    fn scale_deployment(&self, name: &str, count: u64) -> Result<Done, StageError> {
+        let key = Key::new(Resource::Deployments, NAMESPACE, name);
+        let patch = json!({"spec": {"replicas": count}});
+        self.api
+            .write(|store, now| store.patch(&key, PatchKind::Merge, &patch, Part::Main, now))
+            .map_err(|error| refused(format!("scale deployment `{name}`"), &error))?;
+        Ok(Done::Did)
+    }
+
     /// The keys of the pods that are selected and exist.
     ///
     /// # Errors
@@ -103,7 +143,7 @@ impl WireStage {
 
     async fn finish_pods(&mut self, selection: &Selection, exit_code: i32) -> Result<Done, StageError> {
         for key in self.chosen("finish", selection)? {
-            self.end_containers(&key, exit_code, &format!("exit code {exit_code}")).await?;
+            self.finish_work(&key, exit_code).await?;
         }
         Ok(Done::Did)
     }

@@ -29,6 +29,8 @@ impl Driver {
     ) -> Result<Driver, StageError> {
         let state = NodeFile::create(&layout.gpus, &gpus.spec(node))
             .map_err(|error| refused(format!("install a driver on node `{node}`"), &error))?;
+        let gpus = state.snapshot().map_err(|error| refused("read the GPUs' state", &error))?.gpus;
+        gpus.iter().try_for_each(|gpu| on_the_bus(gpu, &layout.sysfs))?;
         let link = layout.nvml();
         std::os::unix::fs::symlink(library, &link).map_err(|error| StageError::File {
             what: "link",
@@ -77,6 +79,19 @@ impl Driver {
     }
 }
 
+/// Shows a GPU in the node's sysfs: the plugin asks there for its NUMA node, and must not find the host's.
+fn on_the_bus(gpu: &GpuSnapshot, sysfs: &Path) -> Result<(), StageError> {
+    // NVML writes the PCI domain with eight digits, the kernel with four
+    let address = gpu.pci_bus_id.to_lowercase();
+    let address = address.strip_prefix("0000").unwrap_or(&address);
+    let directory = sysfs.join("bus/pci/devices").join(address);
+    let file = directory.join("numa_node");
+    let numa = gpu.numa_node.map_or_else(|| "-1".to_owned(), |node| node.to_string());
+    std::fs::create_dir_all(&directory)
+        .and_then(|()| std::fs::write(&file, format!("{numa}\n")))
+        .map_err(|error| StageError::File { what: "write", path: file, error })
+}
+
 /// A GPU as the driver shows it; holders and the plugin's account are added by others.
 pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
     GpuView {
@@ -84,6 +99,7 @@ pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
         index: gpu.index,
         compute_mode: compute_mode(gpu.compute_mode).to_owned(),
         mps_daemon: if gpu.mps_daemon_pid.is_some() { "running" } else { "absent" }.to_owned(),
+        health: if gpu.lost { "lost" } else { "healthy" }.to_owned(),
         memory: MemoryView {
             used: gpu.memory.used_bytes,
             total: gpu.memory.total_bytes,
@@ -91,6 +107,7 @@ pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
         },
         processes: gpu.processes.iter().filter(|process| process.kind != ProcessKind::MpsServer).count()
             as u64,
+        utilization: gpu.utilization_percent,
         ..GpuView::default()
     }
 }

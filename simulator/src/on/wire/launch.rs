@@ -29,6 +29,7 @@ pub(super) fn plugin(
     flag("--state-dir", text(&layout.state));
     flag("--nvml-library", text(&layout.nvml()));
     flag("--driver-root-ctr-path", text(&layout.driver_root));
+    flag("--sysfs-root", text(&layout.sysfs));
     flag("--admin-address", "127.0.0.1:0".to_owned());
     flag("--admin-address-file", text(&layout.admin_address));
     flag("--journal-dir", text(&layout.journal));
@@ -46,6 +47,7 @@ pub(super) fn mps(binaries: &Binaries, layout: &NodeLayout) -> Launch {
     flag("--mps-root", text(&layout.mps_root));
     flag("--nvml-library", text(&layout.nvml()));
     flag("--driver-root-ctr-path", text(&layout.driver_root));
+    flag("--sysfs-root", text(&layout.sysfs));
     flag("--mps-control", text(&binaries.mps_control));
     flag("--journal-dir", text(&layout.journal.join("mps")));
     flag("--log-format", "json".to_owned());

@@ -34,6 +34,8 @@ pub(super) struct NodeLayout {
     pub(super) state: PathBuf,
     /// The driver root: holds `libnvidia-ml.so.1` when a driver is installed.
     pub(super) driver_root: PathBuf,
+    /// The machine's sysfs, as far as the plugin reads it.
+    pub(super) sysfs: PathBuf,
     /// The fake GPUs' state.
     pub(super) gpus: PathBuf,
     /// Where the plugin writes the address of its admin server.
@@ -63,6 +65,7 @@ impl NodeLayout {
             config: base.join("config"),
             state: base.join("state"),
             driver_root: base.join("driver"),
+            sysfs: base.join("sys"),
             gpus: base.join("gpu.state"),
             admin_address: base.join("admin"),
             journal: kept.join("journal"),
@@ -75,6 +78,7 @@ impl NodeLayout {
             &layout.config,
             &layout.state,
             &layout.driver_root,
+            &layout.sysfs,
             &layout.journal,
         ];
         for directory in directories {

@@ -261,9 +261,21 @@ impl Stage for WireStage {
 }
 
 impl Drop for WireStage {
+    /// Somebody left in the middle of a run.
     fn drop(&mut self) {
-        if self.temporary.is_some() {
-            process::kill_all_with(&self.directory);
+        let Some(temporary) = self.temporary.take() else { return };
+        process::kill_all_with(&self.directory);
+        if self.keep {
+            let _kept = temporary.keep();
+            return;
+        }
+        let begun = std::time::Instant::now();
+        // what a dying process still writes would stay behind
+        while !process::alive_with(&self.directory).is_empty() && begun.elapsed() < LEFTOVERS_VANISH_WITHIN {
+            std::thread::sleep(LEFTOVERS_EVERY);
+        }
+        if let Err(error) = temporary.close() {
+            eprintln!("temporary directory `{}` stays: {error}", self.directory.display());
         }
     }
 }

@@ -8,7 +8,7 @@ use fake_cluster::kubelet::ledger::Order;
 use fake_cluster::kubelet::wire::KubeletSettings;
 use fake_cluster::node::config_volume::ConfigVolume;
 use fake_cluster::node::settings::PodError;
-use fake_cluster::node::{ContainerSnapshot, NodeAgent, NodeSettings};
+use fake_cluster::node::{NodeAgent, NodeSettings};
 use fake_gpu::NodeFile;
 
 use super::binaries::Binaries;
@@ -21,6 +21,9 @@ use super::{config_map, launch, objects, refused};
 use crate::on::{Done, StageError};
 use crate::scenario::{GpuNode, NodeSpec, Scenario};
 use crate::world::ContainerView;
+
+/// Instead of an MPS root, whose paths are shortened for people: no path holds it.
+const NOT_SHORTENED: &str = "\0";
 
 /// What a node is made from.
 pub(super) struct Setting<'s> {
@@ -179,9 +182,11 @@ impl Node {
         started.map_err(|error| refused(format!("start the kubelet of node `{}`", self.name), &error))
     }
 
-    /// The containers of a pod.
-    pub(super) fn containers_of(&self, uid: &str) -> Vec<ContainerSnapshot> {
-        self.agent.containers_of(uid)
+    /// What the first of a pod's containers that runs was given, with paths as they are on this machine.
+    pub(super) fn running_container(&self, uid: &str) -> Option<ContainerView> {
+        let containers = self.agent.containers_of(uid);
+        let running = containers.iter().find(|container| container.running)?;
+        Some(objects::container(running, NOT_SHORTENED))
     }
 
     /// Lets the containers of a pod end.

@@ -11,17 +11,12 @@ use fake_cluster::api::Key;
 
 use self::process::{go_on, start};
 use super::{WireStage, refused};
+use crate::on::work::{self, BACK_OFF_MAX, ENDS_MAX, End, Process};
 use crate::on::{Done, StageError};
 use crate::scenario::Workload;
 
 /// First process id that is given out; above those that Linux uses by default.
 const PID_FIRST: u32 = 5_000_000;
-/// The longest back-off (Kubernetes 1.36).
-const BACK_OFF_MAX: Duration = Duration::from_secs(300);
-/// The exit code of a program that CUDA refused something.
-const CUDA_FAILED: i32 = 1;
-/// How its containers ended: as many as are remembered of a pod.
-const ENDS_MAX: usize = 20;
 
 /// The work of all pods.
 #[derive(Debug)]
@@ -30,6 +25,8 @@ pub(super) struct Workloads {
     back_off: Duration,
     next_pid: u32,
     ended: BTreeMap<String, Vec<String>>,
+    /// By node, what was shown of how busy its processes are.
+    shown: BTreeMap<String, Vec<(u32, u64)>>,
 }
 
 #[derive(Debug)]
@@ -53,21 +50,31 @@ enum State {
 
 #[derive(Debug)]
 struct Run {
-    pid: u32,
-    gpus: Vec<u32>,
-    held_mib: u64,
+    process: Process,
     began: Instant,
 }
 
-/// How a process ended.
-struct End {
-    code: i32,
-    why: String,
+impl Job {
+    /// Its container has ended: it waits for the next, where the pod says that there is one.
+    fn ends(&mut self, pod: &serde_json::Value, code: i32) {
+        let policy = pod["spec"]["restartPolicy"].as_str().unwrap_or("Always");
+        self.state = match work::starts_again(policy, code) {
+            true => State::Waits { until: Instant::now() + self.back_off },
+            false => State::Over,
+        };
+        self.back_off = (self.back_off * 2).min(BACK_OFF_MAX);
+    }
 }
 
 impl Workloads {
     pub(super) fn new(back_off: Duration) -> Workloads {
-        Workloads { jobs: Vec::new(), back_off, next_pid: PID_FIRST, ended: BTreeMap::new() }
+        Workloads {
+            jobs: Vec::new(),
+            back_off,
+            next_pid: PID_FIRST,
+            ended: BTreeMap::new(),
+            shown: BTreeMap::new(),
+        }
     }
 
     /// Whether any pod has something to do.
@@ -122,6 +129,48 @@ impl WireStage {
         }
         jobs.retain(|job| !matches!(job.state, State::Over));
         self.workloads.jobs = jobs;
+        self.show_busy();
+    }
+
+    /// Shows on each node how busy its GPUs are, when that has changed.
+    fn show_busy(&mut self) {
+        for node in &self.nodes {
+            let Some(driver) = &node.driver else { continue };
+            let here = self.workloads.jobs.iter().filter(|job| job.node == node.name);
+            let processes = here.filter_map(|job| match &job.state {
+                State::Runs(run) => Some(&run.process),
+                State::Waits { .. } | State::Over => None,
+            });
+            let busy: Vec<&Process> = processes.collect();
+            let shown = work::busy_of(&busy);
+            if self.workloads.shown.get(&node.name) == Some(&shown) {
+                continue;
+            }
+            let done = driver.state().change(|driver| {
+                work::show_busy(driver, busy.iter().copied());
+                Ok(())
+            });
+            match done {
+                Ok(()) => {
+                    self.workloads.shown.insert(node.name.clone(), shown);
+                }
+                Err(error) => self.programs.complain(error.to_string()),
+            }
+        }
+    }
+
+    /// A pod's containers end because somebody said so: its process goes with them.
+    ///
+    /// # Errors
+    /// The pod does not run.
+    pub(super) async fn finish_work(&mut self, pod: &Key, code: i32) -> Result<(), StageError> {
+        self.end_containers(pod, code, &format!("exit code {code}")).await?;
+        let Ok(object) = self.api.read(|store| store.get(pod)) else { return Ok(()) };
+        for job in self.workloads.jobs.iter_mut().filter(|job| job.pod == *pod) {
+            stop(&self.nodes, job);
+            job.ends(&object, code);
+        }
+        Ok(())
     }
 
     /// Ends every process.
@@ -162,16 +211,15 @@ impl WireStage {
             State::Waits { .. } => {
                 let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
                 let node = self.nodes.iter().find(|node| node.name == job.node)?;
-                let containers = node.containers_of(uid);
-                let container = containers.iter().find(|container| container.running)?;
+                let container = node.running_container(uid)?;
                 let pid = self.workloads.next_pid;
                 self.workloads.next_pid += 1;
-                match start(node, container, pid) {
-                    Ok(gpus) => {
-                        job.state = State::Runs(Run { pid, gpus, held_mib: 0, began: Instant::now() });
+                match start(node, &job.pod.name, &container, pid) {
+                    Ok(process) => {
+                        job.state = State::Runs(Run { process, began: Instant::now() });
                         None
                     }
-                    Err(why) => Some(End { code: CUDA_FAILED, why }),
+                    Err(why) => Some(End::refused(why)),
                 }
             }
             State::Runs(run) => {
@@ -190,15 +238,8 @@ impl WireStage {
     async fn job_ends(&mut self, job: &mut Job, end: &End) {
         let found = self.api.read(|store| store.get(&job.pod));
         let Ok(object) = found else { return };
-        let policy = object["spec"]["restartPolicy"].as_str().unwrap_or("Always");
-        let again = policy == "Always" || policy == "OnFailure" && end.code != 0;
-        job.state = match again {
-            true => State::Waits { until: Instant::now() + job.back_off },
-            false => State::Over,
-        };
-        job.back_off = (job.back_off * 2).min(BACK_OFF_MAX);
-        let why = format!("exit code {}: {}", end.code, end.why);
-        if let Err(error) = self.end_containers(&job.pod.clone(), end.code, &why).await {
+        job.ends(&object, end.code);
+        if let Err(error) = self.end_containers(&job.pod.clone(), end.code, &end.told()).await {
             self.programs.complain(error.to_string());
         }
     }
@@ -210,7 +251,7 @@ fn stop(nodes: &[super::Node], job: &mut Job) {
         let node = nodes.iter().find(|node| node.name == job.node);
         if let Some(state) = node.and_then(|node| node.driver.as_ref()) {
             // a process that the driver has taken off its list already is gone as well
-            let _gone = state.state().stop_process(run.pid);
+            let _gone = state.state().stop_process(run.process.pid);
         }
     }
     job.state = State::Over;

@@ -9,8 +9,12 @@ pub const STEP: &[Key] = &[
     key("name", Sort::Text, "what other steps call it"),
     key("label", Sort::Map(LABEL), "what `kubectl label` does"),
     key("unlabel", Sort::Map(UNLABEL), "removes labels of a node"),
-    key("apply", Sort::Maps(APPLY), "creates pods from Kubernetes manifests"),
-    key("delete", Sort::Map(SELECTION), "deletes pods"),
+    key(
+        "apply",
+        Sort::Maps(APPLY),
+        "creates pods and Deployments and replaces the config map, from Kubernetes manifests",
+    ),
+    key("delete", Sort::Map(DELETE), "deletes pods or Deployments"),
     key("finish", Sort::Map(FINISH), "the containers of running pods end by themselves"),
     key("scale", Sort::Map(SCALE), "brings a group of pods to another size"),
     key("edit", Sort::Map(EDIT), "changes the plugin's config map"),
@@ -38,11 +42,16 @@ pub const UNLABEL: &[Key] =
 /// The keys of an item of `apply`.
 pub const APPLY: &[Key] = &[
     key("count", Sort::Number(1, PODS_PER_STEP_MAX as i64), "that many pods: name-1, name-2, …"),
-    need("manifest", Sort::Manifest, "a pod"),
+    key(
+        "manifest",
+        Sort::Manifest,
+        "a pod, a Deployment or the plugin's config map; as a text: several documents",
+    ),
+    key("file", Sort::Text, "a file beside the scenario with manifests"),
 ];
 
 /// The keys of `delete`.
-pub const SELECTION: &[Key] = &[PODS, SELECTOR];
+pub const DELETE: &[Key] = &[PODS, SELECTOR, key("deployments", Sort::Texts, "names of Deployments")];
 const PODS: Key = key("pods", Sort::Texts, "names or globs");
 const SELECTOR: Key = key("selector", Sort::TextMap, "labels");
 
@@ -51,7 +60,8 @@ pub const FINISH: &[Key] = &[PODS, SELECTOR, key("exitCode", Sort::Number(0, 255
 
 /// The keys of `scale`.
 pub const SCALE: &[Key] = &[
-    need("pods", Sort::Text, "the name in the manifest of an `apply` with `count`"),
+    key("pods", Sort::Text, "the name in the manifest of an `apply` with `count`"),
+    key("deployment", Sort::Text, "the name of a Deployment"),
     need("count", Sort::Number(0, PODS_PER_STEP_MAX as i64), "the new size"),
 ];
 
@@ -66,6 +76,7 @@ pub const WORKLOAD: &[Key] = &[
     PODS,
     SELECTOR,
     key("memory", Sort::Curve, "device memory in MiB over time, on each GPU of a pod"),
+    key("compute", Sort::Curve, "how busy it keeps each GPU of a pod, in percent, over time"),
     key("crash", Sort::Map(ENDS), "the process dies"),
     key("exit", Sort::Map(ENDS), "the process ends"),
 ];
@@ -78,10 +89,13 @@ pub const ENDS: &[Key] = &[
 
 /// The keys of a linear ramp.
 pub const RAMP: &[Key] = &[
-    key("from", Sort::Number(0, MEMORY_MIB_MAX as i64), "MiB at the start, 0 when absent"),
-    need("to", Sort::Number(0, MEMORY_MIB_MAX as i64), "MiB at the end"),
+    key("from", Sort::Number(0, MEMORY_MIB_MAX as i64), "MiB or percent at the start, 0 when absent"),
+    need("to", Sort::Number(0, MEMORY_MIB_MAX as i64), "MiB or percent at the end"),
     need("over", Sort::Duration, "how long it takes"),
 ];
+
+/// The keys of a curve that lies in a file.
+pub const CURVE_FILE: &[Key] = &[need("file", Sort::Text, "a CSV file beside the scenario: time,value")];
 
 /// The keys of `fault`.
 pub const FAULT: &[Key] = &[

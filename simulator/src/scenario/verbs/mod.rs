@@ -1,14 +1,16 @@
 //! Reads what stands under each verb of a step.
 
+mod apply;
 mod fault;
 mod nodes;
 mod pods;
 mod watch;
 mod workload;
 
+pub(super) use apply::apply;
 pub(super) use fault::TABLE as FAULTS;
 pub(super) use fault::fault;
 pub(super) use nodes::{edit, install_driver, label, process, unlabel};
-pub(super) use pods::{Asked, apply, delete, finish, has_room, scale};
+pub(super) use pods::{Asked, delete, finish, has_room, scale};
 pub(super) use watch::{expect, watch};
 pub(super) use workload::workload;

@@ -1,54 +1,20 @@
 //! The verbs about pods: making, deleting, ending and counting them.
 
 use super::super::decode::{Fields, Reader};
-use super::super::grammar::{APPLY, FINISH, SCALE, SELECTION};
+use super::super::grammar::{DELETE, FINISH, SCALE};
 use super::super::limits::{PODS_MAX, PODS_PER_STEP_MAX};
-use super::super::verb::{Apply, Selection, Verb};
+use super::super::verb::{Selection, Verb};
 use super::super::yaml::Node;
 
 /// What a `scale` asks for; what that means is known when the steps before it are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Asked {
-    /// The group.
+    /// The group, or the Deployment.
     pub(in super::super) group: String,
+    /// Whether it is a Deployment.
+    pub(in super::super) is_deployment: bool,
     /// Its new size.
     pub(in super::super) count: u64,
-}
-
-/// `apply`.
-pub(in super::super) fn apply(reader: &mut Reader, value: &Node, path: &str) -> Vec<Apply> {
-    let mut all = Vec::new();
-    let mut pods = 0;
-    for (index, item) in reader.list(value, path).iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        let fields = reader.fields(item, &path, APPLY);
-        let count =
-            fields.get("count").map(|n| reader.number(n, &fields.path("count"), 1, PODS_PER_STEP_MAX));
-        let Some(manifest) = fields.need(reader, "manifest") else {
-            continue;
-        };
-        let Some(name) = pod_name(reader, manifest, &fields.path("manifest")) else {
-            continue;
-        };
-        let asked = count.flatten().unwrap_or(1);
-        pods += asked;
-        if pods > PODS_PER_STEP_MAX {
-            let message = format!(
-                "expected at most {PODS_PER_STEP_MAX} pods in one step (PODS_PER_STEP_MAX), found {pods} up to here"
-            );
-            reader.problem(item.place, &path, message);
-            break;
-        }
-        if !has_room(reader, item, &path, asked) {
-            break;
-        }
-        let names: Vec<String> = match count {
-            Some(Some(count)) => (1..=count).map(|n| format!("{name}-{n}")).collect(),
-            _ => vec![name],
-        };
-        all.push(Apply { names, manifest: manifest.to_json() });
-    }
-    all
 }
 
 /// Whether a scenario may make that many pods more.
@@ -63,34 +29,16 @@ pub(in super::super) fn has_room(reader: &mut Reader, node: &Node, path: &str, m
     has_room
 }
 
-/// The name of a manifest that is a pod with containers; the API server checks the rest.
-fn pod_name(reader: &mut Reader, manifest: &Node, path: &str) -> Option<String> {
-    let json = manifest.to_json();
-    let mut problem = |message: String| reader.problem(manifest.place, path, message);
-    if json.get("apiVersion").and_then(|v| v.as_str()) != Some("v1") {
-        problem("expected `apiVersion: v1`".to_owned());
-    }
-    match json.get("kind").and_then(|kind| kind.as_str()) {
-        Some("Pod") => {}
-        Some(other) => {
-            problem(format!("expected `kind: Pod`, found `{other}`; other kinds are not applied yet"))
-        }
-        None => problem("`kind` is missing; expected `kind: Pod`".to_owned()),
-    }
-    if json.pointer("/spec/containers/0/name").and_then(|name| name.as_str()).is_none() {
-        problem("expected `spec.containers` with one named container at least".to_owned());
-    }
-    let name = json.pointer("/metadata/name").and_then(|name| name.as_str()).map(str::to_owned);
-    if name.is_none() {
-        problem("`metadata.name` is missing".to_owned());
-    }
-    name
-}
-
 /// `delete`.
 pub(in super::super) fn delete(reader: &mut Reader, value: &Node, path: &str) -> Option<Verb> {
-    let fields = reader.fields(value, path, SELECTION);
-    selection(reader, &fields, path).map(Verb::Delete)
+    let fields = reader.fields(value, path, DELETE);
+    let Some(deployments) = fields.get("deployments") else {
+        return selection(reader, &fields, path).map(Verb::Delete);
+    };
+    if fields.get("pods").is_some() || fields.get("selector").is_some() {
+        reader.problem(fields.place, path, "expected one of `pods`, `selector` and `deployments`");
+    }
+    Some(Verb::DeleteDeployments(reader.texts(deployments, &fields.path("deployments"))))
 }
 
 /// `finish`.
@@ -103,11 +51,19 @@ pub(in super::super) fn finish(reader: &mut Reader, value: &Node, path: &str) ->
 /// `scale`.
 pub(in super::super) fn scale(reader: &mut Reader, value: &Node, path: &str) -> Option<Asked> {
     let fields = reader.fields(value, path, SCALE);
-    let group = fields.need_text(reader, "pods");
     let count = fields
         .need(reader, "count")
         .and_then(|n| reader.number(n, &fields.path("count"), 0, PODS_PER_STEP_MAX));
-    Some(Asked { group: group?, count: count? })
+    let (key, is_deployment) = match (fields.get("pods"), fields.get("deployment")) {
+        (Some(_), None) => ("pods", false),
+        (None, Some(_)) => ("deployment", true),
+        _ => {
+            reader.problem(fields.place, path, "expected either `pods` or `deployment`");
+            return None;
+        }
+    };
+    let group = fields.text(reader, key);
+    Some(Asked { group: group?, is_deployment, count: count? })
 }
 
 /// `pods` or `selector`.

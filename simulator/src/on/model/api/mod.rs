@@ -2,10 +2,11 @@
 //! thousands of pods live and die in a second.
 //!
 //! [`template`] turns a manifest into facts once for all pods of its kind, after the store has checked it; [`pods`] are
-//! the pods; [`nodes`] the Nodes with what the scheduler needs of them; [`schedule`] the scheduler's pass; [`changes`]
+//! the pods; [`nodes`] the Nodes with what the scheduler needs of them; [`schedule`] the scheduler's pass; [`deployments`] pods that are kept in number; [`changes`]
 //! what has to be looked at again.
 
 pub(super) mod changes;
+mod deployments;
 pub(super) mod nodes;
 pub(super) mod pods;
 mod schedule;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use fake_cluster::api::{ApiError, Store, Timestamp};
 
 use self::changes::Changes;
+use self::deployments::Deployment;
 use self::nodes::ApiNode;
 use self::pods::{Pod, StatusWrite};
 use self::schedule::Waiting;
@@ -49,6 +51,8 @@ pub(super) struct Api {
     waiting: BTreeMap<u32, Waiting>,
     /// Counts changes of Nodes' objects.
     objects_stored: u64,
+    deployments: BTreeMap<String, Deployment>,
+    replicas_due: bool,
     schedule_due: bool,
     reconcile_due: bool,
     up: bool,
@@ -77,6 +81,8 @@ impl Api {
             created: 0,
             waiting: BTreeMap::new(),
             objects_stored: 0,
+            deployments: BTreeMap::new(),
+            replicas_due: false,
             schedule_due: false,
             reconcile_due: false,
             up: true,
@@ -103,6 +109,7 @@ impl Api {
             self.write_status(engine, write);
         }
         self.want_schedule(engine);
+        self.want_replicas(engine);
         self.want_reconcile(engine);
     }
 

@@ -10,6 +10,7 @@ use super::super::happening::{Happening, PodId, What};
 use super::super::latency;
 use super::template::Template;
 use super::{Api, NAMESPACE, WAITING_WRITES_MAX};
+use crate::scenario::Workload;
 use crate::world::Condition;
 
 /// The most pods at one time.
@@ -81,6 +82,12 @@ pub(in crate::on::model) struct Pod {
     pub(in crate::on::model) deleting: bool,
     /// What becomes of it.
     pub(in crate::on::model) fate: Fate,
+    /// What it does on its GPUs.
+    pub(in crate::on::model) work: Option<Arc<Workload>>,
+    /// How often containers of it were started again.
+    pub(in crate::on::model) restarts: u64,
+    /// How its containers ended so far.
+    pub(in crate::on::model) ended: Vec<String>,
 }
 
 impl Pod {
@@ -120,6 +127,8 @@ pub(in crate::on::model) enum StatusWrite {
     Failed(PodId, String, String),
     /// Its containers ended well.
     Succeeded(PodId),
+    /// Its containers ended with an error.
+    Ended(PodId),
     /// It was deleted and its containers have ended.
     Gone(PodId),
 }
@@ -164,6 +173,9 @@ impl Api {
             events: Vec::new(),
             deleting: false,
             fate,
+            work: None,
+            restarts: 0,
+            ended: Vec::new(),
         };
         self.await_node(id, template);
         self.pods.insert(id, pod);
@@ -178,6 +190,7 @@ impl Api {
         match pod.node {
             Some(node) if !pod.phase.is_over() => {
                 pod.deleting = true;
+                self.want_replicas(engine);
                 self.tell_kubelet(engine, node, id);
             }
             // an ended pod on a node goes at once, too; its kubelet hears of it
@@ -201,13 +214,14 @@ impl Api {
             StatusWrite::Running(id) => (id, Phase::Running, String::new(), String::new()),
             StatusWrite::Failed(id, reason, message) => (id, Phase::Failed, reason, message),
             StatusWrite::Succeeded(id) => (id, Phase::Succeeded, String::new(), String::new()),
+            StatusWrite::Ended(id) => (id, Phase::Failed, String::new(), String::new()),
             StatusWrite::Gone(id) => return self.remove_pod(engine, id),
         };
         let Some(pod) = self.pods.get_mut(&id).filter(|pod| !pod.phase.is_over()) else {
             return;
         };
         pod.phase = phase;
-        if phase == Phase::Failed {
+        if phase == Phase::Failed && !reason.is_empty() {
             pod.tell(format!("{reason}: {message}"));
             if self.failed.len() < PODS_MAX {
                 self.failed.push(id);
@@ -217,6 +231,7 @@ impl Api {
         let (node, deleting) = (pod.node, pod.deleting);
         self.changes.pod(id, node);
         if phase.is_over() {
+            self.want_replicas(engine);
             self.release(engine, id);
             if deleting {
                 self.remove_pod(engine, id);
@@ -246,5 +261,6 @@ impl Api {
             entry.bound.remove(&id);
         }
         self.changes.pod(id, node);
+        self.want_replicas(engine);
     }
 }

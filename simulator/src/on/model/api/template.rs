@@ -66,6 +66,12 @@ impl Api {
 }
 
 impl Template {
+    /// The names of its app containers.
+    pub(in crate::on::model) fn app_containers(&self) -> impl Iterator<Item = &str> {
+        let apps = self.containers.iter().filter(|container| matches!(container.kind, ContainerKind::App));
+        apps.map(|container| container.name.as_str())
+    }
+
     fn new(id: u32, object: Value) -> Template {
         let spec = &object["spec"];
         let no_selector = spec["nodeSelector"].as_object().is_none_or(|map| map.is_empty());

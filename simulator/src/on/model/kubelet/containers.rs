@@ -54,8 +54,13 @@ impl Kubelet {
             local.given = given;
             local.stage = Stage::Running;
         }
-        if let Some(Fate::EndsAfter(time)) = cx.api.pods.get(&id).map(|pod| pod.fate) {
-            cx.at(cx.now() + nanos(time), What::PodFinishes(id));
+        if let Some((fate, works)) = cx.api.pods.get(&id).map(|pod| (pod.fate, pod.work.is_some())) {
+            if let Fate::EndsAfter(time) = fate {
+                cx.at(cx.now() + nanos(time), What::PodFinishes(id));
+            }
+            if works {
+                cx.at(cx.now(), What::WorkBegins(id));
+            }
         }
         cx.api.write_status(cx.engine, StatusWrite::Running(id));
         None

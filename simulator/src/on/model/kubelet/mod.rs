@@ -71,6 +71,8 @@ pub(super) struct Kubelet {
     /// PodResources answers.
     pub(super) pod_resources: bool,
     registrations: BTreeMap<String, u64>,
+    /// Pods whose containers were stopped since somebody looked.
+    pub(super) stopped: Vec<PodId>,
     /// Pods on this node; their containers outlive the process.
     pods: BTreeMap<PodId, Local>,
     timers: Timers,
@@ -89,6 +91,7 @@ impl Kubelet {
             late: Channel::default(),
             pod_resources: true,
             registrations: BTreeMap::new(),
+            stopped: Vec::new(),
             pods: BTreeMap::new(),
             timers,
             profile: Profile::v1_36(),
@@ -110,6 +113,11 @@ impl Kubelet {
     /// Whether the process runs.
     pub(super) fn is_up(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Whether the process runs and does not hang.
+    pub(super) fn listens(&self, now: u64) -> bool {
+        self.is_up() && self.hangs_until(now).is_none()
     }
 
     /// Until when the process hangs, if it does.

@@ -127,7 +127,9 @@ impl Kubelet {
 
     /// The pod is gone from the API.
     fn forget(&mut self, id: PodId) {
-        self.pods.remove(&id);
+        if self.pods.remove(&id).is_some() {
+            self.stopped.push(id);
+        }
         if let Some(running) = &mut self.running {
             running.ledger.pod_removed(&uid(id));
         }
@@ -181,6 +183,22 @@ impl Kubelet {
         self.forget(id);
         cx.api.write_status(cx.engine, StatusWrite::Gone(id));
         cx.show();
+    }
+
+    /// Whether a pod's containers run here.
+    pub(in super::super) fn runs(&self, id: PodId) -> bool {
+        self.pods.get(&id).is_some_and(Local::is_running)
+    }
+
+    /// A pod's containers ended by themselves, for good.
+    pub(in super::super) fn containers_ended(&mut self, id: PodId) {
+        if let Some(running) = &mut self.running {
+            running.ledger.pod_terminated(&uid(id));
+        }
+        if let Some(local) = self.pods.get_mut(&id) {
+            local.stage = Stage::Over;
+        }
+        self.stopped.push(id);
     }
 
     /// The pod was refused.

@@ -103,6 +103,7 @@ impl Worker {
                 let running = host.mps_daemon(&gpu, &wanted);
                 match running.map_or_else(|| host.start_mps_daemon(&gpu, &wanted), Ok) {
                     Ok(pid) => {
+                        host.limit_mps(pid, &wanted);
                         self.daemon = Some(pid);
                         SupervisorEvent::DaemonReady { gpu }
                     }
@@ -113,8 +114,8 @@ impl Worker {
                 self.daemon = None;
                 let running = host.mps_daemon(&gpu, &wanted);
                 let running = running.filter(|_| host.sabotage != Some(Sabotage::ImmortalDaemons));
-                if let (Some(pid), Some(gpus)) = (running, host.gpus.as_mut()) {
-                    gpus.remove_mps_daemon(pid);
+                if let Some(pid) = running {
+                    host.end_mps_daemon(pid, true);
                 }
                 SupervisorEvent::DaemonStopped { gpu }
             }

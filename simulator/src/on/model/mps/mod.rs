@@ -2,6 +2,7 @@
 //! effects per GPU.
 
 mod effects;
+pub(super) mod server;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,0 +1,175 @@
+//! What a simulated program does on the fake GPUs of its node, the same on every stage: it takes memory as its curve says,
+//! keeps GPUs busy, and ends as told or when it asks for too much.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fake_gpu::{GpuError, Node};
+
+use crate::scenario::Workload;
+use crate::world::ContainerView;
+
+/// The longest back-off (Kubernetes 1.36).
+pub(super) const BACK_OFF_MAX: Duration = Duration::from_secs(300);
+/// The exit code of a program that CUDA refused something.
+pub(super) const CUDA_FAILED: i32 = 1;
+/// How a pod's containers ended: as many as are remembered.
+pub(super) const ENDS_MAX: usize = 20;
+/// The environment variable from which a container runtime takes its GPUs.
+const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
+/// The environment variable that leads a program to its MPS daemon.
+const PIPE_DIRECTORY: &str = "CUDA_MPS_PIPE_DIRECTORY";
+/// What the CUDA driver calls its lack of memory.
+const OUT_OF_MEMORY: &str = "CUDA_ERROR_OUT_OF_MEMORY";
+
+/// A program that runs.
+#[derive(Debug)]
+pub(super) struct Process {
+    /// Its process id on the node.
+    pub(super) pid: u32,
+    /// NVML indices of its GPUs.
+    pub(super) gpus: Vec<u32>,
+    held_mib: u64,
+    busy_percent: u64,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End {
+    /// Its exit code.
+    pub(super) code: i32,
+    /// Why, for people.
+    pub(super) why: String,
+}
+
+impl End {
+    /// CUDA refused something.
+    pub(super) fn refused(why: String) -> End {
+        End { code: CUDA_FAILED, why }
+    }
+
+    /// As it is remembered.
+    pub(super) fn told(&self) -> String {
+        format!("exit code {}: {}", self.code, self.why)
+    }
+}
+
+impl Process {
+    /// A program with a context on each of these GPUs.
+    pub(super) fn new(pid: u32, gpus: Vec<u32>) -> Process {
+        Process { pid, gpus, held_mib: 0, busy_percent: 0 }
+    }
+
+    /// Whether something is to be done at this age.
+    pub(super) fn is_due(&self, work: &Workload, age: Duration) -> bool {
+        let (wanted, busy) = (work.wanted_mib(age), work.wanted_percent(age));
+        wanted != self.held_mib || busy != self.busy_percent || work.ends.is_some_and(|(at, _)| age >= at)
+    }
+
+    /// Does what is due at this age. The answer is the program's end; its memory is then still taken.
+    pub(super) fn go_on(&mut self, node: &mut Node, work: &Workload, age: Duration) -> Option<End> {
+        let wanted = work.wanted_mib(age);
+        let more = wanted.saturating_sub(self.held_mib) << 20;
+        let less = self.held_mib.saturating_sub(wanted) << 20;
+        for gpu in &self.gpus {
+            let changed = match more {
+                0 if less == 0 => Ok(()),
+                0 => node.free(self.pid, *gpu, less),
+                more => node.allocate(self.pid, *gpu, more),
+            };
+            if let Err(error) = changed {
+                return Some(End::refused(match error {
+                    refusal @ GpuError::OutOfMemory { .. } => format!("{OUT_OF_MEMORY}: {refusal}"),
+                    other => other.to_string(),
+                }));
+            }
+        }
+        self.held_mib = wanted;
+        self.busy_percent = work.wanted_percent(age);
+        let (at, code) = work.ends?;
+        (age >= at).then(|| End { code, why: format!("ended by itself after {at:?}") })
+    }
+}
+
+/// How busy programs are, for a look whether that has changed.
+pub(super) fn busy_of(running: &[&Process]) -> Vec<(u32, u64)> {
+    running.iter().map(|process| (process.pid, process.busy_percent)).collect()
+}
+
+/// Shows how busy the programs of a node keep its GPUs; an MPS client no more than its share of threads lets it.
+pub(super) fn show_busy<'p>(node: &mut Node, running: impl Iterator<Item = &'p Process>) {
+    let mut busy: BTreeMap<u32, u64> = node.gpus().iter().map(|gpu| (gpu.index, 0)).collect();
+    for process in running {
+        for gpu in &process.gpus {
+            let found = node.processes_on(*gpu).find(|found| found.pid == process.pid);
+            let share = found.map_or(0, |found| u64::from(found.thread_percentage_tenths) / 10);
+            *busy.entry(*gpu).or_default() += process.busy_percent.min(share);
+        }
+    }
+    for (gpu, percent) in busy {
+        // it is one of the node's own GPUs
+        let _known = node.set_utilization(gpu, u32::try_from(percent).unwrap_or(100));
+    }
+}
+
+/// The GPUs that a container sees: index and UUID.
+///
+/// # Errors
+/// It sees none.
+pub(super) fn visible(node: &Node, env: &BTreeMap<String, String>) -> Result<Vec<(u32, String)>, String> {
+    let visible = env.get(VISIBLE).map(String::as_str).unwrap_or_default();
+    let seen = |uuid: &str| visible.split(',').any(|name| name == uuid);
+    let gpus: Vec<(u32, String)> = node
+        .gpus()
+        .iter()
+        .filter(|gpu| seen(gpu.uuid.as_str()))
+        .map(|gpu| (gpu.index, gpu.uuid.as_str().to_owned()))
+        .collect();
+    match gpus.is_empty() {
+        true => Err(format!("CUDA_ERROR_NO_DEVICE: `{VISIBLE}` is `{visible}`")),
+        false => Ok(gpus),
+    }
+}
+
+/// The host's directory behind the container's MPS pipe directory, if it has one.
+pub(super) fn pipe_directory(container: &ContainerView) -> Option<String> {
+    let inside = container.env.get(PIPE_DIRECTORY)?;
+    container.mounts.iter().find_map(|mount| {
+        let mount = mount.strip_suffix(" (ro)").unwrap_or(mount);
+        let (host, mounted) = mount.split_once(" -> ")?;
+        let below = std::path::Path::new(inside).strip_prefix(mounted).ok()?;
+        let below = below.to_str()?;
+        Some(if below.is_empty() { host.to_owned() } else { format!("{host}/{below}") })
+    })
+}
+
+/// Whether a container starts again after it ended.
+pub(super) fn starts_again(restart_policy: &str, code: i32) -> bool {
+    restart_policy == "Always" || restart_policy == "OnFailure" && code != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pipe_directory_is_found_through_the_mount_that_holds_it() {
+        let mut container = ContainerView::default();
+        assert_eq!(pipe_directory(&container), None);
+        container.env.insert(PIPE_DIRECTORY.to_owned(), "/mps/gpu/pipe".to_owned());
+        assert_eq!(pipe_directory(&container), None);
+        container.mounts = vec!["/dev/shm -> /dev/shm".to_owned(), "<mpsRoot>/x -> /mps (ro)".to_owned()];
+        assert_eq!(pipe_directory(&container).as_deref(), Some("<mpsRoot>/x/gpu/pipe"));
+        container.mounts = vec!["<mpsRoot>/y -> /mps/gpu/pipe".to_owned()];
+        assert_eq!(pipe_directory(&container).as_deref(), Some("<mpsRoot>/y"));
+    }
+
+    #[test]
+    fn a_container_starts_again_as_its_pod_says() {
+        let table =
+            [("Always", 0, true), ("OnFailure", 0, false), ("OnFailure", 1, true), ("Never", 1, false)];
+        for (policy, code, again) in table {
+            assert_eq!(starts_again(policy, code), again, "{policy} {code}");
+        }
+    }
+}
