@@ -67,7 +67,7 @@ impl Excuses {
             (_, lasts) => lasts.unwrap_or_default(),
         };
         let to = now.saturating_add(lasts);
-        if cuts_calls(spec.fault) {
+        if spec.fault.cuts_calls() {
             self.cuts.push(Span { node: spec.node.clone(), from: now, to: to.saturating_add(AFTERMATH) });
         }
         if spec.fault == Fault::ApiServerDown {
@@ -148,24 +148,6 @@ fn counts_fit(world: &World, wishes: &BTreeMap<&str, Wishes>) -> bool {
             .all(|count| count <= most * node.gpus.len() as u64);
         offer_fits && node.gpus.iter().all(|gpu| gpu.holders.len() as u64 <= most)
     })
-}
-
-/// Whether a kubelet and its plugin lose each other, or a GPU cannot be used for a while.
-fn cuts_calls(fault: Fault) -> bool {
-    match fault {
-        Fault::PluginCrash
-        | Fault::PluginRestart
-        | Fault::KubeletRestart
-        | Fault::KubeletHang
-        | Fault::GpuLost { .. }
-        | Fault::MpsDaemonCrash { .. }
-        | Fault::NodeReboot => true,
-        Fault::SupervisorCrash
-        | Fault::PodResourcesUnavailable
-        | Fault::ApiServerDown
-        | Fault::WatchDrop
-        | Fault::Xid { .. } => false,
-    }
 }
 
 #[cfg(test)]

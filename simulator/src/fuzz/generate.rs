@@ -236,25 +236,8 @@ impl Author {
         // what would last for good otherwise must end, so that the cluster can come to rest
         let must_end = matches!(fault, Fault::GpuLost { .. });
         let lasts_ms = lasts_ms.or(must_end.then_some(LASTS_MAX_MS));
-        let lasts = lasts_ms.filter(|_| can_last(fault)).map(Duration::from_millis);
+        let lasts = lasts_ms.filter(|_| fault.can_last()).map(Duration::from_millis);
         let node = node.to_owned();
         FaultSpec { fault, node, lasts }
-    }
-}
-
-fn can_last(fault: Fault) -> bool {
-    match fault {
-        Fault::KubeletRestart
-        | Fault::KubeletHang
-        | Fault::PodResourcesUnavailable
-        | Fault::ApiServerDown
-        | Fault::GpuLost { .. }
-        | Fault::NodeReboot => true,
-        Fault::PluginCrash
-        | Fault::PluginRestart
-        | Fault::SupervisorCrash
-        | Fault::MpsDaemonCrash { .. }
-        | Fault::WatchDrop
-        | Fault::Xid { .. } => false,
     }
 }

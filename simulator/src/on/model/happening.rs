@@ -12,6 +12,8 @@ use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::SupervisorEvent;
 use plugin_core::view::Device;
 
+use crate::on::driver_faults;
+
 /// A pod by the number of its creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PodId(pub(super) u64);
@@ -52,13 +54,34 @@ pub(super) enum Which {
     Mps,
 }
 
-/// A fault that ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A fault of a node that ends by itself.
+#[derive(Debug, Clone)]
 pub(super) enum Ending {
     /// PodResources answers again.
     PodResources,
-    /// A GPU is back on its bus.
-    GpuLost(u32),
+    /// One of the driver.
+    Driver(driver_faults::Ending),
+    /// These MPS control daemons answer again.
+    MpsDaemonHang(Vec<u32>),
+    /// The disk has room again.
+    DiskFull,
+    /// The kernel has inotify watches again.
+    InotifyExhausted,
+    /// The Node object is registered again.
+    NodeRecreated,
+}
+
+/// A fault of the API server that ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ApiEnding {
+    /// It answers again.
+    Down,
+    /// It answers quickly again.
+    Slow,
+    /// It serves the plugin's requests again.
+    Refuses,
+    /// It remembers versions again.
+    WatchExpired,
 }
 
 /// What the kubelet asks a server.
@@ -136,8 +159,8 @@ pub(super) enum Happening {
     Schedule,
     /// The DaemonSet controller compares nodes' labels with what runs.
     Reconcile,
-    /// The API server answers again.
-    ApiReturns,
+    /// A fault of the API server ends by itself.
+    ApiFaultEnds(ApiEnding),
     /// Something happens on one node.
     Node {
         /// The node's number.
@@ -156,6 +179,8 @@ pub(super) enum What {
     StopOverdue(Which, u32),
     /// The machine is up again.
     Boots,
+    /// The kubelet's socket exists, and refuses connections until [`What::KubeletStarts`].
+    KubeletBinds,
     /// A fault ends by itself.
     FaultEnds(Ending),
 
@@ -173,14 +198,16 @@ pub(super) enum What {
     ConfigLooked(u32, bool),
     /// A changed config map reaches its volume.
     ConfigProjected,
-    /// The plugin's watch of its Node delivers a version.
-    NodeSeen(u64, Arc<Labels>),
+    /// The plugin's watch of its Node delivers a version, or that it was deleted.
+    NodeSeen(u64, Option<Arc<Labels>>),
     /// The plugin's watch of its Node breaks.
     NodeWatchBreaks,
     /// The plugin lists its Node (again).
     NodeListed(u32),
     /// NVML has listed the GPUs.
     GpusListed(u32),
+    /// The supervisor tries again to write what the disk had no room for.
+    ReportDue(u32),
     /// `desired.json` is replaced.
     DesiredWritten(u32),
     /// A label patch reaches the API server.

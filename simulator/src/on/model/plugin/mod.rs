@@ -28,7 +28,7 @@ use self::serve::Server;
 use self::sources::NodeWatch;
 use super::engine::Context;
 use super::happening::What;
-use super::host::Host;
+use super::host::{Host, Library};
 use super::journal::Journal;
 use super::latency;
 use super::saboteur::Saboteur;
@@ -66,6 +66,7 @@ pub(super) struct Shell {
     config_told: Option<Event>,
     node: NodeWatch,
     desired: Option<Desired>,
+    nvml: Library,
     saboteur: Option<Saboteur>,
     pub(super) warnings: Vec<String>,
     pub(super) journal: Journal,
@@ -97,6 +98,7 @@ impl Shell {
             config_told: None,
             node: NodeWatch::default(),
             desired: None,
+            nvml: Library::default(),
             saboteur: host.sabotage.map(Saboteur::new),
             warnings: Vec::new(),
             journal,
@@ -108,7 +110,7 @@ impl Shell {
         cx.after(latency::TASK, What::KubeletDirectoryChanged(life));
         cx.after(latency::TASK, What::ConfigLooked(life, false));
         cx.after(latency::TASK, What::MpsReportLooked(life));
-        cx.after(latency::API, What::NodeListed(life));
+        cx.ask_api(What::NodeListed(life));
         shell
     }
 
