@@ -51,7 +51,10 @@ impl Shell {
                 }
                 cx.ask_api(What::PatchArrives(waits, Box::new(labels)));
             }
-            Action::Announce { severity, message, .. } => self.warn(severity, message),
+            Action::Announce { severity, message, .. } => {
+                self.warn(severity, message);
+                cx.show();
+            }
             Action::Exit { code, why } => return Some(Exit { code, why }),
             other => self.warn(Severity::Warning, format!("the model cannot perform `{}`", other.tag())),
         }
