@@ -243,6 +243,7 @@ impl Fault {
             | Fault::KubeletSocketRace
             | Fault::PodResourcesEmpty
             | Fault::PluginDirectoryRecreated
+            | Fault::NodeRecreated
             | Fault::GpuLost { .. }
             | Fault::GpuUnplugged { .. }
             | Fault::MpsDaemonCrash { .. }
@@ -258,7 +259,6 @@ impl Fault {
             | Fault::ApiServerRefuses { .. }
             | Fault::WatchDrop
             | Fault::WatchExpired
-            | Fault::NodeRecreated
             | Fault::Xid { .. }
             | Fault::EccError { .. }
             | Fault::NvmlError { .. }
