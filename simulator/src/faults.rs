@@ -38,6 +38,81 @@ pub enum Fault {
         /// The code, such as 79.
         code: u32,
     },
+    /// The driver reports an uncorrected ECC error.
+    EccError {
+        /// The GPU's NVML index.
+        gpu: u32,
+    },
+    /// NVML calls answer an error code: those about one GPU, or all.
+    NvmlError {
+        /// The GPU's NVML index.
+        gpu: Option<u32>,
+        /// NVML's code, such as 999.
+        code: u32,
+    },
+    /// Every NVML call takes this long.
+    NvmlSlow {
+        /// How long.
+        delay: Duration,
+    },
+    /// NVML calls do not return, for the duration or for good.
+    NvmlHang,
+    /// A GPU is pulled out, for the duration or for good; the indexes of those behind it move up.
+    GpuUnplugged {
+        /// The GPU's NVML index.
+        gpu: u32,
+    },
+    /// The driver is replaced under running programs: versions differ for the duration, then those that load NVML anew get
+    /// the next version. Minor numbers are given anew.
+    DriverUpgrade,
+    /// The driver's device nodes are not there yet, so NVML does not initialise for the duration.
+    LateDeviceNodes,
+    /// The NVSwitch fabric is not ready: no process gets a context.
+    FabricNotReady,
+    /// MPS control daemons do not answer: one GPU's, or all of the node.
+    MpsDaemonHang {
+        /// The GPU's NVML index.
+        gpu: Option<u32>,
+    },
+    /// The MPS servers of a GPU report FAULT and take no clients.
+    MpsFault {
+        /// The GPU's NVML index.
+        gpu: u32,
+    },
+    /// The kernel kills the MPS supervisor's container: the supervisor and all its control daemons at once.
+    MpsOomKilled,
+    /// The kernel kills the plugin's container; it starts again after the duration, as after a back-off.
+    PluginOomKilled,
+    /// The plugin's pod is replaced by one of another version, which starts when its image is there: after the duration.
+    PluginUpgrade,
+    /// The API server takes this long for every answer.
+    ApiServerSlow {
+        /// How long.
+        delay: Duration,
+    },
+    /// The API server refuses the plugin's requests.
+    ApiServerRefuses {
+        /// The HTTP status, such as 429 or 401.
+        code: u32,
+    },
+    /// The API server has forgotten the version that a watch asks for (410 Gone), for the duration.
+    WatchExpired,
+    /// The kubelet starts anew and its socket refuses connections for the duration, between bind and listen.
+    KubeletSocketRace,
+    /// The kubelet starts anew and PodResources lists nothing for the duration.
+    PodResourcesEmpty,
+    /// The kubelet's device plugin directory is made anew: every socket is gone, and whoever watched it watches nothing.
+    PluginDirectoryRecreated,
+    /// The Node object is deleted and registered again after the duration, without the labels that it was given since.
+    NodeRecreated,
+    /// Nothing can be written to the disk.
+    DiskFull,
+    /// The machine stands still for the duration; afterwards its clocks have leapt.
+    Suspend,
+    /// The kernel has no inotify watch left: changes of directories are found by looking.
+    InotifyExhausted,
+    /// `systemctl daemon-reload` rewrites device cgroups: processes in containers lose their GPUs.
+    DeviceCgroupsRewritten,
     /// The machine goes down and boots again.
     NodeReboot,
 }
@@ -59,16 +134,142 @@ impl Fault {
         match self {
             Fault::PluginCrash => "pluginCrash",
             Fault::PluginRestart => "pluginRestart",
+            Fault::PluginUpgrade => "pluginUpgrade",
+            Fault::PluginOomKilled => "pluginOomKilled",
             Fault::SupervisorCrash => "supervisorCrash",
             Fault::MpsDaemonCrash { .. } => "mpsDaemonCrash",
+            Fault::MpsDaemonHang { .. } => "mpsDaemonHang",
+            Fault::MpsFault { .. } => "mpsFault",
+            Fault::MpsOomKilled => "mpsOomKilled",
             Fault::KubeletRestart => "kubeletRestart",
             Fault::KubeletHang => "kubeletHang",
+            Fault::KubeletSocketRace => "kubeletSocketRace",
             Fault::PodResourcesUnavailable => "podResourcesUnavailable",
+            Fault::PodResourcesEmpty => "podResourcesEmpty",
+            Fault::PluginDirectoryRecreated => "pluginDirectoryRecreated",
             Fault::ApiServerDown => "apiServerDown",
+            Fault::ApiServerSlow { .. } => "apiServerSlow",
+            Fault::ApiServerRefuses { .. } => "apiServerRefuses",
             Fault::WatchDrop => "watchDrop",
+            Fault::WatchExpired => "watchExpired",
+            Fault::NodeRecreated => "nodeRecreated",
             Fault::GpuLost { .. } => "gpuLost",
+            Fault::GpuUnplugged { .. } => "gpuUnplugged",
             Fault::Xid { .. } => "xid",
+            Fault::EccError { .. } => "eccError",
+            Fault::NvmlError { .. } => "nvmlError",
+            Fault::NvmlSlow { .. } => "nvmlSlow",
+            Fault::NvmlHang => "nvmlHang",
+            Fault::DriverUpgrade => "driverUpgrade",
+            Fault::LateDeviceNodes => "lateDeviceNodes",
+            Fault::FabricNotReady => "fabricNotReady",
+            Fault::DiskFull => "diskFull",
+            Fault::Suspend => "suspend",
+            Fault::InotifyExhausted => "inotifyExhausted",
+            Fault::DeviceCgroupsRewritten => "deviceCgroupsRewritten",
             Fault::NodeReboot => "nodeReboot",
+        }
+    }
+
+    /// Whether it is the whole cluster's and happens on no node.
+    pub fn is_of_cluster(&self) -> bool {
+        matches!(
+            self,
+            Fault::ApiServerDown
+                | Fault::ApiServerSlow { .. }
+                | Fault::ApiServerRefuses { .. }
+                | Fault::WatchExpired
+        )
+    }
+
+    /// The GPU that it names.
+    pub fn gpu(&self) -> Option<u32> {
+        match *self {
+            Fault::GpuLost { gpu }
+            | Fault::GpuUnplugged { gpu }
+            | Fault::Xid { gpu, .. }
+            | Fault::EccError { gpu }
+            | Fault::MpsFault { gpu } => Some(gpu),
+            Fault::MpsDaemonCrash { gpu } | Fault::MpsDaemonHang { gpu } | Fault::NvmlError { gpu, .. } => {
+                gpu
+            }
+            _ => None,
+        }
+    }
+
+    /// The code that it names.
+    pub fn code(&self) -> Option<u32> {
+        match *self {
+            Fault::Xid { code, .. } | Fault::NvmlError { code, .. } | Fault::ApiServerRefuses { code } => {
+                Some(code)
+            }
+            _ => None,
+        }
+    }
+
+    /// The delay that it names.
+    pub fn delay(&self) -> Option<Duration> {
+        match *self {
+            Fault::NvmlSlow { delay } | Fault::ApiServerSlow { delay } => Some(delay),
+            _ => None,
+        }
+    }
+
+    /// Whether it can end by itself after a duration.
+    pub fn can_last(&self) -> bool {
+        !matches!(
+            self,
+            Fault::PluginCrash
+                | Fault::PluginRestart
+                | Fault::SupervisorCrash
+                | Fault::MpsDaemonCrash { .. }
+                | Fault::WatchDrop
+                | Fault::Xid { .. }
+                | Fault::EccError { .. }
+                | Fault::DeviceCgroupsRewritten
+        )
+    }
+
+    /// Whether a kubelet and its plugin lose each other by it, or a GPU cannot be used for a while: calls that are under way
+    /// then fail, and no plugin can prevent that.
+    pub fn cuts_calls(&self) -> bool {
+        match self {
+            Fault::PluginCrash
+            | Fault::PluginRestart
+            | Fault::PluginUpgrade
+            | Fault::PluginOomKilled
+            | Fault::KubeletRestart
+            | Fault::KubeletHang
+            | Fault::KubeletSocketRace
+            | Fault::PodResourcesEmpty
+            | Fault::PluginDirectoryRecreated
+            | Fault::NodeRecreated
+            | Fault::GpuLost { .. }
+            | Fault::GpuUnplugged { .. }
+            | Fault::MpsDaemonCrash { .. }
+            | Fault::MpsDaemonHang { .. }
+            | Fault::MpsOomKilled
+            | Fault::Suspend
+            | Fault::NodeReboot => true,
+            Fault::SupervisorCrash
+            | Fault::MpsFault { .. }
+            | Fault::PodResourcesUnavailable
+            | Fault::ApiServerDown
+            | Fault::ApiServerSlow { .. }
+            | Fault::ApiServerRefuses { .. }
+            | Fault::WatchDrop
+            | Fault::WatchExpired
+            | Fault::Xid { .. }
+            | Fault::EccError { .. }
+            | Fault::NvmlError { .. }
+            | Fault::NvmlSlow { .. }
+            | Fault::NvmlHang
+            | Fault::DriverUpgrade
+            | Fault::LateDeviceNodes
+            | Fault::FabricNotReady
+            | Fault::DiskFull
+            | Fault::InotifyExhausted
+            | Fault::DeviceCgroupsRewritten => false,
         }
     }
 }

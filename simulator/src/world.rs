@@ -99,7 +99,7 @@ pub struct GpuView {
     pub index: u32,
     /// `default`, `exclusive-process`, `prohibited`, …, as the driver says.
     pub compute_mode: String,
-    /// `running` or `absent`: whether a live MPS control daemon serves this GPU.
+    /// `running`, `absent` or `fault`: whether a live MPS control daemon serves this GPU, and its servers take clients.
     pub mps_daemon: String,
     /// `healthy`, or `lost` when it has fallen off the bus, as the driver says.
     pub health: String,

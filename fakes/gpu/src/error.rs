@@ -17,6 +17,18 @@ pub enum GpuError {
         /// The GPU.
         uuid: String,
     },
+    /// No GPU with this UUID was pulled out.
+    #[error("GPU `{uuid}` was not pulled out")]
+    NotUnplugged {
+        /// The GPU.
+        uuid: String,
+    },
+    /// The NVSwitch fabric is not ready.
+    #[error("system not yet initialized: the fabric of GPU `{uuid}` is not ready (CUDA error 802)")]
+    FabricStarting {
+        /// The GPU.
+        uuid: String,
+    },
     /// The compute mode admits no further context.
     #[error("compute mode `{mode:?}` of GPU `{uuid}` forbids a context of process {pid}")]
     ComputeModeForbids {

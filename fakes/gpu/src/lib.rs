@@ -25,6 +25,7 @@
 //! | `profile`, `spec` | boards as data; what a node is made of |
 //! | `record`, `board`, `text` | the fixed-size records of the state |
 //! | `node`, `process`, `memory`, `event` | the rules: lost GPUs, compute mode, memory, MPS limits, events |
+//! | `hotplug`, `trouble` | GPUs that are pulled out, driver upgrades, NVML calls that fail or hang |
 //! | `snapshot` | everything at one moment, for expectations and reports |
 //! | `file`, `shared` | the same state in a file mapped by many processes |
 //! | `mps` | the MPS control daemon's command language, daemon and client |
@@ -34,6 +35,7 @@ mod board;
 mod error;
 mod event;
 mod file;
+mod hotplug;
 mod memory;
 // Its own module documentation tells what it is.
 pub mod mps;
@@ -45,6 +47,7 @@ mod shared;
 mod snapshot;
 mod spec;
 mod text;
+mod trouble;
 
 pub use alive::started_ticks;
 pub use board::BoardRecord;
@@ -60,6 +63,7 @@ pub use record::{
 pub use snapshot::{GpuSnapshot, MpsDaemonSnapshot, NodeSnapshot, ProcessSnapshot};
 pub use spec::{GpuSpec, NodeSpec, SpecError};
 pub use text::Text;
+pub use trouble::VERSION_MISMATCH;
 
 #[cfg(test)]
 mod tests;

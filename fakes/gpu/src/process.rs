@@ -107,13 +107,16 @@ impl Node {
     /// Makes a context for a process: what `cuInit` and `cuCtxCreate` decide.
     ///
     /// # Errors
-    /// The GPU is unknown or lost; its compute mode forbids it; the process has one already; an MPS
+    /// The GPU is unknown or lost; its fabric is not ready; its compute mode forbids it; the process has one already; an MPS
     /// client has no server, a server in FAULT, or too many companions; the table is full.
     pub fn start_process(&mut self, spec: &ProcessSpec) -> Result<(), GpuError> {
         let (pid, gpu) = (spec.pid, spec.gpu);
         let record = self.gpu(gpu)?;
         if record.lost != 0 {
             return Err(GpuError::Lost { uuid: record.uuid.as_str().to_owned() });
+        }
+        if self.fabric_starting != 0 {
+            return Err(GpuError::FabricStarting { uuid: record.uuid.as_str().to_owned() });
         }
         if self.processes_on(gpu).any(|process| process.pid == pid) {
             return Err(GpuError::AlreadyRunning { pid, gpu });

@@ -73,6 +73,8 @@ pub struct Gpu {
     pub pci_device: u32,
     /// Volatile corrected and uncorrected ECC errors.
     pub ecc_errors: [u32; 2],
+    /// Non-zero: every NVML call about this GPU answers this code.
+    pub nvml_error: u32,
     /// Events raised on this GPU so far.
     pub event_count: u64,
     /// `GPU-…`.
@@ -97,6 +99,7 @@ impl Gpu {
         pci_bus: 0,
         pci_device: 0,
         ecc_errors: [0; 2],
+        nvml_error: 0,
         event_count: 0,
         uuid: Text::EMPTY,
         serial: Text::EMPTY,
@@ -231,7 +234,16 @@ pub struct Node {
     pub(crate) gpu_count: u32,
     pub(crate) process_count: u32,
     pub(crate) daemon_count: u32,
-    pub(crate) reserved: u32,
+    /// GPUs that were pulled out; their records follow those of the others.
+    pub(crate) unplugged_count: u32,
+    /// Non-zero: every NVML call answers this code.
+    pub nvml_error: u32,
+    /// How long every NVML call takes before it answers, in milliseconds.
+    pub nvml_delay_ms: u32,
+    /// Non-zero: NVML calls do not return.
+    pub nvml_hangs: u32,
+    /// Non-zero: the NVSwitch fabric is not ready, so no process gets a context.
+    pub fabric_starting: u32,
     pub(crate) event_next: u64,
     pub(crate) gpus: [Gpu; GPUS_MAX],
     pub(crate) processes: [Process; PROCESSES_MAX],

@@ -23,6 +23,7 @@ export! {
     fn nvmlDeviceSetComputeMode(device: nvmlDevice_t, mode: nvmlComputeMode_t) {
         let mode = ComputeMode::from_number(mode).ok_or(INVALID_ARGUMENT)?;
         let gpu = gpu_of(device)?;
+        with_gpu(device, |_, _| Ok(()))?;
         change_node(|node| node.set_compute_mode(gpu, mode))
     }
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use fake_gpu::{Gpu, GpuError, Node, NodeFile, NodeFileError, STATE_FILE_NAME, STATE_VARIABLE};
+use fake_gpu::{Gpu, GpuError, Node, NodeFile, NodeFileError, STATE_FILE_NAME, STATE_VARIABLE, Text};
 use nvml_wrapper_sys::bindings::{
     nvmlDevice_t, nvmlReturn_enum_NVML_ERROR_DRIVER_NOT_LOADED as DRIVER_NOT_LOADED,
     nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST as GPU_IS_LOST,
@@ -22,6 +23,8 @@ use crate::events::EventSet;
 
 /// Most event sets of one process.
 const EVENT_SETS_MAX: usize = 1024;
+/// How long a call that hangs sleeps at most before it looks again.
+const HANG_LOOK: Duration = Duration::from_secs(1);
 
 /// An initialised library.
 pub(crate) struct Session {
@@ -29,6 +32,8 @@ pub(crate) struct Session {
     references: u32,
     /// The node this process sees.
     pub(crate) file: Arc<NodeFile>,
+    /// The driver's version when the library was loaded, which is the library's own.
+    version: Text<32>,
     /// Event sets by the number in their handle.
     pub(crate) event_sets: BTreeMap<usize, EventSet>,
     next_event_set: usize,
@@ -42,8 +47,7 @@ fn session() -> MutexGuard<'static, Option<Session>> {
 
 /// nvmlInit: the first call opens the node, later ones count.
 pub(crate) fn open() -> Answer {
-    let mut session = session();
-    if let Some(session) = session.as_mut() {
+    if let Some(session) = session().as_mut() {
         session.references += 1;
         return Ok(());
     }
@@ -52,11 +56,20 @@ pub(crate) fn open() -> Answer {
         NodeFileError::OtherLayout { .. } => LIB_RM_VERSION_MISMATCH,
         _ => DRIVER_NOT_LOADED,
     })?;
-    if file.read(|node| node.driver_loaded).map_err(refusal)? == 0 {
+    suffer(&file)?;
+    let (loaded, version) = file.read(|node| (node.driver_loaded, node.driver_version)).map_err(refusal)?;
+    if loaded == 0 {
         return Err(DRIVER_NOT_LOADED);
     }
-    *session =
-        Some(Session { references: 1, file: Arc::new(file), event_sets: BTreeMap::new(), next_event_set: 1 });
+    let mut session = session();
+    let opened = session.get_or_insert_with(|| Session {
+        references: 0,
+        file: Arc::new(file),
+        version,
+        event_sets: BTreeMap::new(),
+        next_event_set: 1,
+    });
+    opened.references += 1;
     Ok(())
 }
 
@@ -83,20 +96,47 @@ pub(crate) fn file() -> Answer<Arc<NodeFile>> {
 
 /// Looks at the node.
 pub(crate) fn with_node<T>(look: impl FnOnce(&Node) -> Answer<T>) -> Answer<T> {
-    file()?.read(look).map_err(refusal)?
+    willing_file()?.read(look).map_err(refusal)?
+}
+
+/// The node's file once the driver answers calls, or its error.
+fn willing_file() -> Answer<Arc<NodeFile>> {
+    let (file, version) = with_session(|session| Ok((Arc::clone(&session.file), session.version)))?;
+    suffer(&file)?;
+    let now = file.read(|node| node.driver_version).map_err(refusal)?;
+    if now.as_str() == version.as_str() { Ok(file) } else { Err(LIB_RM_VERSION_MISMATCH) }
+}
+
+/// What a driver that misbehaves does to a call: it hangs, takes its time, or fails.
+fn suffer(file: &NodeFile) -> Answer {
+    loop {
+        let seen = file.generation();
+        if file.read(|node| node.nvml_hangs).map_err(refusal)? == 0 {
+            break;
+        }
+        // ends with the fault, or with the process
+        file.wait_change(seen, HANG_LOOK);
+    }
+    let (delay, error) = file.read(|node| (node.nvml_delay_ms, node.nvml_error)).map_err(refusal)?;
+    std::thread::sleep(Duration::from_millis(u64::from(delay)));
+    if error == 0 { Ok(()) } else { Err(error) }
 }
 
 /// Looks at the GPU of a handle; a lost one answers GPU_IS_LOST to everything.
 pub(crate) fn with_gpu<T>(device: nvmlDevice_t, look: impl FnOnce(&Node, &Gpu) -> Answer<T>) -> Answer<T> {
     with_node(|node| {
         let gpu = node.gpu(gpu_of(device)?).map_err(code)?;
-        if gpu.lost != 0 { Err(GPU_IS_LOST) } else { look(node, gpu) }
+        match (gpu.lost, gpu.nvml_error) {
+            (0, 0) => look(node, gpu),
+            (0, error) => Err(error),
+            _ => Err(GPU_IS_LOST),
+        }
     })
 }
 
 /// Changes something on the node.
 pub(crate) fn change_node<T>(edit: impl FnOnce(&mut Node) -> Result<T, GpuError>) -> Answer<T> {
-    file()?.change(edit).map_err(refusal)
+    willing_file()?.change(edit).map_err(refusal)
 }
 
 fn refusal(error: NodeFileError) -> u32 {

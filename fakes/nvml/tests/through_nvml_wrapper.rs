@@ -374,3 +374,74 @@ fn the_environment_names_the_state_before_the_library_s_place() {
         .status();
     assert!(other.unwrap().success());
 }
+
+#[test]
+fn calls_fail_with_the_code_that_was_set_for_a_gpu_or_for_all() {
+    let bench = Bench::new("tesla-t4");
+    let nvml = bench.nvml();
+    let device = nvml.device_by_index(1).unwrap();
+    bench.node.change(|node| node.set_nvml_error(Some(1), 999)).unwrap();
+    assert!(matches!(device.name(), Err(NvmlError::Unknown)));
+    assert!(nvml.device_by_index(0).unwrap().name().is_ok());
+    bench.node.change(|node| node.set_nvml_error(None, 10)).unwrap();
+    assert!(matches!(nvml.device_count(), Err(NvmlError::Timeout)));
+    bench.node.change(|node| node.set_nvml_error(None, 0)).unwrap();
+    bench.node.change(|node| node.set_nvml_error(Some(1), 0)).unwrap();
+    assert!(device.name().is_ok());
+}
+
+#[test]
+fn a_call_that_hangs_returns_when_the_fault_is_over_and_a_slow_one_after_its_time() {
+    let bench = Bench::new("tesla-t4");
+    let nvml = bench.nvml();
+    let set = |hangs| {
+        let change = bench.node.change(|node| {
+            node.nvml_hangs = u32::from(hangs);
+            Ok(())
+        });
+        change.unwrap();
+    };
+    set(true);
+    std::thread::scope(|scope| {
+        let (told, answer) = std::sync::mpsc::channel();
+        let nvml = &nvml;
+        scope.spawn(move || told.send(nvml.device_count()).unwrap());
+        assert!(answer.recv_timeout(Duration::from_millis(300)).is_err(), "the call must not return");
+        set(false);
+        assert_eq!(answer.recv_timeout(BOUND).unwrap().unwrap(), 4);
+    });
+    let slow = bench.node.change(|node| {
+        node.nvml_delay_ms = 50;
+        Ok(())
+    });
+    slow.unwrap();
+    let begun = Instant::now();
+    nvml.device_count().unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+}
+
+#[test]
+fn after_a_driver_upgrade_a_program_has_the_old_library_until_it_loads_it_again() {
+    let bench = Bench::new("tesla-t4");
+    let nvml = bench.nvml();
+    let upgrade = bench.node.change(|node| {
+        node.upgrade_driver();
+        Ok(())
+    });
+    upgrade.unwrap();
+    assert!(matches!(nvml.device_count(), Err(NvmlError::LibRmVersionMismatch)));
+    drop(nvml);
+    assert_eq!(bench.nvml().sys_driver_version().unwrap(), "595.91.08");
+}
+
+#[test]
+fn a_gpu_that_was_pulled_out_is_not_enumerated_and_indexes_move_up() {
+    let bench = Bench::new("tesla-t4");
+    let nvml = bench.nvml();
+    let (gone, next) = (bench.uuid(1), bench.uuid(2));
+    bench.node.change(|node| node.unplug(1).map(|_| ())).unwrap();
+    assert_eq!(nvml.device_count().unwrap(), 3);
+    assert!(matches!(nvml.device_by_uuid(gone.as_str()), Err(NvmlError::NotFound)));
+    let moved = nvml.device_by_uuid(next.as_str()).unwrap();
+    assert_eq!((moved.index().unwrap(), moved.minor_number().unwrap()), (1, 2));
+}

@@ -1,6 +1,7 @@
 //! Takes an event into the plugin's state. What follows from it is decided in `advance`, from the whole state.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
@@ -8,6 +9,9 @@ use crate::event::Event;
 use crate::mps::Desired;
 use crate::plugin::{Driver, Plugin, Settings};
 use crate::registration::Input;
+
+/// How long a wish for MPS daemons that could not be written waits for the next try.
+const DESIRED_RETRY: Duration = Duration::from_secs(5);
 
 impl Plugin {
     pub(crate) fn absorb(&mut self, event: Event) {
@@ -77,7 +81,9 @@ impl Plugin {
                 self.actual = actual;
             }
             Event::MpsDesiredFailed { why } => {
-                self.say_once("desired", Severity::Warning, "MpsDesiredNotWritten", why);
+                self.desired_retry_at = Some(self.now + DESIRED_RETRY);
+                let message = format!("{why}; trying again (is the disk full?)");
+                self.say_once("desired", Severity::Warning, "MpsDesiredNotWritten", message);
             }
         }
     }

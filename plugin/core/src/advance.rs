@@ -31,6 +31,7 @@ impl Plugin {
         self.stage();
         self.advance_gpus();
         self.wish_mps();
+        self.wish_again();
         self.poll_holders();
         self.retire();
         let all_changed = self.change.all;
@@ -192,10 +193,19 @@ impl Plugin {
             .collect();
         if daemons != self.desired.daemons {
             self.change.all = true;
+            self.desired_retry_at = None;
             self.desired = Desired { generation: self.desired.generation + 1, daemons };
             self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
             // the wish can make a GPU whose daemon already serves settle at once
             self.advance_gpus();
+        }
+    }
+
+    /// A wish that could not be written would never be granted, and its GPUs would convert for good.
+    fn wish_again(&mut self) {
+        if self.desired_retry_at.is_some_and(|at| at <= self.now) {
+            self.desired_retry_at = None;
+            self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
         }
     }
 

@@ -256,3 +256,28 @@ fn a_plugin_that_restarts_during_a_drain_goes_on_draining() {
     node.wait(Duration::from_secs(3));
     assert_eq!(node.counts(&shared()), (8, 8));
 }
+
+#[test]
+fn a_wish_for_mps_daemons_that_could_not_be_written_is_written_again_until_it_is() {
+    let mut node = Node::started(4);
+    node.set_config_label(Some("mps-config"));
+    let wishes = |node: &Node| {
+        let wishes = node.actions.iter().filter_map(|action| match action {
+            Action::WriteMpsDesired { desired } => Some(desired.clone()),
+            _ => None,
+        });
+        wishes.collect::<Vec<_>>()
+    };
+    let before = wishes(&node);
+    let why = || "`desired.json` cannot be written: No space left on device".to_owned();
+    node.tell(Event::MpsDesiredFailed { why: why() });
+    node.wait(Duration::from_secs(6));
+    assert_eq!(wishes(&node).len(), before.len() + 1, "one failure, one more try");
+    assert_eq!(wishes(&node).last(), before.last(), "the same wish");
+    node.tell(Event::MpsDesiredFailed { why: why() });
+    node.wait(Duration::from_secs(30));
+    assert_eq!(wishes(&node).len(), before.len() + 2);
+    let told = node.said.iter().filter(|s| s.starts_with("MpsDesiredNotWritten")).count();
+    assert_eq!(told, 1, "said once: {:?}", node.said);
+    assert_replays(&node);
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use plugin_core::inventory::GpuUuid;
-use plugin_core::mps::{OriginalModes, Supervisor, SupervisorAction, SupervisorEvent};
+use plugin_core::mps::{Actual, OriginalModes, Supervisor, SupervisorAction, SupervisorEvent};
 use plugin_core::time::Time;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +22,8 @@ use crate::mps_worker::{Effect, Worker};
 
 /// Most events that wait for the loop.
 const EVENTS_MAX: usize = 1024;
+/// How long a report that could not be written waits for the next try.
+const REPORT_AGAIN: Duration = Duration::from_secs(2);
 
 /// How `mps` was told to behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,7 @@ pub(crate) async fn run(settings: MpsSettings, backend: Box<dyn GpuBackend>) -> 
         journal,
         root: root.clone(),
         originals_unsaved: None,
+        report_unsaved: None,
         control: MpsControl { program: settings.control, root },
         gpus: GpuThread::start(backend)?,
         workers: BTreeMap::new(),
@@ -102,6 +105,8 @@ struct SupervisorLoop {
     root: MpsRoot,
     /// Compute modes that could not be written down: no mode may change before they are.
     originals_unsaved: Option<OriginalModes>,
+    /// The report that could not be written: the plugin would wait for it for good.
+    report_unsaved: Option<Actual>,
     control: MpsControl,
     gpus: GpuThread,
     workers: BTreeMap<GpuUuid, Worker>,
@@ -148,12 +153,16 @@ impl SupervisorLoop {
             biased;
             Some(()) = stop.recv() => Some(SupervisorEvent::StopRequested),
             () = due => Some(SupervisorEvent::Timeout),
+            () = tokio::time::sleep(REPORT_AGAIN), if self.report_unsaved.is_some() => {
+                Some(SupervisorEvent::Timeout)
+            }
             event = queue.recv() => event,
         }
     }
 
     /// One event, all its actions. The answer is why the process should end.
     fn step(&mut self, event: SupervisorEvent) -> Option<String> {
+        self.save_report();
         let at = self.now();
         let mut lines = Vec::new();
         self.note(&mut lines, at, &event);
@@ -187,9 +196,8 @@ impl SupervisorLoop {
                 self.save_originals();
             }
             SupervisorAction::WriteActual { actual } => {
-                if let Err(why) = mps_files::write_json(&self.root.actual(), &actual) {
-                    tracing::error!(why, "the plugin does not hear of the control daemons");
-                }
+                self.report_unsaved = Some(actual);
+                self.save_report();
             }
             SupervisorAction::Exit { why } => return Some(why),
             SupervisorAction::ReadMode { gpu } => self.give(gpu, Effect::ReadMode),
@@ -210,6 +218,19 @@ impl SupervisorLoop {
         tracing::error!(why, "compute modes stay as they are until the original ones can be written down");
         self.originals_unsaved = Some(originals);
         Some(why)
+    }
+
+    fn save_report(&mut self) {
+        let Some(actual) = self.report_unsaved.take() else {
+            return;
+        };
+        if let Err(why) = mps_files::write_json(&self.root.actual(), &actual) {
+            tracing::error!(
+                why,
+                "the plugin does not hear of the control daemons; trying again (is the disk full?)"
+            );
+            self.report_unsaved = Some(actual);
+        }
     }
 
     fn give(&mut self, gpu: GpuUuid, effect: Effect) {

@@ -70,8 +70,20 @@ impl NvmlBackend {
     ) -> Result<T, GpuError> {
         let refused = |why: String| GpuError::Refused { gpu: gpu.clone(), why };
         let nvml = self.load().map_err(|e| refused(e.to_string()))?;
-        let mut device = nvml.device_by_uuid(gpu.as_str()).map_err(|e| refused(cause::line(&e)))?;
-        work(&mut device).map_err(|e| refused(cause::line(&e)))
+        let done = nvml.device_by_uuid(gpu.as_str()).and_then(|mut device| work(&mut device));
+        done.map_err(|e| {
+            self.leave_if_stale(&e);
+            refused(cause::line(&e))
+        })
+    }
+
+    /// After an upgrade of the driver the library in memory is the old one and never works again: the next call loads it
+    /// anew.
+    fn leave_if_stale(&mut self, error: &NvmlError) {
+        let stale = [NvmlError::LibRmVersionMismatch, NvmlError::DriverNotLoaded, NvmlError::Uninitialized];
+        if stale.iter().any(|s| std::mem::discriminant(s) == std::mem::discriminant(error)) {
+            self.nvml = None;
+        }
     }
 }
 
@@ -79,7 +91,10 @@ impl GpuBackend for NvmlBackend {
     fn find(&mut self) -> Result<Facts, FindError> {
         let paths = self.paths.clone();
         let nvml = self.load()?;
-        facts(nvml, &paths).map_err(|e| FindError::DriverFailed { why: cause::line(&e) })
+        facts(nvml, &paths).map_err(|e| {
+            self.leave_if_stale(&e);
+            FindError::DriverFailed { why: cause::line(&e) }
+        })
     }
 
     fn compute_mode(&mut self, gpu: &GpuUuid) -> Result<ComputeMode, GpuError> {

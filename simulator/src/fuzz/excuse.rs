@@ -35,11 +35,18 @@ const BOOT_MAX: Duration = Duration::from_secs(60);
 /// How long a fault lasts that needs a time and has none.
 const LASTS_DEFAULT: Duration = Duration::from_secs(5);
 
+/// How long after a fault of the API server the plugin's longest pause before it asks again may last, and one slow answer.
+const API_LAGS: Duration = Duration::from_secs(60);
+/// The kubelet's first back-off for a container that died.
+const BACK_OFF: Duration = Duration::from_secs(10);
+
 /// What has happened so far that explains failures.
 #[derive(Debug, Default)]
 pub struct Excuses {
     cuts: Vec<Span>,
     flips: Vec<Span>,
+    /// Until when the plugin may hear late of a flip.
+    late_until: Duration,
     /// Nodes whose plugin was killed: what it left on disk is its successor's to replace.
     killed: BTreeSet<String>,
     /// Pods that failed of something that explains it.
@@ -60,23 +67,40 @@ impl Excuses {
     /// A fault begins now; the answer is when it is over.
     pub fn fault(&mut self, spec: &FaultSpec, now: Duration) -> Duration {
         let lasts = match (spec.fault, spec.lasts) {
+            (_, Some(lasts)) => lasts,
             (Fault::NodeReboot, None) => BOOT_MAX,
-            (Fault::KubeletHang | Fault::PodResourcesUnavailable | Fault::ApiServerDown, None) => {
-                LASTS_DEFAULT
+            (Fault::PluginOomKilled | Fault::MpsOomKilled, None) => BACK_OFF,
+            // a restart without a duration is over at once
+            (Fault::KubeletRestart, None) => Duration::ZERO,
+            (fault, None) => {
+                if fault.can_last() {
+                    LASTS_DEFAULT
+                } else {
+                    Duration::ZERO
+                }
             }
-            (_, lasts) => lasts.unwrap_or_default(),
         };
         let to = now.saturating_add(lasts);
-        if cuts_calls(spec.fault) {
+        if spec.fault.cuts_calls() {
             self.cuts.push(Span { node: spec.node.clone(), from: now, to: to.saturating_add(AFTERMATH) });
         }
-        if spec.fault == Fault::ApiServerDown {
-            // no Node object is written meanwhile
+        if delays_flips(spec.fault) {
+            // no Node object is written or read meanwhile
+            let late = to.saturating_add(API_LAGS);
             for flip in self.flips.iter_mut().filter(|flip| flip.to >= now) {
-                flip.to = flip.to.max(to.saturating_add(NODE_OBJECT_LAGS));
+                flip.to = flip.to.max(late.saturating_add(NODE_OBJECT_LAGS));
             }
+            self.late_until = self.late_until.max(late);
         }
-        if matches!(spec.fault, Fault::PluginCrash | Fault::NodeReboot) {
+        if spec.fault == Fault::NodeRecreated {
+            // its label is lost: that is a flip to the default
+            self.flips.push(Span {
+                node: spec.node.clone(),
+                from: now,
+                to: to.saturating_add(API_LAGS).saturating_add(NODE_OBJECT_LAGS),
+            });
+        }
+        if matches!(spec.fault, Fault::PluginCrash | Fault::PluginOomKilled | Fault::NodeReboot) {
             self.killed.insert(spec.node.clone());
         }
         to
@@ -84,7 +108,8 @@ impl Excuses {
 
     /// The configuration label of a node changes now.
     pub fn flip(&mut self, node: &str, now: Duration) {
-        self.flips.push(Span { node: node.to_owned(), from: now, to: now.saturating_add(NODE_OBJECT_LAGS) });
+        let to = now.max(self.late_until).saturating_add(NODE_OBJECT_LAGS);
+        self.flips.push(Span { node: node.to_owned(), from: now, to });
     }
 
     /// As long as GPUs change their roles, devices are withdrawn that the scheduler still sees.
@@ -150,22 +175,9 @@ fn counts_fit(world: &World, wishes: &BTreeMap<&str, Wishes>) -> bool {
     })
 }
 
-/// Whether a kubelet and its plugin lose each other, or a GPU cannot be used for a while.
-fn cuts_calls(fault: Fault) -> bool {
-    match fault {
-        Fault::PluginCrash
-        | Fault::PluginRestart
-        | Fault::KubeletRestart
-        | Fault::KubeletHang
-        | Fault::GpuLost { .. }
-        | Fault::MpsDaemonCrash { .. }
-        | Fault::NodeReboot => true,
-        Fault::SupervisorCrash
-        | Fault::PodResourcesUnavailable
-        | Fault::ApiServerDown
-        | Fault::WatchDrop
-        | Fault::Xid { .. } => false,
-    }
+/// Whether a plugin hears late of its Node's label, or the scheduler late of the node's devices.
+fn delays_flips(fault: Fault) -> bool {
+    fault.is_of_cluster() || fault == Fault::NodeRecreated
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use super::starts::{MEETING_MS, Starts};
 use super::story::{Ask, Label, Machine, Pod, Sharing, Step, Story};
 use crate::faults::{Fault, FaultSpec};
 
@@ -23,6 +24,8 @@ const STEPS_MAX: usize = 32;
 const PODS_AT_ONCE_MAX: u32 = 4;
 /// Pods that are deleted together.
 const DELETED_AT_ONCE_MAX: usize = 3;
+/// Longest time that PodResources lists nothing after a start.
+const EMPTY_MAX_MS: u64 = 4_000;
 /// Longest time that a fault lasts which ends by itself.
 const LASTS_MAX_MS: u64 = 30_000;
 
@@ -80,8 +83,28 @@ enum Draft {
 enum Kind {
     Plain(Fault),
     MpsDaemons { all: bool },
+    MpsDaemonsHang { all: bool },
+    MpsFault,
     GpuLost,
     Xid(u32),
+    Ecc,
+    NvmlError { all: bool, code: u32 },
+}
+
+impl Kind {
+    /// The fault of a kind that names a GPU, or all of its node.
+    fn of_gpu(self, gpu: u32, or_all: impl Fn(bool) -> Option<u32>) -> Fault {
+        match self {
+            Kind::Plain(fault) => fault,
+            Kind::MpsDaemons { all } => Fault::MpsDaemonCrash { gpu: or_all(all) },
+            Kind::MpsDaemonsHang { all } => Fault::MpsDaemonHang { gpu: or_all(all) },
+            Kind::MpsFault => Fault::MpsFault { gpu },
+            Kind::GpuLost => Fault::GpuLost { gpu },
+            Kind::Xid(code) => Fault::Xid { gpu, code },
+            Kind::Ecc => Fault::EccError { gpu },
+            Kind::NvmlError { all, code } => Fault::NvmlError { gpu: or_all(all), code },
+        }
+    }
 }
 
 fn drafts() -> impl Strategy<Value = Draft> {
@@ -128,21 +151,8 @@ fn creations() -> impl Strategy<Value = Draft> {
 }
 
 fn faults() -> impl Strategy<Value = Draft> {
-    let plain = |fault| Just(Kind::Plain(fault));
-    let kind = prop_oneof![
-        3 => plain(Fault::PluginCrash),
-        2 => plain(Fault::PluginRestart),
-
-        2 => any::<bool>().prop_map(|all| Kind::MpsDaemons { all }),
-        3 => plain(Fault::KubeletRestart),
-        1 => plain(Fault::KubeletHang),
-
-
-        1 => plain(Fault::WatchDrop),
-        1 => Just(Kind::GpuLost),
-        1 => prop_oneof![Just(13_u32), Just(48), Just(79)].prop_map(Kind::Xid),
-        1 => plain(Fault::NodeReboot),
-    ];
+    let kind =
+        prop_oneof![5 => process_faults(), 4 => kubelet_faults(), 3 => api_faults(), 4 => machine_faults()];
     let lasts = proptest::option::of(100..=LASTS_MAX_MS);
     (any::<Index>(), any::<Index>(), kind, lasts).prop_map(|(node, gpu, kind, lasts_ms)| Draft::Fault {
         node,
@@ -150,6 +160,69 @@ fn faults() -> impl Strategy<Value = Draft> {
         kind,
         lasts_ms,
     })
+}
+
+fn plain(fault: Fault) -> Just<Kind> {
+    Just(Kind::Plain(fault))
+}
+
+/// Of the plugin's programs and the MPS control daemons.
+fn process_faults() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        3 => plain(Fault::PluginCrash),
+        2 => plain(Fault::PluginRestart),
+        1 => plain(Fault::PluginUpgrade),
+        1 => plain(Fault::PluginOomKilled),
+        1 => plain(Fault::SupervisorCrash),
+        2 => any::<bool>().prop_map(|all| Kind::MpsDaemons { all }),
+        1 => any::<bool>().prop_map(|all| Kind::MpsDaemonsHang { all }),
+        1 => Just(Kind::MpsFault),
+        1 => plain(Fault::MpsOomKilled),
+    ]
+}
+
+fn kubelet_faults() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        3 => plain(Fault::KubeletRestart),
+        1 => plain(Fault::KubeletHang),
+        1 => plain(Fault::KubeletSocketRace),
+        1 => plain(Fault::PodResourcesUnavailable),
+        1 => plain(Fault::PodResourcesEmpty),
+        1 => plain(Fault::PluginDirectoryRecreated),
+    ]
+}
+
+fn api_faults() -> impl Strategy<Value = Kind> {
+    let slow = (1_u64..=15_000).prop_map(|ms| Fault::ApiServerSlow { delay: Duration::from_millis(ms) });
+    let codes = prop_oneof![Just(401_u32), Just(403), Just(429), Just(500), Just(503)];
+    prop_oneof![
+        2 => plain(Fault::ApiServerDown),
+        1 => slow.prop_map(Kind::Plain),
+        1 => codes.prop_map(|code| Kind::Plain(Fault::ApiServerRefuses { code })),
+        1 => plain(Fault::WatchDrop),
+        1 => plain(Fault::WatchExpired),
+        1 => plain(Fault::NodeRecreated),
+    ]
+}
+
+/// Of GPUs, driver and machine. A GPU that is pulled out is left out: the plugin looks for GPUs at its start only.
+fn machine_faults() -> impl Strategy<Value = Kind> {
+    let codes = prop_oneof![Just(10_u32), Just(15), Just(18), Just(999)];
+    let slow = (1_u64..=2_000).prop_map(|ms| Fault::NvmlSlow { delay: Duration::from_millis(ms) });
+    prop_oneof![
+        2 => Just(Kind::GpuLost),
+        2 => prop_oneof![Just(13_u32), Just(48), Just(79)].prop_map(Kind::Xid),
+        1 => Just(Kind::Ecc),
+        1 => (any::<bool>(), codes).prop_map(|(all, code)| Kind::NvmlError { all, code }),
+        1 => slow.prop_map(Kind::Plain),
+        1 => plain(Fault::NvmlHang),
+        1 => plain(Fault::DriverUpgrade),
+        1 => plain(Fault::LateDeviceNodes),
+        1 => plain(Fault::DiskFull),
+        1 => plain(Fault::Suspend),
+        1 => plain(Fault::InotifyExhausted),
+        2 => plain(Fault::NodeReboot),
+    ]
 }
 
 /// Mostly short: what matters happens while something else is still under way.
@@ -163,6 +236,7 @@ struct Author {
     nodes: Vec<Machine>,
     pods: Vec<String>,
     named: u32,
+    starts: Starts,
 }
 
 impl Author {
@@ -175,7 +249,7 @@ impl Author {
         if has_cpu_node || nodes.len() < 2 {
             nodes.push(Machine { name: "cpu".to_owned(), gpus: 0 });
         }
-        Author { nodes, pods: Vec::new(), named: 0 }
+        Author { nodes, pods: Vec::new(), named: 0, starts: Starts::default() }
     }
 
     fn write(mut self, drafts: Vec<Draft>, quick_timers: bool) -> Story {
@@ -208,53 +282,45 @@ impl Author {
                 }
                 match names.is_empty() {
                     // nobody is there to be deleted: time passes instead, so that no story is too short
-                    true => vec![Step::Wait(Duration::from_secs(1))],
+                    true => self.wait(MEETING_MS),
                     false => vec![Step::Delete(names)],
                 }
             }
             Draft::Fault { node, gpu, kind, lasts_ms } => {
-                vec![Step::Fault(self.fault(&node, &gpu, kind, lasts_ms))]
+                let spec = self.fault(&node, &gpu, kind, lasts_ms);
+                match self.starts.take(&spec) {
+                    true => vec![Step::Fault(spec)],
+                    false => self.wait(MEETING_MS),
+                }
             }
-            Draft::Wait(millis) => vec![Step::Wait(Duration::from_millis(millis))],
+            Draft::Wait(millis) => self.wait(millis),
         }
+    }
+
+    fn wait(&mut self, millis: u64) -> Vec<Step> {
+        self.starts.now_ms += millis;
+        vec![Step::Wait(Duration::from_millis(millis))]
     }
 
     fn fault(&self, node: &Index, gpu: &Index, kind: Kind, lasts_ms: Option<u64>) -> FaultSpec {
         let with_gpus: Vec<&Machine> = self.nodes.iter().filter(|node| node.gpus > 0).collect();
         let on_gpu = *node.get(&with_gpus);
         let index = u32::try_from(gpu.index(on_gpu.gpus.max(1) as usize)).unwrap_or(0);
+        let on_all = |all: bool| (!all).then_some(index);
         let (fault, node) = match kind {
-            Kind::Plain(Fault::ApiServerDown) => (Fault::ApiServerDown, "*"),
+            Kind::Plain(fault) if fault.is_of_cluster() => (fault, "*"),
             Kind::Plain(fault) => (fault, node.get(&self.nodes).name.as_str()),
-            Kind::MpsDaemons { all } => {
-                let gpu = (!all).then_some(index);
-                (Fault::MpsDaemonCrash { gpu }, on_gpu.name.as_str())
-            }
-            Kind::GpuLost => (Fault::GpuLost { gpu: index }, on_gpu.name.as_str()),
-            Kind::Xid(code) => (Fault::Xid { gpu: index, code }, on_gpu.name.as_str()),
+            kind => (kind.of_gpu(index, on_all), on_gpu.name.as_str()),
         };
-        // what would last for good otherwise must end, so that the cluster can come to rest
-        let must_end = matches!(fault, Fault::GpuLost { .. });
-        let lasts_ms = lasts_ms.or(must_end.then_some(LASTS_MAX_MS));
-        let lasts = lasts_ms.filter(|_| can_last(fault)).map(Duration::from_millis);
+        let lasts_ms = match fault {
+            // what would last for good otherwise must end, so that the cluster can come to rest
+            Fault::GpuLost { .. } | Fault::NvmlHang => lasts_ms.or(Some(LASTS_MAX_MS)),
+            // a kubelet that shows nothing for longer has lost its pods, and no plugin can know better
+            Fault::PodResourcesEmpty => Some(lasts_ms.unwrap_or(EMPTY_MAX_MS).min(EMPTY_MAX_MS)),
+            _ => lasts_ms,
+        };
+        let lasts = lasts_ms.filter(|_| fault.can_last()).map(Duration::from_millis);
         let node = node.to_owned();
         FaultSpec { fault, node, lasts }
-    }
-}
-
-fn can_last(fault: Fault) -> bool {
-    match fault {
-        Fault::KubeletRestart
-        | Fault::KubeletHang
-        | Fault::PodResourcesUnavailable
-        | Fault::ApiServerDown
-        | Fault::GpuLost { .. }
-        | Fault::NodeReboot => true,
-        Fault::PluginCrash
-        | Fault::PluginRestart
-        | Fault::SupervisorCrash
-        | Fault::MpsDaemonCrash { .. }
-        | Fault::WatchDrop
-        | Fault::Xid { .. } => false,
     }
 }

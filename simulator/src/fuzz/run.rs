@@ -13,6 +13,7 @@ use super::story::{Label, Step, Story};
 use super::tally::Tally;
 use super::wishes::Wishes;
 use super::write;
+use crate::faults::Fault;
 use crate::invariants::Invariants;
 use crate::on::model::{ModelOptions, ModelStage, Sabotage};
 use crate::on::{Done, Stage, StageError};
@@ -174,6 +175,11 @@ impl<'r> Player<'r> {
             }
             Step::Create(_) => self.outcome.tally.pods += 1,
             Step::Delete(names) => self.outcome.tally.deleted += names.len() as u64,
+            Step::Fault(spec) if spec.fault == Fault::NodeRecreated => {
+                if let Some(wishes) = self.wishes.get_mut(spec.node.as_str()) {
+                    wishes.flip(Label::Absent, false);
+                }
+            }
             Step::Fault(_) | Step::Wait(_) => {}
         }
     }

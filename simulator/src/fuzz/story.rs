@@ -7,7 +7,7 @@ use std::time::Duration;
 use plugin_core::settings::CONFIG_LABEL;
 use serde_json::{Value, json};
 
-use crate::faults::{Fault, FaultSpec};
+use crate::faults::FaultSpec;
 use crate::scenario::{Apply, Selection, Verb};
 
 /// The name of a configuration that no config map holds.
@@ -226,27 +226,10 @@ impl Story {
             }
             Step::Fault(spec) => {
                 let there = gpus.get(spec.node.as_str()).copied();
-                let fits = |count: u32| gpu_of(spec.fault).is_none_or(|index| index < count);
-                spec.fault == Fault::ApiServerDown || there.is_some_and(fits)
+                let fits = |count: u32| spec.fault.gpu().is_none_or(|index| index < count);
+                spec.fault.is_of_cluster() || there.is_some_and(fits)
             }
             Step::Wait(time) => !time.is_zero(),
         });
-    }
-}
-
-/// The GPU that a fault names.
-pub(super) fn gpu_of(fault: Fault) -> Option<u32> {
-    match fault {
-        Fault::GpuLost { gpu } | Fault::Xid { gpu, .. } => Some(gpu),
-        Fault::MpsDaemonCrash { gpu } => gpu,
-        Fault::PluginCrash
-        | Fault::PluginRestart
-        | Fault::SupervisorCrash
-        | Fault::KubeletRestart
-        | Fault::KubeletHang
-        | Fault::PodResourcesUnavailable
-        | Fault::ApiServerDown
-        | Fault::WatchDrop
-        | Fault::NodeReboot => None,
     }
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::run::SETTLES_WITHIN;
 use super::shrink::Failing;
-use super::story::{Step, Story, gpu_of};
-use crate::faults::{Fault, FaultSpec};
+use super::story::{Step, Story};
+use crate::faults::FaultSpec;
 
 /// The board of every made-up node.
 const BOARD: &str = "tesla-t4";
@@ -95,14 +95,17 @@ fn step(step: &Step) -> String {
 
 fn fault(spec: &FaultSpec) -> String {
     let mut fields = vec![format!("kind: {}", spec.fault.tag())];
-    if spec.fault != Fault::ApiServerDown {
+    if !spec.fault.is_of_cluster() {
         fields.push(format!("node: {}", spec.node));
     }
-    if let Some(gpu) = gpu_of(spec.fault) {
+    if let Some(gpu) = spec.fault.gpu() {
         fields.push(format!("gpu: {gpu}"));
     }
-    if let Fault::Xid { code, .. } = spec.fault {
+    if let Some(code) = spec.fault.code() {
         fields.push(format!("code: {code}"));
+    }
+    if let Some(delay) = spec.fault.delay() {
+        fields.push(format!("delay: {}", duration(delay)));
     }
     if let Some(lasts) = spec.lasts {
         fields.push(format!("lasts: {}", duration(lasts)));

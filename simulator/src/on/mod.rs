@@ -1,5 +1,6 @@
 //! The stages that a scenario can play on, behind one trait, because a file must mean the same on all of them.
 
+mod driver_faults;
 pub mod model;
 pub mod wire;
 mod work;

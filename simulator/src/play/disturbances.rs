@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::expect::glob;
-use crate::faults::Fault;
 use crate::scenario::{Process, Verb};
 use crate::world::World;
 
@@ -34,7 +33,9 @@ impl Disturbances {
         let (node, lasts) = match verb {
             Verb::Kill { process: Process::Kubelet | Process::Plugin, node }
             | Verb::Restart { process: Process::Kubelet | Process::Plugin, node } => (node, Duration::ZERO),
-            Verb::Fault { spec, .. } if cuts_off(spec.fault) => (&spec.node, spec.lasts.unwrap_or_default()),
+            Verb::Fault { spec, .. } if spec.fault.cuts_calls() => {
+                (&spec.node, spec.lasts.unwrap_or_default())
+            }
             _ => return,
         };
         let until = now.saturating_add(lasts).saturating_add(AFTERMATH);
@@ -58,23 +59,5 @@ impl Disturbances {
             self.refused.insert(name.to_owned());
         }
         disturbed && is_cut_off
-    }
-}
-
-/// Whether a kubelet and its plugin lose each other by it, or a GPU cannot be used for a while.
-fn cuts_off(fault: Fault) -> bool {
-    match fault {
-        Fault::PluginCrash
-        | Fault::PluginRestart
-        | Fault::KubeletRestart
-        | Fault::KubeletHang
-        | Fault::GpuLost { .. }
-        | Fault::MpsDaemonCrash { .. }
-        | Fault::NodeReboot => true,
-        Fault::SupervisorCrash
-        | Fault::PodResourcesUnavailable
-        | Fault::ApiServerDown
-        | Fault::WatchDrop
-        | Fault::Xid { .. } => false,
     }
 }

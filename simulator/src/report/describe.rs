@@ -1,7 +1,7 @@
 //! A step in one line, because live views, reports and error messages name steps by what they do.
 
 use super::seconds;
-use crate::faults::{Fault, FaultSpec};
+use crate::faults::FaultSpec;
 use crate::scenario::{Apply, Object, Selection, Step, Verb, Watch, Workload};
 
 /// A step in one line.
@@ -103,14 +103,16 @@ fn workload(work: &Workload) -> String {
 
 fn fault(spec: &FaultSpec, probability: f64) -> String {
     let mut what = spec.fault.tag().to_owned();
-    match spec.fault {
-        Fault::GpuLost { gpu } | Fault::MpsDaemonCrash { gpu: Some(gpu) } => {
-            what.push_str(&format!(" of GPU {gpu}"));
-        }
-        Fault::Xid { gpu, code } => what.push_str(&format!(" {code} of GPU {gpu}")),
-        _ => {}
+    if let Some(code) = spec.fault.code() {
+        what.push_str(&format!(" {code}"));
     }
-    if spec.fault != Fault::ApiServerDown {
+    if let Some(gpu) = spec.fault.gpu() {
+        what.push_str(&format!(" of GPU {gpu}"));
+    }
+    if let Some(delay) = spec.fault.delay() {
+        what.push_str(&format!(" by {}", seconds(delay)));
+    }
+    if !spec.fault.is_of_cluster() {
         what.push_str(&format!(" on {}", spec.node));
     }
     if let Some(lasts) = spec.lasts {

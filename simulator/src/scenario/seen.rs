@@ -11,7 +11,7 @@ use super::problem::{Place, nearest};
 use super::schema::Scenario;
 use super::verb::{Apply, Change, Object, Selection, Step, Verb};
 use crate::expect::{Op, Pattern, PatternKind, glob};
-use crate::faults::{Fault, FaultSpec};
+use crate::faults::FaultSpec;
 
 /// The names that exist up to the step being checked.
 pub(super) struct Seen {
@@ -161,15 +161,11 @@ impl Seen {
     }
 
     fn fault(&self, reader: &mut Reader, place: Place, path: &str, spec: &FaultSpec) {
-        if spec.fault == Fault::ApiServerDown {
+        if spec.fault.is_of_cluster() {
             return;
         }
         self.node(reader, place, path, &spec.node);
-        let index = match spec.fault {
-            Fault::GpuLost { gpu } | Fault::Xid { gpu, .. } => Some(gpu),
-            Fault::MpsDaemonCrash { gpu } => gpu,
-            _ => None,
-        };
+        let index = spec.fault.gpu();
         let hit = self.nodes.iter().filter(|(name, _)| glob(&spec.node, name));
         for (name, gpus) in hit {
             if index.is_some_and(|index| index >= *gpus) {

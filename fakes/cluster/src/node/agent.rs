@@ -15,7 +15,7 @@ use super::{pods, podstatus, status};
 use crate::api::{ApiHandle, Key};
 use crate::kubelet::ledger::RunningContainers;
 use crate::kubelet::pod::ContainerKind;
-use crate::kubelet::wire::{Kubelet, KubeletSettings};
+use crate::kubelet::wire::{Kubelet, KubeletSettings, StartTrouble};
 
 /// How long the tasks of a stopped kubelet may take to end before they are cut off.
 const TASKS_END_MAX: Duration = Duration::from_secs(2);
@@ -27,6 +27,7 @@ pub struct NodeAgent {
     running: Option<RunningKubelet>,
     /// The containers that ran when the last kubelet stopped.
     left_running: Option<RunningContainers>,
+    next_trouble: StartTrouble,
 }
 
 #[derive(Debug)]
@@ -49,7 +50,8 @@ impl NodeAgent {
     /// The kubelet's directories or sockets cannot be used, or the API refuses the Node object.
     pub async fn start(handle: ApiHandle, settings: NodeSettings) -> Result<NodeAgent, NodeStartError> {
         let node = Arc::new(Shared { handle, settings, runtime: Runtime::default() });
-        let mut agent = NodeAgent { node, running: None, left_running: None };
+        let mut agent =
+            NodeAgent { node, running: None, left_running: None, next_trouble: StartTrouble::default() };
         agent.start_kubelet().await?;
         Ok(agent)
     }
@@ -74,6 +76,11 @@ impl NodeAgent {
         self.node.runtime.of_pod(pod_uid).into_values().collect()
     }
 
+    /// Lets the kubelet's next start go wrong.
+    pub fn trouble_next_start(&mut self, trouble: StartTrouble) {
+        self.next_trouble = trouble;
+    }
+
     /// Starts the kubelet if it is stopped; running containers are admitted again first.
     ///
     /// # Errors
@@ -84,6 +91,7 @@ impl NodeAgent {
         }
         let name = self.name().to_string();
         let mut settings = self.node.settings.kubelet.clone();
+        settings.trouble = std::mem::take(&mut self.next_trouble);
         let reset = holds_no_plugin(&settings);
         if let Some(running) = &self.left_running {
             settings = settings.restarted(running.clone());

@@ -50,6 +50,7 @@ fn supervisor(root: &MpsRoot, modes: &ModesSet) -> (SupervisorLoop, mpsc::Receiv
         journal: None,
         root: root.clone(),
         originals_unsaved: None,
+        report_unsaved: None,
         control: MpsControl { program: "/nonexistent/control".into(), root: root.clone() },
         gpus: GpuThread::start(backend(modes)).unwrap(),
         workers: BTreeMap::new(),
@@ -124,6 +125,27 @@ async fn no_mode_changes_before_the_original_one_is_written_down() {
         matches!(&refused, SupervisorEvent::ModeFailed { why, .. } if why.contains("compute-modes.json"))
     );
     assert!(modes.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_report_that_could_not_be_written_is_written_as_soon_as_it_can_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = MpsRoot(directory.path().join("mps"));
+    let modes = ModesSet::default();
+    let (mut supervisor, mut queue) = supervisor(&root, &modes);
+    let (_stop, mut stopped) = mpsc::channel(1);
+    // a directory in its place cannot be replaced by a file
+    std::fs::create_dir(root.actual()).unwrap();
+    supervisor.step(started());
+    assert!(supervisor.report_unsaved.is_some());
+    std::fs::remove_dir(root.actual()).unwrap();
+    let again = supervisor.next_event(&mut queue, &mut stopped);
+    let again = tokio::time::timeout(PATIENCE, again).await.unwrap().unwrap();
+    assert_eq!(again, SupervisorEvent::Timeout, "nothing else happens");
+    supervisor.step(again);
+    let actual = mps_files::read_json::<Actual>(&root.actual()).unwrap();
+    assert_eq!(actual, Some(Actual::default()));
+    assert!(supervisor.report_unsaved.is_none());
 }
 
 #[tokio::test]

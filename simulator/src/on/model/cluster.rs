@@ -8,11 +8,11 @@ use plugin_core::settings::Settings;
 
 use super::api::Api;
 use super::engine::{Context, Engine};
-use super::happening::{Happening, What};
+use super::happening::{ApiEnding, Happening, What};
 use super::host::Host;
 use super::kubelet::Kubelet;
 use super::latency::{self, Latency};
-use super::node::Node;
+use super::node::{Node, Still};
 use super::program::Program;
 use super::refused;
 use super::settings;
@@ -63,6 +63,7 @@ impl Cluster {
                 warnings: Vec::new(),
                 deaths: Vec::new(),
                 is_off: false,
+                still: Still::default(),
                 is_closing: false,
             });
             cluster.happens_on(node, latency::KUBELET_START, What::KubeletStarts);
@@ -80,12 +81,7 @@ impl Cluster {
             Happening::Schedule => self.api.schedule(&mut self.engine),
             Happening::Replicas => self.api.make_replicas(&mut self.engine),
             Happening::Reconcile => self.reconcile(),
-            Happening::ApiReturns => {
-                self.api.come_back(&mut self.engine);
-                for node in 0..self.nodes.len() {
-                    self.on(node, |node, cx| node.kubelet.lists_again(cx));
-                }
-            }
+            Happening::ApiFaultEnds(ending) => self.api_fault_ends(ending),
             Happening::Node { node, what } => {
                 self.on(node, |node, cx| node.on(cx, what));
             }
@@ -145,6 +141,21 @@ impl Cluster {
             self.api.delete_pod(&mut self.engine, *id);
         }
         failed.len() as u64
+    }
+
+    fn api_fault_ends(&mut self, ending: ApiEnding) {
+        let trouble = &mut self.api.trouble;
+        match ending {
+            ApiEnding::Slow => trouble.delay = 0,
+            ApiEnding::Refuses => trouble.refuses = None,
+            ApiEnding::WatchExpired => trouble.expired = false,
+            ApiEnding::Down => {
+                self.api.come_back(&mut self.engine);
+                for node in 0..self.nodes.len() {
+                    self.on(node, |node, cx| node.kubelet.lists_again(cx));
+                }
+            }
+        }
     }
 
     fn reconcile(&mut self) {

@@ -137,6 +137,12 @@ impl Context<'_> {
         self.engine.through(channel, latency, Happening::Node { node, what });
     }
 
+    /// A request reaches the API server.
+    pub(super) fn ask_api(&mut self, what: What) {
+        let at = self.now() + self.engine.draw_from(super::latency::API) + self.api.trouble.delay;
+        self.at(at, what);
+    }
+
     /// Happens on this node at this time.
     pub(super) fn at(&mut self, at: u64, what: What) {
         let node = self.node;

@@ -1,13 +1,16 @@
 //! How faults happen in the model: each is a change of some part's state, and a happening for its end.
+//!
+//! Here are those of the API server and the choice of nodes; [`on_node`] are those of a node, [`of_driver`] those of its
+//! GPUs and driver, [`of_programs`] those of the plugin's two programs and the MPS daemons, [`endings`] how they end.
+
+mod endings;
+mod of_driver;
+mod of_programs;
+mod on_node;
 
 use std::time::Duration;
 
-use plugin_core::event::Event;
-
-use super::engine::Context;
-use super::happening::{Ending, Happening, What, Which};
-use super::node::Node;
-use super::program::State;
+use super::happening::{ApiEnding, Happening, What};
 use super::{ModelStage, latency, refused};
 use crate::expect::glob;
 use crate::faults::{Fault, FaultSpec};
@@ -22,10 +25,8 @@ impl ModelStage {
     /// # Errors
     /// No node or GPU is selected.
     pub fn fault(&mut self, spec: &FaultSpec) -> Result<Done, StageError> {
-        let lasts = spec.lasts.unwrap_or(LASTS_DEFAULT);
-        let lasts = u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX);
-        if spec.fault == Fault::ApiServerDown {
-            self.api_server_down(lasts);
+        if spec.fault.is_of_cluster() {
+            self.api_suffers(spec.fault, nanos(spec.lasts.unwrap_or(LASTS_DEFAULT)));
             return Ok(Done::Did);
         }
         let names = self.cluster.nodes.iter().enumerate();
@@ -43,8 +44,11 @@ impl ModelStage {
                 if node.is_off {
                     return Some(format!("node `{}` is down", node.name));
                 }
+                if node.still.until > cx.now() {
+                    return Some(format!("node `{}` stands still", node.name));
+                }
                 cx.show();
-                node.suffer(cx, spec, lasts)
+                node.suffer(cx, spec)
             });
             skipped.extend(why.flatten());
         }
@@ -54,123 +58,36 @@ impl ModelStage {
         }
     }
 
-    fn api_server_down(&mut self, lasts: u64) {
+    fn api_suffers(&mut self, fault: Fault, lasts: u64) {
         let cluster = &mut self.cluster;
-        cluster.api.go_down();
-        let back = cluster.engine.now() + lasts;
-        cluster.engine.at(back, Happening::ApiReturns);
-        for node in 0..cluster.nodes.len() {
-            cluster.happens_on(node, latency::API_REFUSED, What::NodeWatchBreaks);
+        let ending = match fault {
+            Fault::ApiServerSlow { delay } => {
+                cluster.api.trouble.delay = nanos(delay);
+                ApiEnding::Slow
+            }
+            Fault::ApiServerRefuses { code } => {
+                cluster.api.trouble.refuses = Some(code);
+                ApiEnding::Refuses
+            }
+            Fault::WatchExpired => {
+                cluster.api.trouble.expired = true;
+                ApiEnding::WatchExpired
+            }
+            _ => {
+                cluster.api.go_down();
+                ApiEnding::Down
+            }
+        };
+        let ends = cluster.engine.now().saturating_add(lasts);
+        cluster.engine.at(ends, Happening::ApiFaultEnds(ending));
+        if matches!(ending, ApiEnding::Down | ApiEnding::WatchExpired) {
+            for node in 0..cluster.nodes.len() {
+                cluster.happens_on(node, latency::API_REFUSED, What::NodeWatchBreaks);
+            }
         }
     }
 }
 
-impl Node {
-    /// One fault on this node; the answer is why it could not happen.
-    fn suffer(&mut self, cx: &mut Context<'_>, spec: &FaultSpec, lasts: u64) -> Option<String> {
-        let ends = cx.now().saturating_add(lasts);
-        match spec.fault {
-            Fault::PluginCrash => self.crash(cx, Which::Plugin),
-            Fault::SupervisorCrash => self.crash(cx, Which::Mps),
-            Fault::PluginRestart => {
-                if self.plugin.process.is_none() || self.plugin.state != State::Running {
-                    return Some(format!("the plugin of node `{}` does not run", self.name));
-                }
-                self.plugin.restarts = true;
-                self.ask_to_stop(cx, Which::Plugin);
-                None
-            }
-            Fault::MpsDaemonCrash { gpu } => self.mps_daemons_crash(cx, gpu),
-            Fault::KubeletRestart => {
-                self.kubelet.stop(cx);
-                let down = if spec.lasts.is_some() { lasts } else { 0 };
-                let start = cx.now() + down + cx.engine.draw_from(latency::KUBELET_START);
-                cx.at(start, What::KubeletStarts);
-                None
-            }
-            Fault::KubeletHang => {
-                self.kubelet.hang(ends);
-                None
-            }
-            Fault::PodResourcesUnavailable => {
-                self.kubelet.pod_resources = false;
-                cx.at(ends, What::FaultEnds(Ending::PodResources));
-                None
-            }
-            Fault::ApiServerDown => None,
-            Fault::WatchDrop => {
-                cx.after(latency::API_REFUSED, What::NodeWatchBreaks);
-                None
-            }
-            Fault::GpuLost { gpu } => {
-                if !self.set_lost(gpu, true) {
-                    return Some(format!("node `{}` has no GPU {gpu}", self.name));
-                }
-                if spec.lasts.is_some() {
-                    cx.at(ends, What::FaultEnds(Ending::GpuLost(gpu)));
-                }
-                None
-            }
-            Fault::Xid { gpu, code } => {
-                let gpus = self.host.gpus.as_mut();
-                let raised = gpus.is_some_and(|gpus| gpus.raise_xid(gpu, u64::from(code)).is_ok());
-                (!raised).then(|| format!("node `{}` has no GPU {gpu}", self.name))
-            }
-            Fault::NodeReboot => {
-                self.goes_down(cx);
-                let down = if spec.lasts.is_some() { lasts } else { cx.engine.draw_from(latency::BOOT) };
-                cx.at(cx.now() + down, What::Boots);
-                None
-            }
-        }
-    }
-
-    /// What a hanging kubelet cannot do now it does later, except what its caller gives up before.
-    pub(super) fn kubelet_hangs(&mut self, cx: &mut Context<'_>, what: What) {
-        let patience = cx.now() + latency::CALL_TIME_MAX;
-        let too_late = self.kubelet.hangs_until(cx.now()).is_some_and(|until| until > patience);
-        let why = |call: &str| format!("the kubelet did not answer `{call}` within 10s");
-        match what {
-            What::RegisterArrives(call) if too_late => {
-                let plugin = call.plugin;
-                let event = call.answered(Err(why("Register")));
-                cx.at(patience, What::PluginTold(plugin, Box::new(event)));
-            }
-            What::HoldersAsked(plugin) if too_late => {
-                let event = Event::HoldersUnreadable { why: why("List") };
-                cx.at(patience, What::PluginTold(plugin, Box::new(event)));
-            }
-            what => self.kubelet.put_off(cx, what),
-        }
-    }
-
-    fn crash(&mut self, cx: &mut Context<'_>, which: Which) -> Option<String> {
-        let program = match which {
-            Which::Plugin => "plugin",
-            Which::Mps => "MPS supervisor",
-        };
-        let stopping = self.state(which) == State::Stopping;
-        if !self.kill(cx, which) {
-            return Some(format!("the {program} of node `{}` does not run", self.name));
-        }
-        if stopping {
-            // whoever stopped it finds it gone
-            self.ask_to_stop(cx, which);
-        } else {
-            self.start_again(cx, which);
-        }
-        None
-    }
-
-    fn mps_daemons_crash(&mut self, cx: &mut Context<'_>, gpu: Option<u32>) -> Option<String> {
-        let pids = self.host.mps_daemons_on(gpu);
-        if pids.is_empty() {
-            return Some(format!("no MPS control daemon runs on node `{}`", self.name));
-        }
-        pids.into_iter().for_each(|pid| self.host.end_mps_daemon(pid, false));
-        if let Some(shell) = &mut self.mps.process {
-            shell.daemons_changed(cx, &self.host);
-        }
-        None
-    }
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

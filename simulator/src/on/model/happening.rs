@@ -12,6 +12,8 @@ use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::SupervisorEvent;
 use plugin_core::view::Device;
 
+use crate::on::driver_faults;
+
 /// A pod by the number of its creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PodId(pub(super) u64);
@@ -52,6 +54,18 @@ pub(super) enum NodePatch {
     Annotations(Changes),
 }
 
+impl NodePatch {
+    /// The answer as the plugin hears of it.
+    pub(super) fn answered(&self, result: Result<(), String>) -> Event {
+        match (self, result) {
+            (NodePatch::Labels(_), Ok(())) => Event::LabelsPatched,
+            (NodePatch::Labels(_), Err(why)) => Event::LabelsFailed { why },
+            (NodePatch::Annotations(_), Ok(())) => Event::AnnotationsPatched,
+            (NodePatch::Annotations(_), Err(why)) => Event::AnnotationsFailed { why },
+        }
+    }
+}
+
 /// One of the plugin's two programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Which {
@@ -61,13 +75,34 @@ pub(super) enum Which {
     Mps,
 }
 
-/// A fault that ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A fault of a node that ends by itself.
+#[derive(Debug, Clone)]
 pub(super) enum Ending {
     /// PodResources answers again.
     PodResources,
-    /// A GPU is back on its bus.
-    GpuLost(u32),
+    /// One of the driver.
+    Driver(driver_faults::Ending),
+    /// These MPS control daemons answer again.
+    MpsDaemonHang(Vec<u32>),
+    /// The disk has room again.
+    DiskFull,
+    /// The kernel has inotify watches again.
+    InotifyExhausted,
+    /// The Node object is registered again.
+    NodeRecreated,
+}
+
+/// A fault of the API server that ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ApiEnding {
+    /// It answers again.
+    Down,
+    /// It answers quickly again.
+    Slow,
+    /// It serves the plugin's requests again.
+    Refuses,
+    /// It remembers versions again.
+    WatchExpired,
 }
 
 /// What the kubelet asks a server.
@@ -147,8 +182,8 @@ pub(super) enum Happening {
     Replicas,
     /// The DaemonSet controller compares nodes' labels with what runs.
     Reconcile,
-    /// The API server answers again.
-    ApiReturns,
+    /// A fault of the API server ends by itself.
+    ApiFaultEnds(ApiEnding),
     /// Something happens on one node.
     Node {
         /// The node's number.
@@ -167,6 +202,8 @@ pub(super) enum What {
     StopOverdue(Which, u32),
     /// The machine is up again.
     Boots,
+    /// The kubelet's socket exists, and refuses connections until [`What::KubeletStarts`].
+    KubeletBinds,
     /// A fault ends by itself.
     FaultEnds(Ending),
 
@@ -184,14 +221,16 @@ pub(super) enum What {
     ConfigLooked(u32, bool),
     /// A changed config map reaches its volume.
     ConfigProjected,
-    /// The plugin's watch of its Node delivers a version.
-    NodeSeen(u64, Arc<Labels>),
+    /// The plugin's watch of its Node delivers a version, or that it was deleted.
+    NodeSeen(u64, Option<Arc<Labels>>),
     /// The plugin's watch of its Node breaks.
     NodeWatchBreaks,
     /// The plugin lists its Node (again).
     NodeListed(u32),
     /// NVML has listed the GPUs.
     GpusListed(u32),
+    /// The supervisor tries again to write what the disk had no room for.
+    ReportDue(u32),
     /// `desired.json` is replaced.
     DesiredWritten(u32),
     /// The state file is replaced.

@@ -73,5 +73,13 @@ pub(super) const BOOT: Latency = millis(5_000, 60_000);
 pub(super) const CALL_TIME_MAX: u64 = 10 * SECOND;
 /// How long the kubelet tries to reach a plugin that registers (Kubernetes 1.36).
 pub(super) const DIAL_TIME_MAX: u64 = 10 * SECOND;
+/// How long the supervisor waits before it writes its report again that the disk had no room for.
+pub(super) const REPORT_AGAIN: u64 = 2 * SECOND;
+/// How long a command to an MPS control daemon may take, as the supervisor bounds it.
+pub(super) const MPS_COMMAND_MAX: u64 = 5 * SECOND;
+/// How long an MPS control daemon may take to quit, as the supervisor bounds it.
+pub(super) const MPS_QUIT_MAX: u64 = 10 * SECOND;
+/// The kubelet's first back-off for a container that died.
+pub(super) const BACK_OFF: u64 = 10 * SECOND;
 /// How long a program may take to stop before it is killed.
 pub(super) const STOP_TIME_MAX: u64 = 15 * SECOND;

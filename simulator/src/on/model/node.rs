@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use plugin_core::settings::Settings;
 
-use super::engine::Context;
-use super::happening::{Ending, PodId, What, Which};
+use super::engine::{Channel, Context};
+use super::happening::{PodId, What, Which};
 use super::host::Host;
 use super::journal::Journal;
 use super::kubelet::Kubelet;
@@ -45,8 +45,18 @@ pub(super) struct Node {
     pub(super) deaths: Vec<String>,
     /// The machine is down.
     pub(super) is_off: bool,
+    /// The machine stands still.
+    pub(super) still: Still,
     /// The run ends: nothing is started any more.
     pub(super) is_closing: bool,
+}
+
+/// A machine that stands still: what should happen meanwhile happens afterwards, in its order.
+#[derive(Debug, Default)]
+pub(super) struct Still {
+    /// Until when.
+    pub(super) until: u64,
+    late: Channel,
 }
 
 impl Node {
@@ -62,6 +72,9 @@ impl Node {
         if self.is_off && !matches!(what, What::Boots | What::FaultEnds(_)) {
             return;
         }
+        if self.still.until > cx.now() && !matches!(what, What::FaultEnds(_)) {
+            return self.happens_later(cx, what);
+        }
         if what.is_kubelets() && self.kubelet.hangs_until(cx.now()).is_some() {
             return self.kubelet_hangs(cx, what);
         }
@@ -69,30 +82,44 @@ impl Node {
             What::ProgramStarts(which) => self.program_starts(cx, which),
             What::StopOverdue(which, life) => self.stop_overdue(cx, which, life),
             What::Boots => self.boots(cx),
-            What::FaultEnds(Ending::PodResources) => self.kubelet.pod_resources = true,
-            What::FaultEnds(Ending::GpuLost(gpu)) => {
-                self.set_lost(gpu, false);
-                cx.show();
+            What::FaultEnds(ending) => self.fault_ends(cx, ending),
+            What::KubeletBinds => {
+                self.kubelet.binds(&mut self.host);
+                cx.after(self.host.news(cx.now()), What::KubeletDirectoryChanged(self.plugin.life));
             }
             What::ConfigProjected => {
                 self.host.config = self.host.config_map.clone();
-                cx.after(latency::DIRECTORY, What::ConfigLooked(self.plugin.life, false));
+                cx.after(self.host.news(cx.now()), What::ConfigLooked(self.plugin.life, false));
             }
             What::MpsWakes(_)
             | What::MpsDue(_)
             | What::MpsTold(..)
+            | What::ReportDue(_)
             | What::DesiredLooked(_)
             | What::EffectDone(..) => self.on_mps(cx, what),
             what if what.is_kubelets() => self.on_kubelet(cx, what),
             What::KubeletStarts => {
                 self.kubelet.start(cx, &mut self.host);
-                cx.after(latency::DIRECTORY, What::KubeletDirectoryChanged(self.plugin.life));
+                cx.after(self.host.news(cx.now()), What::KubeletDirectoryChanged(self.plugin.life));
             }
             What::WorkBegins(pod) => self.work_begins(cx, pod),
             What::WorkGoesOn(pod, turn) => self.work_goes_on(cx, pod, turn),
             What::PodFinishes(pod) => self.kubelet.pod_finishes(cx, pod),
             What::PatchArrives(life, labels) => plugin::patch_arrives(cx, life, &labels),
             what => self.on_plugin(cx, what),
+        }
+    }
+
+    /// Does later what a machine that stands still cannot do now.
+    fn happens_later(&mut self, cx: &mut Context<'_>, what: What) {
+        let pause = self.still.until - cx.now();
+        match what {
+            // the kubelet's own clock stood still, too
+            What::StopOverdue(..) => cx.at(self.still.until + latency::STOP_TIME_MAX, what),
+            what => {
+                let latency = latency::Latency { least: pause, most: pause };
+                cx.through(&mut self.still.late, latency, what);
+            }
         }
     }
 
@@ -131,7 +158,7 @@ impl Node {
             }
             What::NodeSeen(revision, labels) => {
                 if let Some(shell) = program.living(newest) {
-                    shell.node_seen(cx, revision, &labels);
+                    shell.node_seen(cx, revision, labels.as_ref());
                 }
             }
             What::NodeWatchBreaks => {
@@ -151,7 +178,7 @@ impl Node {
             }
             What::LastGoodWritten(life) => {
                 if let Some(shell) = program.living(life) {
-                    shell.last_good_written(host);
+                    shell.last_good_written(cx, host);
                 }
             }
             What::DesiredWritten(life) => {
@@ -253,6 +280,12 @@ impl Node {
                 }
                 None
             }
+            What::ReportDue(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.save_actual(cx, host);
+                }
+                None
+            }
             What::DesiredLooked(life) => {
                 if let Some(shell) = program.living(life) {
                     shell.desired_looked(cx, host);
@@ -278,17 +311,12 @@ impl Node {
 
     /// A file in the MPS root changed: both programs watch it.
     pub(super) fn mps_root_changed(&mut self, cx: &mut Context<'_>) {
+        let news = self.host.news(cx.now());
         if let Some(shell) = &mut self.plugin.process {
-            shell.mps_root_changed(cx, latency::DIRECTORY);
+            shell.mps_root_changed(cx, news);
         }
         if let Some(shell) = &mut self.mps.process {
-            shell.mps_root_changed(cx);
+            shell.mps_root_changed(cx, news);
         }
-    }
-
-    /// A GPU falls off its bus or comes back.
-    pub(super) fn set_lost(&mut self, gpu: u32, lost: bool) -> bool {
-        let gpus = self.host.gpus.as_mut();
-        gpus.is_some_and(|gpus| gpus.set_lost(gpu, lost).is_ok())
     }
 }

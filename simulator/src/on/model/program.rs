@@ -26,12 +26,14 @@ pub(super) struct Program<T> {
     pub(super) state: State,
     /// It is started again as soon as it has stopped.
     pub(super) restarts: bool,
+    /// How long after its end it does, in nanoseconds.
+    pub(super) pause: u64,
 }
 
 impl<T> Program<T> {
     /// Never started.
     pub(super) fn new() -> Program<T> {
-        Program { process: None, life: 0, starts: 0, state: State::Absent, restarts: false }
+        Program { process: None, life: 0, starts: 0, state: State::Absent, restarts: false, pause: 0 }
     }
 
     /// A new process begins; its life.

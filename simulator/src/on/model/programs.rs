@@ -126,8 +126,14 @@ impl Node {
 
     /// A killed program is started again, as a kubelet does with a dead container.
     pub(super) fn start_again(&mut self, cx: &mut Context<'_>, which: Which) {
+        self.start_later(cx, which, 0);
+    }
+
+    /// The same after a back-off.
+    pub(super) fn start_later(&mut self, cx: &mut Context<'_>, which: Which, pause: u64) {
         self.set_state(which, State::Starting);
-        cx.after(latency::PROCESS_START, What::ProgramStarts(which));
+        let at = cx.now() + cx.engine.draw_from(latency::PROCESS_START) + pause;
+        cx.at(at, What::ProgramStarts(which));
     }
 
     /// The plugin's core asked for the end of the process.
@@ -174,7 +180,7 @@ impl Node {
     fn mps_lock_dropped(&mut self, cx: &mut Context<'_>) {
         self.host.mps.lock = None;
         if let Some(shell) = &mut self.plugin.process {
-            shell.mps_root_changed(cx, latency::DIRECTORY);
+            shell.mps_root_changed(cx, self.host.news(cx.now()));
         }
     }
 
@@ -184,7 +190,9 @@ impl Node {
             Which::Mps => self.mps.stopped(),
         };
         if again {
-            cx.after(latency::PROCESS_START, What::ProgramStarts(which));
+            let pause = std::mem::take(&mut self.plugin.pause) * u64::from(which == Which::Plugin);
+            let at = cx.now() + cx.engine.draw_from(latency::PROCESS_START) + pause;
+            cx.at(at, What::ProgramStarts(which));
         }
         cx.api.want_reconcile(cx.engine);
     }
@@ -211,9 +219,11 @@ impl Node {
         self.kubelet.stop(cx);
         self.kubelet.lose_containers();
         self.work_is_lost();
-        self.host.mps = super::host::MpsFiles::default();
+        self.host.reboots();
         self.host.mps_daemons_on(None).into_iter().for_each(|pid| self.host.end_mps_daemon(pid, true));
         if let Some(gpus) = self.host.gpus.as_mut() {
+            gpus.renumber_minors();
+            gpus.nvml_hangs = 0;
             let modes: Vec<_> = gpus.gpus().iter().map(|gpu| (gpu.index, gpu.mode_original())).collect();
             for (gpu, mode) in modes {
                 // a boot gives a lost GPU back, and every GPU its first mode

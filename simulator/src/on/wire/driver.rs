@@ -98,7 +98,12 @@ pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
         uuid: gpu.uuid.clone(),
         index: gpu.index,
         compute_mode: compute_mode(gpu.compute_mode).to_owned(),
-        mps_daemon: if gpu.mps_daemon_pid.is_some() { "running" } else { "absent" }.to_owned(),
+        mps_daemon: match gpu.mps_daemon_pid {
+            Some(_) if gpu.mps_fault => "fault",
+            Some(_) => "running",
+            None => "absent",
+        }
+        .to_owned(),
         health: if gpu.lost { "lost" } else { "healthy" }.to_owned(),
         memory: MemoryView {
             used: gpu.memory.used_bytes,

@@ -1,39 +1,25 @@
 //! How faults happen on the wire stage: to real processes, sockets and the fake driver's state; those that end by
 //! themselves are undone when their time has come, whatever step plays then.
 
+mod endings;
+mod on_node;
+
 use std::time::{Duration, Instant};
 
-use fake_cluster::api::server::Faults;
-
-use super::process::alive_with;
-use super::spawn::{Signal, signal_process};
-use super::{Node, WireStage, refused};
+pub(super) use self::endings::Ending;
+use self::endings::Ends;
+use super::{WireStage, refused};
 use crate::expect::glob;
 use crate::faults::{Fault, FaultSpec};
-use crate::on::{Done, StageError};
+use crate::on::{Done, StageError, driver_faults};
 use crate::scenario::Process;
 
 /// How long a fault lasts that needs a duration and has none.
 const LASTS_DEFAULT: Duration = Duration::from_secs(5);
 /// How long connections are cut for a broken watch.
 const CUT: Duration = Duration::from_millis(100);
-
-/// A fault that ends by itself.
-#[derive(Debug)]
-pub(super) struct Ending {
-    at: Instant,
-    what: Ends,
-}
-
-#[derive(Debug)]
-enum Ends {
-    /// The API server answers again.
-    Api,
-    /// A GPU is back on its bus.
-    Gpu { node: String, gpu: u32 },
-    /// A kubelet starts again.
-    Kubelet { node: String },
-}
+/// The kubelet's first back-off for a container that died.
+const BACK_OFF: Duration = Duration::from_secs(10);
 
 impl WireStage {
     /// Makes a fault happen.
@@ -43,8 +29,13 @@ impl WireStage {
     pub(super) async fn suffer(&mut self, spec: &FaultSpec) -> Result<Done, StageError> {
         let lasts = spec.lasts.unwrap_or(LASTS_DEFAULT);
         match spec.fault {
-            Fault::ApiServerDown => return Ok(self.cut_api(lasts)),
-            Fault::WatchDrop if spec.node == "*" => return Ok(self.cut_api(CUT)),
+            Fault::WatchDrop if spec.node == "*" => return Ok(self.api_suffers(Fault::ApiServerDown, CUT)),
+            Fault::WatchExpired => {
+                // running watches end first
+                self.api_suffers(Fault::ApiServerDown, CUT);
+                return Ok(self.api_suffers(spec.fault, lasts));
+            }
+            fault if fault.is_of_cluster() => return Ok(self.api_suffers(fault, lasts)),
             _ => {}
         }
         let names = self.nodes.iter().map(|node| node.name.clone());
@@ -65,32 +56,49 @@ impl WireStage {
         }
     }
 
+    fn api_suffers(&mut self, fault: Fault, lasts: Duration) -> Done {
+        self.ends_in(lasts, Ends::Api(fault));
+        self.show_api_faults();
+        Done::Did
+    }
+
+    fn ends_in(&mut self, lasts: Duration, what: Ends) {
+        self.endings.push(Ending { at: Instant::now() + lasts, what });
+    }
+
     async fn suffer_on(&mut self, name: &str, spec: &FaultSpec, lasts: Duration) -> Result<Done, StageError> {
-        let ends = |what| Ending { at: Instant::now() + lasts, what };
-        let directory = self.directory.clone();
-        let node = self.node(name)?;
         let skipped = |why: &str| Ok(Done::Skipped(why.to_owned()));
+        if driver_faults::is_drivers(spec.fault) {
+            return self.driver_suffers(name, spec).await;
+        }
+        let node = self.node(name)?;
         match spec.fault {
             Fault::PluginCrash => node.kill(Process::Plugin).await,
             Fault::SupervisorCrash => node.kill(Process::Mps).await,
             Fault::PluginRestart => node.restart(Process::Plugin).await,
-            Fault::MpsDaemonCrash { gpu } => node.kill_mps_daemons(gpu, &directory),
+            Fault::PluginOomKilled => {
+                self.dies(name, Process::Plugin, spec.lasts.unwrap_or(BACK_OFF), true).await
+            }
+            Fault::PluginUpgrade => self.dies(name, Process::Plugin, lasts, false).await,
+            Fault::MpsOomKilled => {
+                let done = self.dies(name, Process::Mps, spec.lasts.unwrap_or(BACK_OFF), true).await?;
+                // the control daemons are in the same container, and the kernel kills all of it
+                self.kill_mps_daemons(name, None)?;
+                Ok(done)
+            }
+            Fault::MpsDaemonCrash { gpu } => self.kill_mps_daemons(name, gpu),
+            Fault::MpsDaemonHang { gpu } => self.stop_mps_daemons(name, gpu, lasts),
             Fault::KubeletRestart if spec.lasts.is_some() => {
                 node.stop_kubelet().await;
-                let node = name.to_owned();
-                self.endings.push(ends(Ends::Kubelet { node }));
+                self.ends_in(lasts, Ends::Kubelet { node: name.to_owned() });
                 Ok(Done::Did)
             }
             Fault::KubeletRestart => node.restart_kubelet().await,
-            Fault::GpuLost { gpu } => {
-                node.set_lost(gpu, true)?;
-                if spec.lasts.is_some() {
-                    let node = name.to_owned();
-                    self.endings.push(ends(Ends::Gpu { node, gpu }));
-                }
-                Ok(Done::Did)
-            }
-            Fault::Xid { gpu, code } => node.raise_xid(gpu, code),
+            Fault::KubeletSocketRace => node.restart_kubelet_with(lasts, Duration::ZERO).await,
+            Fault::PodResourcesEmpty => node.restart_kubelet_with(Duration::ZERO, lasts).await,
+            Fault::PluginDirectoryRecreated => self.remove_directory(name, lasts).await,
+            Fault::NodeRecreated => self.delete_node(name, lasts),
+            Fault::DeviceCgroupsRewritten => Ok(self.cut_off(name)),
             Fault::WatchDrop => {
                 skipped("the watch of a single node cannot be cut here (hint: `node: \"*\"`)")
             }
@@ -99,89 +107,12 @@ impl WireStage {
                 skipped("PodResources answers as long as the kubelet runs here")
             }
             Fault::NodeReboot => skipped("containers do not end with the machine here"),
-            Fault::ApiServerDown => Ok(Done::Did),
-        }
-    }
-
-    fn cut_api(&mut self, lasts: Duration) -> Done {
-        if let Some(server) = &self.server {
-            server.set_faults(Faults { down: true, ..Faults::default() });
-        }
-        self.endings.push(Ending { at: Instant::now() + lasts, what: Ends::Api });
-        Done::Did
-    }
-
-    /// Whether something happens by itself as time passes.
-    pub(super) fn has_future(&self) -> bool {
-        !self.endings.is_empty() || self.workloads.are_active()
-    }
-
-    /// Does what has come due.
-    pub(super) async fn tend(&mut self) {
-        let now = Instant::now();
-        let due: Vec<Ending> = self.endings.extract_if(.., |ending| ending.at <= now).collect();
-        for ending in due {
-            self.undo(ending.what).await;
-        }
-        self.tend_workloads().await;
-    }
-
-    /// Ends every fault now.
-    pub(super) async fn end_faults(&mut self) {
-        for ending in std::mem::take(&mut self.endings) {
-            self.undo(ending.what).await;
-        }
-    }
-
-    async fn undo(&mut self, what: Ends) {
-        let done = match what {
-            Ends::Api => {
-                let still = self.endings.iter().any(|other| matches!(other.what, Ends::Api));
-                if let (false, Some(server)) = (still, &self.server) {
-                    server.set_faults(Faults::default());
-                }
-                Ok(())
+            Fault::Suspend => skipped("the simulated kubelet cannot stand still with its machine here"),
+            Fault::DiskFull => skipped("a node's disk cannot be filled here without filling this machine's"),
+            Fault::InotifyExhausted => {
+                skipped("inotify watches are this machine's here, and others need them")
             }
-            Ends::Gpu { node, gpu } => self.node(&node).and_then(|node| node.set_lost(gpu, false)),
-            Ends::Kubelet { node } => match self.node(&node) {
-                Ok(node) => node.start_kubelet().await,
-                Err(error) => Err(error),
-            },
-        };
-        if let Err(error) = done {
-            self.programs.complain(error.to_string());
+            other => skipped(&format!("`{}` cannot happen on a node", other.tag())),
         }
-    }
-}
-
-impl Node {
-    fn set_lost(&mut self, gpu: u32, lost: bool) -> Result<(), StageError> {
-        let what = format!("take GPU {gpu} of node `{}` off its bus or put it back", self.name);
-        self.driver_state(&what)?.set_lost(gpu, lost).map_err(|error| refused(what, &error))
-    }
-
-    fn raise_xid(&mut self, gpu: u32, code: u32) -> Result<Done, StageError> {
-        let what = format!("raise Xid {code} on GPU {gpu} of node `{}`", self.name);
-        self.driver_state(&what)?.raise_xid(gpu, u64::from(code)).map_err(|error| refused(what, &error))?;
-        Ok(Done::Did)
-    }
-
-    /// SIGKILL for control daemons that this run started.
-    fn kill_mps_daemons(&mut self, gpu: Option<u32>, run: &std::path::Path) -> Result<Done, StageError> {
-        let what = format!("kill MPS control daemons of node `{}`", self.name);
-        let snapshot = self.driver_state(&what)?.snapshot().map_err(|error| refused(what, &error))?;
-        let of_this_run: Vec<u32> = alive_with(run).into_iter().map(|left| left.pid).collect();
-        let daemons = snapshot.mps_daemons.into_iter();
-        let hit: Vec<u32> = daemons
-            .filter(|daemon| gpu.is_none_or(|gpu| daemon.gpus.contains(&gpu)))
-            .map(|daemon| daemon.pid)
-            .filter(|pid| of_this_run.contains(pid))
-            .collect();
-        if hit.is_empty() {
-            let why = format!("no MPS control daemon runs on node `{}`", self.name);
-            return Ok(Done::Skipped(why));
-        }
-        hit.into_iter().for_each(|pid| signal_process(pid, Signal::Kill));
-        Ok(Done::Did)
     }
 }

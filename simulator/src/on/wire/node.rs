@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fake_cluster::api::{ApiHandle, Key, Resource};
 use fake_cluster::kubelet::ledger::Order;
-use fake_cluster::kubelet::wire::KubeletSettings;
+use fake_cluster::kubelet::wire::{KubeletSettings, StartTrouble};
 use fake_cluster::node::config_volume::ConfigVolume;
 use fake_cluster::node::settings::PodError;
 use fake_cluster::node::{NodeAgent, NodeSettings};
@@ -162,6 +163,21 @@ impl Node {
     /// It does not start again.
     pub(super) async fn restart_kubelet(&mut self) -> Result<Done, StageError> {
         self.stop_kubelet().await;
+        self.start_kubelet().await?;
+        Ok(Done::Did)
+    }
+
+    /// Stops the kubelet and starts it with trouble: its socket refuses connections first, or PodResources lists nothing.
+    ///
+    /// # Errors
+    /// It does not start again.
+    pub(super) async fn restart_kubelet_with(
+        &mut self,
+        listens_after: Duration,
+        lists_nothing_for: Duration,
+    ) -> Result<Done, StageError> {
+        self.stop_kubelet().await;
+        self.agent.trouble_next_start(StartTrouble { listens_after, lists_nothing_for });
         self.start_kubelet().await?;
         Ok(Done::Did)
     }

@@ -32,8 +32,37 @@ impl Node {
         self.start_again(&name)
     }
 
+    /// Ends a program, killed or in order, and leaves it so.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(super) async fn end_program(&mut self, process: Process, killed: bool) -> Result<(), StageError> {
+        let name = self.running(process)?;
+        match killed {
+            true => {
+                self.programs.kill(&name).await;
+            }
+            false => {
+                self.programs.stop(&name).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a program that was ended.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(super) fn start_program(&self, process: Process) -> Result<Done, StageError> {
+        self.start_again(&self.program_of(process))
+    }
+
+    fn program_of(&self, process: Process) -> Name {
+        self.program(if process == Process::Mps { MPS } else { PLUGIN })
+    }
+
     fn running(&self, process: Process) -> Result<Name, StageError> {
-        let name = self.program(if process == Process::Mps { MPS } else { PLUGIN });
+        let name = self.program_of(process);
         if self.programs.status(&name).0 {
             return Ok(name);
         }

@@ -31,6 +31,10 @@ pub(super) enum Signal {
     Term,
     /// SIGKILL: end now.
     Kill,
+    /// SIGSTOP: stand still.
+    Stop,
+    /// SIGCONT: go on.
+    Continue,
 }
 
 /// Signals a process group; one that is gone already is no error.
@@ -55,6 +59,8 @@ fn send(pid: i32, signal: Signal) {
     let number = match signal {
         Signal::Term => libc::SIGTERM,
         Signal::Kill => libc::SIGKILL,
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
     };
     // SAFETY: kill(2) takes two integers and touches no memory of ours; its failure means the target is gone.
     unsafe {

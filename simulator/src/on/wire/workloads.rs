@@ -52,6 +52,8 @@ enum State {
 struct Run {
     process: Process,
     began: Instant,
+    /// Its container's devices were taken away.
+    cut_off: bool,
 }
 
 impl Job {
@@ -85,6 +87,16 @@ impl Workloads {
     /// How the containers of a pod ended so far.
     pub(super) fn ended(&self, pod: &str) -> Vec<String> {
         self.ended.get(pod).cloned().unwrap_or_default()
+    }
+
+    /// The processes on a node lose their GPUs; how many there are.
+    pub(super) fn cut_off(&mut self, node: &str) -> usize {
+        let jobs = self.jobs.iter_mut().filter(|job| job.node == node);
+        let runs = jobs.filter_map(|job| match &mut job.state {
+            State::Runs(run) => Some(run),
+            State::Waits { .. } | State::Over => None,
+        });
+        runs.map(|run| run.cut_off = true).count()
     }
 
     fn note_end(&mut self, pod: &str, why: &str) {
@@ -216,7 +228,7 @@ impl WireStage {
                 self.workloads.next_pid += 1;
                 match start(node, &job.pod.name, &container, pid) {
                     Ok(process) => {
-                        job.state = State::Runs(Run { process, began: Instant::now() });
+                        job.state = State::Runs(Run { process, began: Instant::now(), cut_off: false });
                         None
                     }
                     Err(why) => Some(End::refused(why)),
@@ -224,7 +236,7 @@ impl WireStage {
             }
             State::Runs(run) => {
                 let node = self.nodes.iter().find(|node| node.name == job.node)?;
-                let end = go_on(node, run, &job.work);
+                let end = if run.cut_off { Some(no_device()) } else { go_on(node, run, &job.work) };
                 if end.is_some() {
                     stop(&self.nodes, job);
                 }
@@ -243,6 +255,11 @@ impl WireStage {
             self.programs.complain(error.to_string());
         }
     }
+}
+
+/// How a process ends that may not open its GPU any more.
+fn no_device() -> End {
+    End { code: CUDA_FAILED, why: "no CUDA-capable device is detected (Operation not permitted)".to_owned() }
 }
 
 /// Ends a job's process; its memory is free again.

@@ -102,7 +102,8 @@ pub const FAULT: &[Key] = &[
     need("kind", Sort::Fault, "what goes wrong"),
     key("node", Sort::Text, "on which nodes: a name or a glob"),
     key("gpu", Sort::Number(0, GPUS_MAX as i64 - 1), "the GPU's index"),
-    key("code", Sort::Number(1, 999), "the Xid"),
+    key("code", Sort::Number(1, 999), "the Xid, NVML's error or the HTTP status"),
+    key("delay", Sort::Duration, "how long each call takes"),
     key("lasts", Sort::Duration, "how long, for one that ends by itself"),
     key("probability", Sort::Share, "how likely it is; the seed decides"),
 ];

@@ -5,10 +5,13 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixSocket};
 
 use super::settings::KubeletError;
 use crate::kubelet::ledger::{CHECKPOINT_FILE, Checkpoint, CheckpointError};
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// Why a checkpoint file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +49,27 @@ fn remove(path: &Path) -> Result<(), KubeletError> {
     }
 }
 
-/// Replaces whatever is at `path` by a socket that accepts connections.
-pub(super) fn listen(path: &Path) -> Result<UnixListener, KubeletError> {
+/// A socket that is on disk and refuses connections.
+pub(super) struct Bound {
+    socket: UnixSocket,
+    path: PathBuf,
+}
+
+/// Replaces whatever is at `path` by a socket that does not listen yet.
+pub(super) fn bind(path: &Path) -> Result<Bound, KubeletError> {
     remove(path)?;
-    UnixListener::bind(path).map_err(|source| KubeletError::Bind { path: path.to_owned(), source })
+    let failed = |source| KubeletError::Bind { path: path.to_owned(), source };
+    let socket = UnixSocket::new_stream().map_err(failed)?;
+    socket.bind(path).map_err(failed)?;
+    Ok(Bound { socket, path: path.to_owned() })
+}
+
+impl Bound {
+    /// Accepts connections from now on.
+    pub(super) fn listen(self) -> Result<UnixListener, KubeletError> {
+        let path = self.path;
+        self.socket.listen(BACKLOG).map_err(|source| KubeletError::Bind { path, source })
+    }
 }
 
 /// The checkpoint in `dir`; `None` if there is none.

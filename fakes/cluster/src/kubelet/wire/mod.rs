@@ -36,7 +36,7 @@ use state::Shared;
 pub use admission::AdmitError;
 pub use log::{EVENTS_MAX, LoggedEvent, WireEvent};
 pub use pod_resources::{CALLS_BURST, CALLS_PER_SECOND};
-pub use settings::{DIAL_TIMEOUT, KubeletError, KubeletSettings, PRE_START_TIMEOUT};
+pub use settings::{DIAL_TIMEOUT, KubeletError, KubeletSettings, PRE_START_TIMEOUT, StartTrouble};
 
 /// How long a stopping kubelet lets its clients hang up in order.
 const STOP_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -59,8 +59,11 @@ impl Kubelet {
             Err(error) => (Default::default(), Some(error.to_string())),
         };
         files::sweep_sockets(&settings.device_plugins_dir)?;
-        let registration = files::listen(&settings.device_plugins_dir.join(KUBELET_SOCKET))?;
-        let pod_resources = files::listen(&settings.pod_resources_dir.join(KUBELET_SOCKET))?;
+        let listens_after = settings.trouble.listens_after;
+        let registration = files::bind(&settings.device_plugins_dir.join(KUBELET_SOCKET))?;
+        tokio::time::sleep(listens_after).await;
+        let registration = registration.listen()?;
+        let pod_resources = files::bind(&settings.pod_resources_dir.join(KUBELET_SOCKET))?.listen()?;
         let ledger = Ledger::restore(settings.ledger.clone(), &checkpoint, Duration::ZERO);
         let shared = Arc::new(Shared::new(settings, ledger));
         if let Some(why) = unusable {

@@ -68,7 +68,10 @@ impl PodResourcesLister for PodResourcesService {
         _request: Request<ListPodResourcesRequest>,
     ) -> Result<Response<ListPodResourcesResponse>, Status> {
         self.admit_call()?;
-        let pod_resources = self.shared.state().ledger.list_pod_resources();
+        let pod_resources = match self.shared.lists_nothing() {
+            true => Vec::new(),
+            false => self.shared.state().ledger.list_pod_resources(),
+        };
         Ok(Response::new(ListPodResourcesResponse { pod_resources }))
     }
 

@@ -23,6 +23,17 @@ pub struct KubeletSettings {
     pub dial_timeout: Duration,
     /// How long PreStartContainer may take.
     pub pre_start_timeout: Duration,
+    /// What goes wrong at the start.
+    pub trouble: StartTrouble,
+}
+
+/// A start that goes wrong on purpose. The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StartTrouble {
+    /// How long its registration socket exists and refuses connections, between bind and listen.
+    pub listens_after: Duration,
+    /// How long PodResources lists nothing, as before the container runtime has answered.
+    pub lists_nothing_for: Duration,
 }
 
 impl KubeletSettings {
@@ -34,6 +45,7 @@ impl KubeletSettings {
             ledger: LedgerSettings::default(),
             dial_timeout: DIAL_TIMEOUT,
             pre_start_timeout: PRE_START_TIMEOUT,
+            trouble: StartTrouble::default(),
         }
     }
 

@@ -87,6 +87,11 @@ impl Shared {
         &self.settings.device_plugins_dir
     }
 
+    /// Whether PodResources lists nothing yet.
+    pub(super) fn lists_nothing(&self) -> bool {
+        self.now() < self.settings.trouble.lists_nothing_for
+    }
+
     pub(super) fn dial_timeout(&self) -> Duration {
         self.settings.dial_timeout
     }

@@ -36,6 +36,17 @@ const HISTORY_MAX: usize = 16;
 /// Status writes that wait while the API server is down; a kubelet keeps one per pod.
 const WAITING_WRITES_MAX: usize = 200_000;
 
+/// An API server that answers, but not as it should.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Trouble {
+    /// Every answer takes this much longer, in nanoseconds.
+    pub(super) delay: u64,
+    /// The plugin's requests are refused with this status.
+    pub(super) refuses: Option<u32>,
+    /// Watches end with 410 at once.
+    pub(super) expired: bool,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Api {
@@ -56,6 +67,8 @@ pub(super) struct Api {
     schedule_due: bool,
     reconcile_due: bool,
     up: bool,
+    /// What else goes wrong with it.
+    pub(super) trouble: Trouble,
     waiting_writes: Vec<StatusWrite>,
     /// Pods that failed and whose owner has not looked; those that came first when there are too many.
     pub(super) failed: Vec<PodId>,
@@ -86,6 +99,7 @@ impl Api {
             schedule_due: false,
             reconcile_due: false,
             up: true,
+            trouble: Trouble::default(),
             waiting_writes: Vec::new(),
             failed: Vec::new(),
             changes: Changes::default(),

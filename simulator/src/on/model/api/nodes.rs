@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fake_cluster::api::podspec::is_extended;
-use fake_cluster::api::{ApiError, Key, Part, PatchKind, Quantity, Resource, set_condition};
+use fake_cluster::api::{ApiError, DeleteOptions, Key, Part, PatchKind, Quantity, Resource, set_condition};
 use serde_json::{Map, Value, json};
 
 use super::super::engine::{Channel, Engine};
@@ -32,6 +32,10 @@ pub(in crate::on::model) struct ApiNode {
     is_ready: bool,
     /// The capacity and allocatable figures that its kubelet wrote last.
     told: BTreeMap<String, (u64, u64)>,
+    /// The object was deleted.
+    pub(in crate::on::model) is_gone: bool,
+    /// The labels that its kubelet registers it with.
+    own_labels: Arc<Labels>,
     /// It is neither tainted nor cordoned.
     pub(in crate::on::model) plain: bool,
     /// What the pods on it request together.
@@ -65,6 +69,8 @@ impl Api {
         let object = self.store.create(Resource::Nodes, "", object, timestamp(engine))?;
         self.nodes.push(ApiNode {
             name: name.to_owned(),
+            is_gone: false,
+            own_labels: Arc::new(all),
             labels: Arc::new(labels_of(&object)),
             allocatable: BTreeMap::new(),
             extended: BTreeMap::new(),
@@ -79,6 +85,42 @@ impl Api {
             pod_watch: Channel::default(),
         });
         Ok(())
+    }
+
+    /// Somebody deletes a Node's object. Its pods stay: they are collected later than it is registered again.
+    pub(in crate::on::model) fn delete_node(&mut self, engine: &mut Engine, node: usize) {
+        let Some(entry) = self.nodes.get_mut(node).filter(|entry| !entry.is_gone) else {
+            return;
+        };
+        let key = Key::node(&entry.name);
+        entry.is_gone = true;
+        entry.is_ready = false;
+        entry.told.clear();
+        entry.allocatable.clear();
+        entry.extended.clear();
+        entry.object = Arc::new(json!({"metadata": {"name": entry.name}}));
+        let what = What::NodeSeen(self.store.revision() + 1, None);
+        engine.through(&mut entry.watch, latency::WATCH, Happening::Node { node, what });
+        // only a Node that is there is deleted
+        let _gone = self.store.delete(&key, &DeleteOptions::default(), timestamp(engine));
+        self.changes.object(node);
+    }
+
+    /// A kubelet registers its Node again, with the labels that it has itself.
+    pub(in crate::on::model) fn register_node(&mut self, engine: &mut Engine, node: usize) {
+        let Some(entry) = self.nodes.get_mut(node).filter(|entry| entry.is_gone) else {
+            return;
+        };
+        let object = json!({"metadata": {"name": entry.name, "labels": *entry.own_labels}});
+        let Ok(object) = self.store.create(Resource::Nodes, "", object, timestamp(engine)) else {
+            return;
+        };
+        if let Some(entry) = self.nodes.get_mut(node) {
+            entry.is_gone = false;
+            // whatever the labels were, the watch tells of the new object
+            entry.labels = Arc::default();
+        }
+        self.node_stored(engine, node, object);
     }
 
     /// Merges labels into a Node, as `kubectl label` does.
@@ -187,7 +229,7 @@ impl Api {
         self.changes.object(node);
         if labels != *entry.labels {
             entry.labels = Arc::new(labels);
-            let what = What::NodeSeen(self.store.revision(), Arc::clone(&entry.labels));
+            let what = What::NodeSeen(self.store.revision(), Some(Arc::clone(&entry.labels)));
             engine.through(&mut entry.watch, latency::WATCH, Happening::Node { node, what });
             self.want_reconcile(engine);
         }

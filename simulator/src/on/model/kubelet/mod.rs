@@ -68,6 +68,11 @@ pub(super) struct Kubelet {
     /// Until when the process hangs.
     hung_until: u64,
     late: Channel,
+    /// Its socket exists although the process does not serve yet.
+    bound: bool,
+    /// For how long PodResources lists nothing after the next start, in nanoseconds.
+    pub(super) lists_nothing_for: u64,
+    lists_nothing_until: u64,
     /// PodResources answers.
     pub(super) pod_resources: bool,
     registrations: BTreeMap<String, u64>,
@@ -89,6 +94,9 @@ impl Kubelet {
             checkpoint: Checkpoint::default(),
             hung_until: 0,
             late: Channel::default(),
+            bound: false,
+            lists_nothing_for: 0,
+            lists_nothing_until: 0,
             pod_resources: true,
             registrations: BTreeMap::new(),
             stopped: Vec::new(),
@@ -146,8 +154,10 @@ impl Kubelet {
         }
         self.life += 1;
         self.hung_until = 0;
-        host.sockets.clear();
-        host.kubelet_socket = Some(host.new_identity());
+        if !std::mem::take(&mut self.bound) {
+            make_socket(host);
+        }
+        self.lists_nothing_until = cx.now() + std::mem::take(&mut self.lists_nothing_for);
         let settings = LedgerSettings {
             profile: self.profile.clone(),
             endpoint_stop_grace: self.timers.endpoint_grace,
@@ -176,8 +186,17 @@ impl Kubelet {
         cx.show();
     }
 
+    /// The process has swept the directory and bound its socket, and does not listen yet.
+    pub(super) fn binds(&mut self, host: &mut Host) {
+        if self.running.is_none() {
+            self.bound = true;
+            make_socket(host);
+        }
+    }
+
     /// The process ends, however that happens; its socket stays on disk.
     pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        self.bound = false;
         let Some(running) = self.running.take() else {
             return;
         };
@@ -243,4 +262,10 @@ impl Running {
     fn age(&self, now: u64) -> Duration {
         Duration::from_nanos(now.saturating_sub(self.began))
     }
+}
+
+/// A kubelet's own socket in a directory without any other.
+fn make_socket(host: &mut Host) {
+    host.sockets.clear();
+    host.kubelet_socket = Some(host.new_identity());
 }

@@ -75,6 +75,7 @@ impl Kubelet {
             Some((false, _)) => Event::HoldersUnreadable {
                 why: "the kubelet refused `List`: ResourceExhausted: rejected by rate limit".to_owned(),
             },
+            Some((true, _)) if now < self.lists_nothing_until => Event::HoldersRead { holdings: Vec::new() },
             Some((true, running)) => Event::HoldersRead { holdings: running.holdings() },
         };
         cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));

@@ -7,7 +7,7 @@ use plugin_core::mps::{DesiredDaemon, SupervisorEvent};
 
 use super::super::engine::Context;
 use super::super::happening::What;
-use super::super::host::Host;
+use super::super::host::{Host, Library};
 use super::super::latency;
 use super::super::saboteur::Sabotage;
 use super::MpsShell;
@@ -19,6 +19,8 @@ pub(super) enum Effect {
     ReadMode,
     /// Change its compute mode.
     SetMode(ComputeMode),
+    /// Answer that its compute mode cannot be changed.
+    Refuse(String),
     /// Start or adopt its control daemon.
     Start(DesiredDaemon),
     /// Stop its control daemon.
@@ -45,14 +47,22 @@ impl MpsShell {
 
     fn begin(&mut self, cx: &mut Context<'_>, host: &Host, gpu: &GpuUuid) {
         let first = self.workers.get(gpu).and_then(|worker| worker.effects.front());
-        let latency = match first {
+        let hangs =
+            |wanted: &DesiredDaemon| host.mps_daemon(gpu, wanted).is_some_and(|pid| host.hung.contains(&pid));
+        let (latency, wait) = match first {
             None => return,
-            Some(Effect::ReadMode | Effect::SetMode(_)) => latency::NVML_CALL,
-            Some(Effect::Start(wanted)) if host.mps_daemon(gpu, wanted).is_some() => latency::MPS_ADOPT,
-            Some(Effect::Start(_)) => latency::MPS_START,
-            Some(Effect::Stop(_)) => latency::MPS_STOP,
+            Some(Effect::ReadMode | Effect::SetMode(_)) => (latency::NVML_CALL, host.nvml_delay(1)),
+            Some(Effect::Refuse(_)) => (latency::TASK, 0),
+            Some(Effect::Start(wanted)) if hangs(wanted) => (latency::MPS_ADOPT, latency::MPS_COMMAND_MAX),
+            Some(Effect::Start(wanted)) if host.mps_daemon(gpu, wanted).is_some() => (latency::MPS_ADOPT, 0),
+            Some(Effect::Start(_)) => (latency::MPS_START, 0),
+            Some(Effect::Stop(wanted)) if hangs(wanted) => {
+                (latency::MPS_STOP, latency::MPS_COMMAND_MAX + latency::MPS_QUIT_MAX)
+            }
+            Some(Effect::Stop(_)) => (latency::MPS_STOP, 0),
         };
-        cx.after(latency, What::EffectDone(self.life, gpu.clone()));
+        let at = cx.now() + cx.engine.draw_from(latency) + wait;
+        cx.at(at, What::EffectDone(self.life, gpu.clone()));
     }
 
     /// The first effect of a GPU's queue is done now.
@@ -60,10 +70,14 @@ impl MpsShell {
         let Some(worker) = self.workers.get_mut(gpu) else {
             return;
         };
+        let asks_nvml = matches!(worker.effects.front(), Some(Effect::ReadMode | Effect::SetMode(_)));
+        if asks_nvml && host.hangs(|| What::EffectDone(self.life, gpu.clone())) {
+            return;
+        }
         let Some(effect) = worker.effects.pop_front() else {
             return;
         };
-        let event = worker.perform(host, gpu.clone(), effect);
+        let event = worker.perform(host, &mut self.nvml, gpu.clone(), effect);
         self.post(cx, event);
         self.begin(cx, host, gpu);
         self.daemons_changed(cx, host);
@@ -89,18 +103,29 @@ impl MpsShell {
 }
 
 impl Worker {
-    fn perform(&mut self, host: &mut Host, gpu: GpuUuid, effect: Effect) -> SupervisorEvent {
+    fn perform(
+        &mut self,
+        host: &mut Host,
+        nvml: &mut Library,
+        gpu: GpuUuid,
+        effect: Effect,
+    ) -> SupervisorEvent {
         match effect {
-            Effect::ReadMode => match host.mode(&gpu) {
+            Effect::ReadMode => match host.mode(nvml, &gpu) {
                 Ok(mode) => SupervisorEvent::ModeRead { gpu, mode },
                 Err(why) => SupervisorEvent::ModeFailed { gpu, why },
             },
-            Effect::SetMode(mode) => match host.set_mode(&gpu, mode) {
+            Effect::SetMode(mode) => match host.set_mode(nvml, &gpu, mode) {
                 Ok(()) => SupervisorEvent::ModeSet { gpu },
                 Err(why) => SupervisorEvent::ModeFailed { gpu, why },
             },
+            Effect::Refuse(why) => SupervisorEvent::ModeFailed { gpu, why },
             Effect::Start(wanted) => {
                 let running = host.mps_daemon(&gpu, &wanted);
+                if running.is_some_and(|pid| host.hung.contains(&pid)) {
+                    let why = "MPS command `-d` failed: an instance of this daemon is already running";
+                    return SupervisorEvent::DaemonFailed { gpu, why: why.to_owned() };
+                }
                 match running.map_or_else(|| host.start_mps_daemon(&gpu, &wanted), Ok) {
                     Ok(pid) => {
                         host.limit_mps(pid, &wanted);

@@ -7,15 +7,25 @@ pub(super) mod server;
 use std::collections::{BTreeMap, VecDeque};
 
 use plugin_core::inventory::GpuUuid;
-use plugin_core::mps::{Desired, OriginalModes, Supervisor, SupervisorAction, SupervisorEvent};
+use plugin_core::mps::{Actual, Desired, OriginalModes, Supervisor, SupervisorAction, SupervisorEvent};
 use plugin_core::time::Time;
 
 use self::effects::{Effect, Worker};
 use super::engine::Context;
 use super::happening::What;
-use super::host::Host;
+use super::host::{Host, Library};
 use super::journal::Journal;
 use super::latency;
+
+/// What a full disk answers.
+const DISK_FULL: &str = "No space left on device (os error 28)";
+
+/// Files that wait for room on the disk.
+#[derive(Debug, Default)]
+struct Unwritten {
+    originals: Option<OriginalModes>,
+    actual: Option<Actual>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -30,6 +40,9 @@ pub(super) struct MpsShell {
     desired_told: Option<Desired>,
     desired_looks: bool,
     workers: BTreeMap<GpuUuid, Worker>,
+    nvml: Library,
+    /// What the disk had no room for.
+    unwritten: Unwritten,
     /// A file that the plugin watches has changed.
     pub(super) has_written: bool,
     pub(super) journal: Journal,
@@ -49,6 +62,8 @@ impl MpsShell {
             desired_told: None,
             desired_looks: false,
             workers: BTreeMap::new(),
+            nvml: Library::default(),
+            unwritten: Unwritten::default(),
             has_written: false,
             journal,
         };
@@ -97,9 +112,9 @@ impl MpsShell {
     }
 
     /// `desired.json` may have changed.
-    pub(super) fn mps_root_changed(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn mps_root_changed(&mut self, cx: &mut Context<'_>, news: latency::Latency) {
         if !std::mem::replace(&mut self.desired_looks, true) {
-            cx.after(latency::DIRECTORY, What::DesiredLooked(self.life));
+            cx.after(news, What::DesiredLooked(self.life));
         }
     }
 
@@ -112,6 +127,28 @@ impl MpsShell {
             self.desired_told = Some(desired.clone());
             let desired = desired.clone();
             self.post(cx, SupervisorEvent::DesiredRead { desired });
+        }
+    }
+
+    /// The first modes must be on disk before any is changed; `true` when they are.
+    fn save_originals(&mut self, host: &mut Host) -> bool {
+        if host.disk_full && self.unwritten.originals.is_some() {
+            return false;
+        }
+        if let Some(originals) = self.unwritten.originals.take() {
+            host.mps.originals = Some(originals);
+        }
+        true
+    }
+
+    /// Writes the newest report; what the disk has no room for is tried again later.
+    pub(super) fn save_actual(&mut self, cx: &mut Context<'_>, host: &mut Host) {
+        if host.disk_full && self.unwritten.actual.is_some() {
+            return cx.at(cx.now() + latency::REPORT_AGAIN, What::ReportDue(self.life));
+        }
+        if let Some(actual) = self.unwritten.actual.take() {
+            host.mps.actual = Some(actual);
+            self.has_written = true;
         }
     }
 
@@ -158,14 +195,20 @@ impl MpsShell {
 
     fn perform(&mut self, cx: &mut Context<'_>, host: &mut Host, action: SupervisorAction) -> Option<String> {
         match action {
-            SupervisorAction::PersistOriginals { originals } => host.mps.originals = Some(originals),
+            SupervisorAction::PersistOriginals { originals } => {
+                self.unwritten.originals = Some(originals);
+                self.save_originals(host);
+            }
             SupervisorAction::WriteActual { actual } => {
-                host.mps.actual = Some(actual);
-                self.has_written = true;
+                self.unwritten.actual = Some(actual);
+                self.save_actual(cx, host);
             }
             SupervisorAction::Exit { why } => return Some(why),
             SupervisorAction::ReadMode { gpu } => self.give(cx, host, gpu, Effect::ReadMode),
-            SupervisorAction::SetMode { gpu, mode } => self.give(cx, host, gpu, Effect::SetMode(mode)),
+            SupervisorAction::SetMode { gpu, mode } => match self.save_originals(host) {
+                true => self.give(cx, host, gpu, Effect::SetMode(mode)),
+                false => self.give(cx, host, gpu, Effect::Refuse(DISK_FULL.to_owned())),
+            },
             SupervisorAction::StartDaemon { gpu, daemon } => {
                 self.give(cx, host, gpu, Effect::Start(daemon));
             }

@@ -28,7 +28,7 @@ use self::serve::Server;
 use self::sources::NodeWatch;
 use super::engine::Context;
 use super::happening::What;
-use super::host::Host;
+use super::host::{Host, Library};
 use super::journal::Journal;
 use super::latency;
 use super::saboteur::Saboteur;
@@ -68,6 +68,7 @@ pub(super) struct Shell {
     desired: Option<Desired>,
     /// The newest state file, on its way to the disk.
     last_good: Option<String>,
+    nvml: Library,
     saboteur: Option<Saboteur>,
     pub(super) warnings: Vec<String>,
     pub(super) journal: Journal,
@@ -100,6 +101,7 @@ impl Shell {
             node: NodeWatch::default(),
             desired: None,
             last_good: None,
+            nvml: Library::default(),
             saboteur: host.sabotage.map(Saboteur::new),
             warnings: Vec::new(),
             journal,
@@ -112,7 +114,7 @@ impl Shell {
         cx.after(latency::TASK, What::KubeletDirectoryChanged(life));
         cx.after(latency::TASK, What::ConfigLooked(life, false));
         cx.after(latency::TASK, What::MpsReportLooked(life));
-        cx.after(latency::API, What::NodeListed(life));
+        cx.ask_api(What::NodeListed(life));
         shell
     }
 

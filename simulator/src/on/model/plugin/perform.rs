@@ -9,6 +9,13 @@ use super::super::host::Host;
 use super::super::latency;
 use super::{Exit, Shell};
 
+/// NVML calls for the list of GPUs, and for each of them, as production makes them.
+const CALLS_PER_LIST: u64 = 3;
+/// See [`CALLS_PER_LIST`].
+const CALLS_PER_GPU: u64 = 10;
+/// A life that no process has.
+const NOBODY: u32 = 0;
+
 impl Shell {
     /// Starts the effect. `Some` when it is the end of the process.
     pub(super) fn perform(&mut self, cx: &mut Context<'_>, host: &mut Host, action: Action) -> Option<Exit> {
@@ -17,7 +24,7 @@ impl Shell {
             return None;
         }
         match action {
-            Action::FindGpus => cx.after(latency::NVML_FIND, What::GpusListed(life)),
+            Action::FindGpus => self.find_gpus(cx, host),
             Action::Listen { resource, endpoint, attempt } => {
                 self.listen(cx, host, resource, endpoint, attempt)
             }
@@ -41,41 +48,70 @@ impl Shell {
                 }
             }
             Action::PatchLabels { labels } => {
-                cx.after(latency::API, What::PatchArrives(life, Box::new(NodePatch::Labels(labels))));
+                self.patch_node(cx, NodePatch::Labels(labels));
             }
             Action::PatchAnnotations { annotations } => {
-                let patch = NodePatch::Annotations(annotations);
-                cx.after(latency::API, What::PatchArrives(life, Box::new(patch)));
+                self.patch_node(cx, NodePatch::Annotations(annotations));
             }
-            Action::Announce { severity, message, .. } => self.warn(severity, message),
+            Action::Announce { severity, message, .. } => {
+                self.warn(severity, message);
+                cx.show();
+            }
             Action::Exit { code, why } => return Some(Exit { code, why }),
             other => self.warn(Severity::Warning, format!("the model cannot perform `{}`", other.tag())),
         }
         None
     }
 
+    fn find_gpus(&mut self, cx: &mut Context<'_>, host: &Host) {
+        let gpus = host.gpus.as_ref().map_or(0, |gpus| gpus.gpus().len() as u64);
+        let delay = host.nvml_delay(CALLS_PER_LIST + CALLS_PER_GPU * gpus);
+        let at = cx.now() + cx.engine.draw_from(latency::NVML_FIND) + delay;
+        cx.at(at, What::GpusListed(self.life));
+    }
+
     fn read_holders(&mut self, cx: &mut Context<'_>) {
         cx.after(latency::SOCKET, What::HoldersAsked(self.life));
     }
 
+    /// A patch sets out, and is given up when the API server takes too long.
+    fn patch_node(&mut self, cx: &mut Context<'_>, patch: NodePatch) {
+        let mut waits = self.life;
+        if cx.api.trouble.delay >= latency::CALL_TIME_MAX {
+            let late = patch.answered(Err("no answer within 10s".to_owned()));
+            cx.at(cx.now() + latency::CALL_TIME_MAX, What::PluginTold(self.life, Box::new(late)));
+            waits = NOBODY;
+        }
+        cx.ask_api(What::PatchArrives(waits, Box::new(patch)));
+    }
+
     /// `desired.json` is replaced by the newest wish; the plugin looks at the report then.
     pub(in super::super) fn desired_written(&mut self, cx: &mut Context<'_>, host: &mut Host) {
-        if let Some(desired) = self.desired.take() {
-            host.mps.desired = Some(desired);
-            cx.after(latency::TASK, What::MpsReportLooked(self.life));
+        let Some(desired) = self.desired.take() else { return };
+        if host.disk_full {
+            let why = "`desired.json` cannot be written: No space left on device (os error 28)".to_owned();
+            return self.post(cx, Event::MpsDesiredFailed { why });
         }
+        host.mps.desired = Some(desired);
+        cx.after(latency::TASK, What::MpsReportLooked(self.life));
     }
 
     /// The state file is replaced by the newest text.
-    pub(in super::super) fn last_good_written(&mut self, host: &mut Host) {
-        if let Some(text) = self.last_good.take() {
-            host.last_good = Some(text);
+    pub(in super::super) fn last_good_written(&mut self, cx: &mut Context<'_>, host: &mut Host) {
+        let Some(text) = self.last_good.take() else { return };
+        if host.disk_full {
+            let why = "the state file cannot be written: No space left on device (os error 28)".to_owned();
+            return self.post(cx, Event::LastGoodNotKept { why });
         }
+        host.last_good = Some(text);
     }
 
     /// NVML has answered.
-    pub(in super::super) fn gpus_listed(&mut self, cx: &mut Context<'_>, host: &Host) {
-        let event = match host.facts() {
+    pub(in super::super) fn gpus_listed(&mut self, cx: &mut Context<'_>, host: &mut Host) {
+        if host.hangs(|| What::GpusListed(self.life)) {
+            return;
+        }
+        let event = match host.facts(&mut self.nvml) {
             Ok(facts) => Event::GpusFound { facts },
             Err((true, why)) => Event::DriverFailed { why },
             Err((false, why)) => Event::NoDriver { why },
@@ -89,9 +125,9 @@ impl Shell {
         for resource in resources {
             self.close(cx, host, &resource);
         }
-        if let Some(desired) = self.desired.take() {
+        if let Some(desired) = self.desired.take().filter(|_| !host.disk_full) {
             host.mps.desired = Some(desired);
         }
-        self.last_good_written(host);
+        self.last_good_written(cx, host);
     }
 }

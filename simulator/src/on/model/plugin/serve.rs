@@ -67,7 +67,8 @@ impl Shell {
         let event = Event::Listening { resource, endpoint, attempt };
         cx.after(latency::TASK, What::PluginTold(self.life, Box::new(event)));
         // the directory has changed: the plugin's own watch sees that, too
-        cx.after(latency::DIRECTORY, What::KubeletDirectoryChanged(self.life));
+        let news = host.news(cx.now());
+        cx.after(news, What::KubeletDirectoryChanged(self.life));
     }
 
     /// Ends a resource's streams without a word and removes its socket if it is still ours.

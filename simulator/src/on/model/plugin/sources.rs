@@ -79,32 +79,58 @@ impl Shell {
         }
         let Some(node) = cx.api.nodes.get(cx.node).filter(|_| cx.api.is_up()) else {
             let why = "error trying to connect: Connection refused (os error 111)".to_owned();
-            self.tell_node(cx, Event::NodeUnreadable { why });
-            let pause = self.node.backoff.next_delay();
-            let at = cx.now() + u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
-            return cx.at(at, What::NodeListed(self.life));
+            return self.node_refused(cx, why);
         };
-        let labels = node.labels.as_ref().clone();
-        self.node.open = true;
+        if let Some(status) = cx.api.trouble.refuses {
+            return self.node_refused(cx, refusal(status));
+        }
+        let event = match node.is_gone {
+            true => absent(&node.name),
+            false => Event::NodeRead { labels: node.labels.as_ref().clone() },
+        };
         self.node.revision = cx.api.revision();
+        self.tell_node(cx, event);
+        if cx.api.trouble.expired {
+            // the watch that follows the list ends with 410 at once
+            return self.list_again(cx);
+        }
+        self.node.open = true;
         self.node.backoff.reset();
-        self.tell_node(cx, Event::NodeRead { labels });
+    }
+
+    fn node_refused(&mut self, cx: &mut Context<'_>, why: String) {
+        self.tell_node(cx, Event::NodeUnreadable { why });
+        self.list_again(cx);
+    }
+
+    fn list_again(&mut self, cx: &mut Context<'_>) {
+        let pause = self.node.backoff.next_delay();
+        let pause = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+        cx.at(cx.now() + pause + cx.api.trouble.delay, What::NodeListed(self.life));
     }
 
     /// The watch delivers a version of the Node.
-    pub(in super::super) fn node_seen(&mut self, cx: &mut Context<'_>, revision: u64, labels: &Arc<Labels>) {
+    pub(in super::super) fn node_seen(
+        &mut self,
+        cx: &mut Context<'_>,
+        revision: u64,
+        labels: Option<&Arc<Labels>>,
+    ) {
         if !self.node.open || revision <= self.node.revision {
             return;
         }
         self.node.revision = revision;
-        let labels = labels.as_ref().clone();
-        self.tell_node(cx, Event::NodeRead { labels });
+        let event = match labels {
+            Some(labels) => Event::NodeRead { labels: labels.as_ref().clone() },
+            None => absent(cx.api.nodes.get(cx.node).map_or("", |node| &node.name)),
+        };
+        self.tell_node(cx, event);
     }
 
     /// The watch breaks off; it lists again.
     pub(in super::super) fn node_watch_breaks(&mut self, cx: &mut Context<'_>) {
         if std::mem::replace(&mut self.node.open, false) {
-            let at = cx.now() + cx.engine.draw_from(latency::API_REFUSED);
+            let at = cx.now() + cx.engine.draw_from(latency::API_REFUSED) + cx.api.trouble.delay;
             cx.at(at, What::NodeListed(self.life));
         }
     }
@@ -122,19 +148,23 @@ impl Shell {
     }
 }
 
+fn absent(name: &str) -> Event {
+    Event::NodeUnreadable { why: format!("node `{name}` does not exist") }
+}
+
+fn refusal(status: u32) -> String {
+    format!("the API server refuses with status {status}")
+}
+
 /// A patch of the Node reaches the API server, whoever still waits for the answer.
 pub(in super::super) fn patch_arrives(cx: &mut Context<'_>, life: u32, patch: &NodePatch) {
-    let (answer, latency) = if cx.api.is_up() {
+    let (answer, latency) = if let (Some(status), true) = (cx.api.trouble.refuses, cx.api.is_up()) {
+        (Err(refusal(status)), latency::API)
+    } else if cx.api.is_up() {
         (cx.api.patch_node(cx.engine, cx.node, patch).map_err(|error| error.to_string()), latency::API)
     } else {
         let why = "error trying to connect: Connection refused (os error 111)".to_owned();
         (Err(why), latency::API_REFUSED)
     };
-    let event = match (patch, answer) {
-        (NodePatch::Labels(_), Ok(())) => Event::LabelsPatched,
-        (NodePatch::Labels(_), Err(why)) => Event::LabelsFailed { why },
-        (NodePatch::Annotations(_), Ok(())) => Event::AnnotationsPatched,
-        (NodePatch::Annotations(_), Err(why)) => Event::AnnotationsFailed { why },
-    };
-    cx.after(latency, What::PluginTold(life, Box::new(event)));
+    cx.after(latency, What::PluginTold(life, Box::new(patch.answered(answer))));
 }

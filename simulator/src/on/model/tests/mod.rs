@@ -1,6 +1,7 @@
 //! The model against whole stories, seeds and faults.
 
 mod bench;
+mod faults;
 mod interleavings;
 mod stories;
 mod verbs;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use super::{ModelOptions, ModelStage};
 use crate::expect::Mismatch;
 use crate::faults::{Fault, FaultSpec};
-use crate::on::Stage;
+use crate::on::{Done, Stage};
 use crate::play::{Observer, Played, play};
 use crate::report::StepReport;
 use crate::scenario::{Scenario, read_text};

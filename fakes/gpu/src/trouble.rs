@@ -1,0 +1,64 @@
+//! A driver that misbehaves: NVML calls that fail, take long or never return, an upgrade under running programs, and a
+//! fabric that is not ready.
+
+use crate::error::GpuError;
+use crate::record::Node;
+use crate::text::Text;
+
+/// NVML's code for a library whose version is not the driver's.
+pub const VERSION_MISMATCH: u32 = 18;
+
+impl Node {
+    /// Lets NVML calls answer an error code, those about one GPU or all; 0 ends it.
+    ///
+    /// # Errors
+    /// No such GPU.
+    pub fn set_nvml_error(&mut self, gpu: Option<u32>, code: u32) -> Result<(), GpuError> {
+        match gpu {
+            Some(gpu) => self.gpu_mut(gpu)?.nvml_error = code,
+            None => self.nvml_error = code,
+        }
+        Ok(())
+    }
+
+    /// Installs the next version of the driver, whose modules then number the GPUs anew. A program that loaded NVML before
+    /// has the library of the old version.
+    pub fn upgrade_driver(&mut self) {
+        self.driver_version = Text::new(&next_version(self.driver_version.as_str()));
+        self.renumber_minors();
+    }
+}
+
+/// The version with its last number counted up, in as many digits.
+fn next_version(version: &str) -> String {
+    let (head, last) = version.rsplit_once('.').unwrap_or(("", version));
+    let next = last.parse::<u32>().unwrap_or(0) + 1;
+    let next = format!("{next:0width$}", width = last.len());
+    if head.is_empty() { next } else { format!("{head}.{next}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NodeSpec, ProcessKind, ProcessSpec};
+
+    #[test]
+    fn an_upgrade_counts_the_version_up() {
+        let mut node = Node::new(&NodeSpec::uniform("gpu-1", "tesla-t4", 1)).unwrap();
+        assert_eq!(node.driver_version.as_str(), "595.91.07");
+        node.upgrade_driver();
+        assert_eq!(node.driver_version.as_str(), "595.91.08");
+        assert_eq!(next_version("580"), "581");
+    }
+
+    #[test]
+    fn no_process_gets_a_context_before_the_fabric_is_ready() {
+        let mut node = Node::new(&NodeSpec::uniform("gpu-1", "tesla-t4", 1)).unwrap();
+        node.fabric_starting = 1;
+        let train = ProcessSpec::new(7, 0, ProcessKind::Plain, "train");
+        let refused = node.start_process(&train).unwrap_err();
+        assert!(refused.to_string().contains("802"), "{refused}");
+        node.fabric_starting = 0;
+        node.start_process(&train).unwrap();
+    }
+}

@@ -1,0 +1,129 @@
+//! The faults of GPUs and their driver as changes of the fake driver's state, which is the same on all stages.
+
+use fake_gpu::{EventKind, GpuError, Node, Text, VERSION_MISMATCH};
+
+use crate::faults::Fault;
+
+/// How a fault of the driver ends by itself.
+#[derive(Debug, Clone)]
+pub(in crate::on) enum Ending {
+    /// A GPU is back on its bus.
+    GpuLost(u32),
+    /// A GPU is put back.
+    Unplugged(Text<48>),
+    /// NVML calls about a GPU, or all, succeed again.
+    NvmlError(Option<u32>),
+    /// NVML calls are quick again.
+    NvmlSlow,
+    /// NVML calls return again.
+    NvmlHang,
+    /// The next driver is there.
+    DriverUpgrade,
+    /// The driver's device nodes are there.
+    LateDeviceNodes,
+    /// The fabric is ready.
+    Fabric,
+    /// The MPS servers of a GPU take clients again.
+    MpsFault(u32),
+}
+
+/// Whether a fault is one of the driver's.
+pub(in crate::on) fn is_drivers(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::GpuLost { .. }
+            | Fault::GpuUnplugged { .. }
+            | Fault::Xid { .. }
+            | Fault::EccError { .. }
+            | Fault::NvmlError { .. }
+            | Fault::NvmlSlow { .. }
+            | Fault::NvmlHang
+            | Fault::DriverUpgrade
+            | Fault::LateDeviceNodes
+            | Fault::FabricNotReady
+            | Fault::MpsFault { .. }
+    )
+}
+
+/// Whether a fault without a duration is for good.
+pub(in crate::on) fn is_for_good(fault: Fault) -> bool {
+    matches!(fault, Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } | Fault::NvmlHang)
+}
+
+/// Changes the driver's state; the answer is how that ends, if it does. What is no fault of a driver changes nothing.
+///
+/// # Errors
+/// No such GPU.
+pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Ending>, GpuError> {
+    Ok(match fault {
+        Fault::GpuLost { gpu } => {
+            gpus.set_lost(gpu, true)?;
+            Some(Ending::GpuLost(gpu))
+        }
+        Fault::GpuUnplugged { gpu } => {
+            let uuid = gpus.unplug(gpu)?;
+            Some(Ending::Unplugged(uuid))
+        }
+        Fault::Xid { gpu, code } => {
+            gpus.raise_xid(gpu, u64::from(code))?;
+            None
+        }
+        Fault::EccError { gpu } => {
+            gpus.raise_event(gpu, EventKind::DoubleBitEcc, 0)?;
+            None
+        }
+        Fault::NvmlError { gpu, code } => {
+            gpus.set_nvml_error(gpu, code)?;
+            Some(Ending::NvmlError(gpu))
+        }
+        Fault::NvmlSlow { delay } => {
+            gpus.nvml_delay_ms = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
+            Some(Ending::NvmlSlow)
+        }
+        Fault::NvmlHang => {
+            gpus.nvml_hangs = 1;
+            Some(Ending::NvmlHang)
+        }
+        Fault::DriverUpgrade => {
+            gpus.set_nvml_error(None, VERSION_MISMATCH)?;
+            Some(Ending::DriverUpgrade)
+        }
+        Fault::LateDeviceNodes => {
+            gpus.set_driver_loaded(false);
+            Some(Ending::LateDeviceNodes)
+        }
+        Fault::MpsFault { gpu } => {
+            gpus.set_mps_fault(gpu, true)?;
+            Some(Ending::MpsFault(gpu))
+        }
+        Fault::FabricNotReady => {
+            gpus.fabric_starting = 1;
+            Some(Ending::Fabric)
+        }
+        _ => None,
+    })
+}
+
+/// Undoes what [`happen`] did.
+///
+/// # Errors
+/// No such GPU.
+pub(in crate::on) fn recover(gpus: &mut Node, ending: &Ending) -> Result<(), GpuError> {
+    match ending {
+        Ending::GpuLost(gpu) => gpus.set_lost(*gpu, false)?,
+        Ending::Unplugged(uuid) => {
+            gpus.replug(uuid.as_str())?;
+        }
+        Ending::NvmlError(gpu) => gpus.set_nvml_error(*gpu, 0)?,
+        Ending::NvmlSlow => gpus.nvml_delay_ms = 0,
+        Ending::NvmlHang => gpus.nvml_hangs = 0,
+        Ending::DriverUpgrade => {
+            gpus.upgrade_driver();
+            gpus.set_nvml_error(None, 0)?;
+        }
+        Ending::LateDeviceNodes => gpus.set_driver_loaded(true),
+        Ending::Fabric => gpus.fabric_starting = 0,
+        Ending::MpsFault(gpu) => gpus.set_mps_fault(*gpu, false)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! How the faults of a node end by themselves.
+
+use super::super::engine::Context;
+use super::super::happening::Ending;
+use super::super::node::Node;
+use crate::on::driver_faults;
+
+impl Node {
+    /// A fault ends by itself.
+    pub(in super::super) fn fault_ends(&mut self, cx: &mut Context<'_>, ending: Ending) {
+        match ending {
+            Ending::PodResources => self.kubelet.pod_resources = true,
+            Ending::MpsDaemonHang(pids) => self.host.hung.retain(|pid| !pids.contains(pid)),
+            Ending::DiskFull => self.host.disk_full = false,
+            Ending::InotifyExhausted => self.host.no_inotify = false,
+            Ending::NodeRecreated => {
+                cx.api.register_node(cx.engine, cx.node);
+                // only a kubelet that starts registers its Node; one that is down does so by itself
+                if self.kubelet.is_up() {
+                    self.kubelet_restarts(cx, 0);
+                }
+            }
+            Ending::Driver(driver_faults::Ending::NvmlHang) => self.host.nvml_returns(cx),
+            Ending::Driver(ending) => {
+                let gpus = self.host.gpus.as_mut();
+                if let Some(Err(error)) = gpus.map(|gpus| driver_faults::recover(gpus, &ending)) {
+                    self.deaths.push(format!("node `{}`: a fault did not end: {error}", self.name));
+                }
+            }
+        }
+        cx.show();
+    }
+}
