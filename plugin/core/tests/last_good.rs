@@ -103,7 +103,7 @@ fn an_api_server_that_is_away_at_start_leaves_the_last_good_config_serving() {
 
 #[test]
 fn an_api_server_that_never_answers_is_waited_for_ten_seconds_before_the_last_good_config_serves() {
-    let mut node = sliced();
+    let node = sliced();
     let state = node.state.clone();
     let mut node = Node::new(2);
     node.state = state;

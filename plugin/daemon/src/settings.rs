@@ -3,6 +3,7 @@
 mod args;
 mod doctor_settings;
 mod given;
+mod look_args;
 mod origins;
 mod overrides;
 mod run_settings;
@@ -22,8 +23,9 @@ use crate::print_config::PrintSettings;
 use crate::state_dir::StateDir;
 use crate::status::At;
 use crate::telemetry::LogFormat;
-use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs, StatusArgs};
+use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs};
 use given::{Environment, SettingError, given, given_text};
+use look_args::StatusArgs;
 
 const ADMIN_ADDRESS: &str = "127.0.0.1:9410";
 const STATE_DIR: &str = "/var/lib/tandem";
