@@ -22,10 +22,7 @@ impl Plugin {
         match event {
             Event::Started { settings, mps_desired } => self.start(*settings, mps_desired),
             Event::Timeout => {}
-            Event::ReloadRequested => {
-                self.act(Action::ReadConfig);
-                self.act(Action::FindGpus);
-            }
+            Event::ReloadRequested => self.reload(),
             Event::StopRequested => self.stopping = true,
             Event::GpusFound { facts } => {
                 self.driver = Driver::Present(facts);
@@ -113,6 +110,11 @@ impl Plugin {
         self.choice_is_stale |= before != Some(labels.get(key));
         self.sources.labels = Some(labels);
         self.sources.node_silent = false;
+    }
+
+    fn reload(&mut self) {
+        self.act(Action::ReadConfig);
+        self.act(Action::FindGpus);
     }
 
     fn node_unreadable(&mut self, why: String) {

@@ -3,6 +3,7 @@
 mod args;
 mod doctor_settings;
 mod given;
+mod look_args;
 mod origins;
 mod overrides;
 mod run_settings;
@@ -23,8 +24,9 @@ use crate::state_dir::StateDir;
 use crate::status::At;
 use crate::telemetry::LogFormat;
 use crate::validate::{Node, ValidateSettings};
-use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs, StatusArgs, ValidateArgs};
+use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs, ValidateArgs};
 use given::{Environment, SettingError, given, given_text};
+use look_args::StatusArgs;
 
 const ADMIN_ADDRESS: &str = "127.0.0.1:9410";
 const STATE_DIR: &str = "/var/lib/tandem";

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::args::DoctorArgs;
 use super::given::{Environment, given_text};
+use super::look_args::DoctorArgs;
 use super::run_settings::{KUBELET_SOCKET, POD_RESOURCES_SOCKET};
 use super::{MPS_ROOT, STATE_DIR, nvml_paths, places, state_dir, text_or};
 use crate::doctor::DoctorSettings;
