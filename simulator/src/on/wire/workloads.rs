@@ -259,7 +259,7 @@ impl WireStage {
 
 /// How a process ends that may not open its GPU any more.
 fn no_device() -> End {
-    End { code: CUDA_FAILED, why: "no CUDA-capable device is detected (Operation not permitted)".to_owned() }
+    End::refused("no CUDA-capable device is detected (Operation not permitted)".to_owned())
 }
 
 /// Ends a job's process; its memory is free again.
