@@ -27,6 +27,9 @@ const TOP_LEVEL: &[&str] = &[
 const STORY_FOLDERS: &[&str] =
     &["sharing", "switch", "health", "memory", "mps", "mig", "kubelet", "allocate", "incidents"];
 
+/// Folders below those, for what stories name as files: each with the endings that belong there.
+const STORY_FILES: &[(&str, &str)] = &[("configs", ".yaml"), ("manifests", ".yaml"), ("curves", ".csv")];
+
 /// Modules, as files, directories or inline, with a name that says nothing.
 pub fn empty_module_names(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -92,7 +95,11 @@ pub fn misplaced_story(file: &File) -> Option<Finding> {
             format!("`{folder}` is not a folder for stories; it is one of {}", STORY_FOLDERS.join(", "));
         return Some(Finding::file(&file.path, what));
     }
-    let Some(stem) = name.strip_suffix(".yaml") else {
+    let named = name.split_once('/').and_then(|(inner, name)| {
+        let (_, ending) = STORY_FILES.iter().find(|(folder, _)| *folder == inner)?;
+        name.strip_suffix(ending)
+    });
+    let Some(stem) = named.or_else(|| name.strip_suffix(".yaml")) else {
         return Some(Finding::file(&file.path, "a story is one file that ends in `.yaml`"));
     };
     let kebab = stem
@@ -154,6 +161,8 @@ mod tests {
             "sharing/a--b.yaml",
             "sharing/a.yml",
             "mps/x/a.yaml",
+            "memory/curves/a.yaml",
+            "memory/curves/A.csv",
         ] {
             assert!(
                 misplaced_story(&File::new(&format!("scenarios/{path}"), "")).is_some(),
@@ -163,6 +172,8 @@ mod tests {
         for path in [
             "scenarios/sharing/mixed-cluster.yaml",
             "scenarios/incidents/xid-1929.yaml",
+            "scenarios/sharing/manifests/web.yaml",
+            "scenarios/memory/curves/training.csv",
             "scenarios/Cargo.toml",
             "scenarios/tests/lib.rs",
             "ci/A_b.yaml",

@@ -36,7 +36,8 @@ pub(super) struct Player<'p, S, O> {
 impl<S: Stage, O: Observer> Player<'_, S, O> {
     pub(super) async fn step(&mut self, index: usize, step: &Step) -> Outcome {
         match &step.verb {
-            Verb::Wait(duration) => self.wait(*duration).await,
+            // a look at every change: the timeline shows it
+            Verb::Wait(duration) => self.until(0, &[], *duration).await,
             Verb::Advance(duration) => match advances(self.stage, *duration) {
                 Ok(()) => self.wait(*duration).await,
                 Err(reason) => Outcome::Skipped { reason },

@@ -94,4 +94,4 @@ fn is_dns_label(name: &str) -> bool {
 
 #[cfg(test)]
 #[path = "check_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::{Choice, StageName, Verb, read_chosen, read_text};
 
-const GOOD: &str = "\
+pub(in super::super) const GOOD: &str = "\
 story: a story
 nodes:
 - {name: gpu, count: 2, gpus: {board: tesla-t4, count: 4}}
@@ -18,7 +18,7 @@ steps:
 - expect: {pods: {p-2: {node: {unchangedSince: start}}}}
 ";
 
-fn problems(text: &str) -> Vec<String> {
+pub(in super::super) fn problems(text: &str) -> Vec<String> {
     match read_text("s.yaml", text) {
         Ok(_) => Vec::new(),
         Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
@@ -95,7 +95,7 @@ fn an_empty_file_and_a_list_are_refused() {
     }
 }
 
-const WIDE: &str = "\
+pub(in super::super) const WIDE: &str = "\
 story: every verb
 notOn: {wire: it is only read}
 labels: [short]
@@ -227,44 +227,4 @@ fn a_configuration_may_lie_in_a_file_beside_the_scenario() {
     let file = dir.path().join("s.yaml");
     let scenario = read_text(&file.display().to_string(), &text).unwrap();
     assert_eq!(scenario.configs["default"], "version: v1\n");
-}
-
-#[test]
-fn what_would_exhaust_memory_ends_in_the_name_of_its_limit() {
-    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: main}]}}";
-    let many = |steps: &str| format!("story: s\nnodes: [{{name: n}}]\nsteps:\n{steps}");
-    let item = format!("{{count: 1000, manifest: {pod}}}");
-    let table = [
-        (many(&format!("- apply: [{item}, {item}]\n")), "PODS_PER_STEP_MAX"),
-        (many(&format!("- apply: [{item}]\n").repeat(21)), "PODS_MAX"),
-        (many(&format!("- repeat: {{times: 900, steps: [{{apply: [{item}]}}]}}\n")), "PODS_MAX"),
-        (many("- repeat: {times: 1000, steps: [{wait: 1s}, {wait: 1s}]}\n"), "STEPS_MAX"),
-        (
-            many("- parallel: [{wait: 1s}, {wait: 1s}]\n")
-                .replace("{wait: 1s}", &["{wait: 1s}"; 600].join(", ")),
-            "STEPS_MAX",
-        ),
-        ("story: s\nnodes: [{name: n, count: 1000}, {name: m}]\nsteps: [{wait: 1s}]".to_owned(), "NODES_MAX"),
-        ("story: s\nnodes: [{name: n, count: 40}]\nsteps: [{wait: 1s}]".to_owned(), "WIRE_NODES_MAX"),
-        (
-            many(&format!("- workload: {{pods: [p], memory: [{}]}}\n", "[1s, 1],".repeat(1001))),
-            "CURVE_POINTS_MAX",
-        ),
-    ];
-    for (text, limit) in table {
-        let found = problems(&text);
-        assert!(found.iter().any(|problem| problem.contains(limit)), "{limit}: {found:#?}");
-    }
-    assert!(!problems(&"[".repeat(100_000)).is_empty());
-}
-
-proptest::proptest! {
-    #[test]
-    fn no_text_makes_the_reader_panic(text in "\\PC{0,200}", cut in 0..600_usize) {
-        let _any_verdict = read_text("s.yaml", &text);
-        let at = cut.min(GOOD.len());
-        let _any_verdict = read_text("s.yaml", &format!("{}{text}{}", &GOOD[..at], &GOOD[at..]));
-        let at = (cut * 4).min(WIDE.len());
-        let _any_verdict = read_text("s.yaml", &format!("{}{text}{}", &WIDE[..at], &WIDE[at..]));
-    }
 }

@@ -89,7 +89,9 @@ fn files(root: &Path) -> Vec<PathBuf> {
 #[test]
 fn every_scenario_of_the_repository_fits_the_schema() {
     let schema = schema();
-    let files = files(SCENARIOS.as_ref());
+    // what scenarios name lies deeper: manifests, for example
+    let is_scenario = |file: &PathBuf| file.ancestors().nth(2) == Some(SCENARIOS.as_ref());
+    let files: Vec<PathBuf> = files(SCENARIOS.as_ref()).into_iter().filter(is_scenario).collect();
     assert!(files.len() >= 3, "{files:?}");
     for file in files {
         let name = file.display().to_string();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub use super::decode::PROBLEMS_MAX;
-pub use super::yaml::{DEPTH_MAX, FILE_BYTES_MAX};
+pub use super::yaml::{DEPTH_MAX, FILE_BYTES_MAX, VALUES_MAX};
 
 /// The most nodes of a scenario.
 pub const NODES_MAX: u64 = 1000;
@@ -43,6 +43,7 @@ pub fn all() -> Vec<(&'static str, String)> {
     vec![
         ("FILE_BYTES_MAX", FILE_BYTES_MAX.to_string()),
         ("DEPTH_MAX", DEPTH_MAX.to_string()),
+        ("VALUES_MAX", VALUES_MAX.to_string()),
         ("PROBLEMS_MAX", PROBLEMS_MAX.to_string()),
         ("NODES_MAX", NODES_MAX.to_string()),
         ("WIRE_NODES_MAX", WIRE_NODES_MAX.to_string()),

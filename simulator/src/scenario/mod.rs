@@ -9,6 +9,8 @@ pub mod check;
 pub mod decode;
 mod fields;
 pub mod grammar;
+#[cfg(test)]
+mod hostile_tests;
 pub mod json_schema;
 pub mod limits;
 mod nodes;

@@ -65,6 +65,18 @@ fn both_agree(text: &str) -> bool {
     quoted || meaning(text, Written::Plain) == Meaning::Text
 }
 
+/// A config that says much of what can be said.
+const VALID: &str = "\
+version: v1
+flags: {migStrategy: none, failOnInitError: false, plugin: {deviceListStrategy: [envvar], deviceIDStrategy: uuid}}
+sharing:
+  mps:
+    renameByDefault: true
+    failRequestsGreaterThanOne: true
+    resources:
+    - {name: nvidia.com/gpu, replicas: 4}
+";
+
 /// Any JSON document of words and small numbers.
 fn document() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
@@ -126,6 +138,22 @@ proptest! {
     fn no_arbitrary_string_panics(text in any::<String>()) {
         let _ = read("f", &text, Strictness::Strict);
         prop_assert_eq!(read("f", &text, Strictness::Warn), read("f", &text, Strictness::Warn));
+    }
+
+    #[test]
+    fn neither_arbitrary_bytes_nor_a_mutated_config_panics(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+        changes in proptest::collection::vec(any::<(usize, u8, bool)>(), 1..8),
+    ) {
+        let _ = read("f", &String::from_utf8_lossy(&bytes), Strictness::Strict);
+        let mut valid = VALID.as_bytes().to_vec();
+        for (at, byte, is_new) in changes {
+            let at = at % valid.len();
+            if is_new { valid.insert(at, byte) } else { valid[at] = byte }
+        }
+        let text = String::from_utf8_lossy(&valid);
+        let problems = read("f", &text, Strictness::Strict).map_or_else(|p| p.list, |read| read.warnings);
+        prop_assert!(problems.iter().all(|problem| problem.line >= 1 && !problem.message.is_empty()));
     }
 
     #[test]
