@@ -403,7 +403,7 @@ fn a_call_that_hangs_returns_when_the_fault_is_over_and_a_slow_one_after_its_tim
     };
     set(true);
     std::thread::scope(|scope| {
-        let (told, answer) = std::sync::mpsc::channel();
+        let (told, answer) = std::sync::mpsc::sync_channel(1);
         let nvml = &nvml;
         scope.spawn(move || told.send(nvml.device_count()).unwrap());
         assert!(answer.recv_timeout(Duration::from_millis(300)).is_err(), "the call must not return");

@@ -8,6 +8,7 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use super::kind::{Kind, kinds};
 use super::starts::{MEETING_MS, Starts};
 use super::story::{Ask, Label, Machine, Pod, Sharing, Step, Story};
 use crate::faults::{Fault, FaultSpec};
@@ -79,34 +80,6 @@ enum Draft {
     Wait(u64),
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Plain(Fault),
-    MpsDaemons { all: bool },
-    MpsDaemonsHang { all: bool },
-    MpsFault,
-    GpuLost,
-    Xid(u32),
-    Ecc,
-    NvmlError { all: bool, code: u32 },
-}
-
-impl Kind {
-    /// The fault of a kind that names a GPU, or all of its node.
-    fn of_gpu(self, gpu: u32, or_all: impl Fn(bool) -> Option<u32>) -> Fault {
-        match self {
-            Kind::Plain(fault) => fault,
-            Kind::MpsDaemons { all } => Fault::MpsDaemonCrash { gpu: or_all(all) },
-            Kind::MpsDaemonsHang { all } => Fault::MpsDaemonHang { gpu: or_all(all) },
-            Kind::MpsFault => Fault::MpsFault { gpu },
-            Kind::GpuLost => Fault::GpuLost { gpu },
-            Kind::Xid(code) => Fault::Xid { gpu, code },
-            Kind::Ecc => Fault::EccError { gpu },
-            Kind::NvmlError { all, code } => Fault::NvmlError { gpu: or_all(all), code },
-        }
-    }
-}
-
 fn drafts() -> impl Strategy<Value = Draft> {
     prop_oneof![
         4 => flips(),
@@ -151,78 +124,13 @@ fn creations() -> impl Strategy<Value = Draft> {
 }
 
 fn faults() -> impl Strategy<Value = Draft> {
-    let kind =
-        prop_oneof![5 => process_faults(), 4 => kubelet_faults(), 3 => api_faults(), 4 => machine_faults()];
     let lasts = proptest::option::of(100..=LASTS_MAX_MS);
-    (any::<Index>(), any::<Index>(), kind, lasts).prop_map(|(node, gpu, kind, lasts_ms)| Draft::Fault {
+    (any::<Index>(), any::<Index>(), kinds(), lasts).prop_map(|(node, gpu, kind, lasts_ms)| Draft::Fault {
         node,
         gpu,
         kind,
         lasts_ms,
     })
-}
-
-fn plain(fault: Fault) -> Just<Kind> {
-    Just(Kind::Plain(fault))
-}
-
-/// Of the plugin's programs and the MPS control daemons.
-fn process_faults() -> impl Strategy<Value = Kind> {
-    prop_oneof![
-        3 => plain(Fault::PluginCrash),
-        2 => plain(Fault::PluginRestart),
-        1 => plain(Fault::PluginUpgrade),
-        1 => plain(Fault::PluginOomKilled),
-        1 => plain(Fault::SupervisorCrash),
-        2 => any::<bool>().prop_map(|all| Kind::MpsDaemons { all }),
-        1 => any::<bool>().prop_map(|all| Kind::MpsDaemonsHang { all }),
-        1 => Just(Kind::MpsFault),
-        1 => plain(Fault::MpsOomKilled),
-    ]
-}
-
-fn kubelet_faults() -> impl Strategy<Value = Kind> {
-    prop_oneof![
-        3 => plain(Fault::KubeletRestart),
-        1 => plain(Fault::KubeletHang),
-        1 => plain(Fault::KubeletSocketRace),
-        1 => plain(Fault::PodResourcesUnavailable),
-        1 => plain(Fault::PodResourcesEmpty),
-        1 => plain(Fault::PluginDirectoryRecreated),
-    ]
-}
-
-fn api_faults() -> impl Strategy<Value = Kind> {
-    let slow = (1_u64..=15_000).prop_map(|ms| Fault::ApiServerSlow { delay: Duration::from_millis(ms) });
-    let codes = prop_oneof![Just(401_u32), Just(403), Just(429), Just(500), Just(503)];
-    prop_oneof![
-        2 => plain(Fault::ApiServerDown),
-        1 => slow.prop_map(Kind::Plain),
-        1 => codes.prop_map(|code| Kind::Plain(Fault::ApiServerRefuses { code })),
-        1 => plain(Fault::WatchDrop),
-        1 => plain(Fault::WatchExpired),
-        1 => plain(Fault::NodeRecreated),
-    ]
-}
-
-/// Of GPUs, driver and machine. A GPU that is pulled out is left out: the plugin looks for GPUs at its start only.
-fn machine_faults() -> impl Strategy<Value = Kind> {
-    let codes = prop_oneof![Just(10_u32), Just(15), Just(18), Just(999)];
-    let slow = (1_u64..=2_000).prop_map(|ms| Fault::NvmlSlow { delay: Duration::from_millis(ms) });
-    prop_oneof![
-        2 => Just(Kind::GpuLost),
-        2 => prop_oneof![Just(13_u32), Just(48), Just(79)].prop_map(Kind::Xid),
-        1 => Just(Kind::Ecc),
-        1 => (any::<bool>(), codes).prop_map(|(all, code)| Kind::NvmlError { all, code }),
-        1 => slow.prop_map(Kind::Plain),
-        1 => plain(Fault::NvmlHang),
-        1 => plain(Fault::DriverUpgrade),
-        1 => plain(Fault::LateDeviceNodes),
-        1 => plain(Fault::DiskFull),
-        1 => plain(Fault::Suspend),
-        1 => plain(Fault::InotifyExhausted),
-        2 => plain(Fault::NodeReboot),
-    ]
 }
 
 /// Mostly short: what matters happens while something else is still under way.

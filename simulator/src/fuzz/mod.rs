@@ -14,6 +14,7 @@ pub mod command;
 pub mod excuse;
 pub mod failure;
 pub mod generate;
+mod kind;
 pub mod progress;
 pub mod run;
 pub mod settle;

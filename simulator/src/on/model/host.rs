@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fake_gpu::{ComputeMode as GpuMode, Gpu, GpuError, MpsDaemon, Node as Gpus, Text, VERSION_MISMATCH};
-use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
+use fake_gpu::{ComputeMode as GpuMode, Gpu, GpuError, MpsDaemon, Node as Gpus, Text};
+use plugin_core::inventory::{ComputeMode, GpuUuid};
 use plugin_core::mps::{Actual, Desired, DesiredDaemon, OriginalModes};
 
-use super::engine::Context;
 use super::happening::{ServerId, What};
 use super::latency::{self, Latency};
+use super::library::Library;
 use super::mps::server::Daemon;
 use super::saboteur::Sabotage;
 
@@ -18,13 +18,6 @@ use super::saboteur::Sabotage;
 pub(super) const MPS_ROOT: &str = "<mpsRoot>";
 /// First process id that is given out.
 const PID_FIRST: u32 = 1_000;
-
-/// NVML calls that hang at the same time; a program has one at a time per GPU.
-const PARKED_MAX: usize = 256;
-
-/// A program's NVML: the version of the library, once it is loaded.
-#[derive(Debug, Default)]
-pub(super) struct Library(Option<Text<32>>);
 
 /// A plugin's socket on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +71,7 @@ pub(super) struct Host {
     /// Until when the watch of the kubelet's directory is one of a directory that is gone, in nanoseconds.
     pub(super) blind_until: u64,
     /// NVML calls that do not return, as what happens when they do.
-    parked: Vec<What>,
+    pub(super) parked: Vec<What>,
     /// A mistake that is planted in the plugin's programs.
     pub(super) sabotage: Option<Sabotage>,
     identities: u64,
@@ -126,85 +119,11 @@ impl Host {
         if self.no_inotify || now < self.blind_until { latency::SLOW_LOOK } else { latency::DIRECTORY }
     }
 
-    /// How much longer NVML takes for a number of calls, in nanoseconds.
-    pub(super) fn nvml_delay(&self, calls: u64) -> u64 {
-        self.gpus.as_ref().map_or(0, |gpus| u64::from(gpus.nvml_delay_ms) * 1_000_000 * calls)
-    }
-
-    /// Whether an NVML call hangs; what it leads to then happens when it returns.
-    pub(super) fn hangs(&mut self, what: impl FnOnce() -> What) -> bool {
-        let hangs = self.gpus.as_ref().is_some_and(|gpus| gpus.nvml_hangs != 0);
-        if hangs && self.parked.len() < PARKED_MAX {
-            self.parked.push(what());
-        }
-        hangs
-    }
-
     /// The machine went down: what lay in memory is lost, and no call of an old process is waited for.
     pub(super) fn reboots(&mut self) {
         self.mps = MpsFiles::default();
         self.parked.clear();
         self.hung.clear();
-    }
-
-    /// NVML calls return again.
-    pub(super) fn nvml_returns(&mut self, cx: &mut Context<'_>) {
-        if let Some(gpus) = &mut self.gpus {
-            gpus.nvml_hangs = 0;
-        }
-        for what in std::mem::take(&mut self.parked) {
-            cx.after(latency::NVML_CALL, what);
-        }
-    }
-
-    /// A program's library as the driver sees it: loaded if need be, and left for the next call to load anew when it is of
-    /// another version, as production does.
-    fn library(&self, loaded: &mut Library) -> Result<&Gpus, String> {
-        let gpus = self.gpus.as_ref().ok_or("there is no driver")?;
-        let now = gpus.driver_version;
-        let code = match gpus.nvml_error {
-            0 if loaded.0.is_some_and(|version| version.as_str() != now.as_str()) => VERSION_MISMATCH,
-            code => code,
-        };
-        if gpus.driver_loaded == 0 {
-            loaded.0 = None;
-            return Err("the driver is not loaded".to_owned());
-        }
-        match code {
-            0 => loaded.0 = Some(now),
-            VERSION_MISMATCH => {
-                loaded.0 = None;
-                return Err("driver/library version mismatch".to_owned());
-            }
-            code => return Err(format!("error {code}")),
-        }
-        Ok(gpus)
-    }
-
-    /// What NVML would report; `Err` holds whether a library is there, and the message.
-    pub(super) fn facts(&self, loaded: &mut Library) -> Result<Facts, (bool, String)> {
-        if self.gpus.is_none() {
-            let why =
-                "NVML library `libnvidia-ml.so.1`: cannot open shared object file: No such file or directory";
-            return Err((false, why.to_owned()));
-        }
-        let named = |why| (true, format!("NVML library `libnvidia-ml.so.1`: {why}"));
-        let gpus = self.library(loaded).map_err(named)?;
-        if let Some(gpu) = gpus.gpus().iter().find(|gpu| gpu.nvml_error != 0) {
-            return Err(named(format!("error {}", gpu.nvml_error)));
-        }
-        if gpus.gpus().iter().any(|gpu| gpu.lost != 0) {
-            return Err((
-                true,
-                "the GPU has fallen off the bus or has otherwise become inaccessible".to_owned(),
-            ));
-        }
-        Ok(Facts {
-            driver_version: gpus.driver_version.as_str().to_owned(),
-            cuda_version: (gpus.cuda_version / 1000, gpus.cuda_version % 1000 / 10),
-            gpus: gpus.gpus().iter().map(gpu_facts).collect(),
-            control_nodes: Vec::new(),
-        })
     }
 
     /// The compute mode of a GPU.
@@ -280,22 +199,7 @@ fn pipe_directory(gpu: &GpuUuid, wanted: &DesiredDaemon) -> String {
     plugin_core::allocate::pipe_dir(MPS_ROOT, &wanted.resource, gpu.as_str())
 }
 
-fn gpu_facts(gpu: &Gpu) -> GpuFacts {
-    GpuFacts {
-        uuid: GpuUuid::new(gpu.uuid.as_str()),
-        index: gpu.index,
-        minor: gpu.minor,
-        name: gpu.board.name.as_str().to_owned(),
-        memory_bytes: gpu.board.memory_total_bytes,
-        compute_capability: (gpu.board.capability_major, gpu.board.capability_minor),
-        pci_bus_id: gpu.pci_bus_id(),
-        numa_node: u32::try_from(gpu.numa_node).ok(),
-        mig_capable: gpu.board.mig_devices_max > 0,
-        compute_mode: from_gpu(gpu.mode()),
-    }
-}
-
-fn from_gpu(mode: GpuMode) -> ComputeMode {
+pub(super) fn from_gpu(mode: GpuMode) -> ComputeMode {
     match mode {
         GpuMode::Default => ComputeMode::Default,
         GpuMode::ExclusiveThread => ComputeMode::ExclusiveThread,

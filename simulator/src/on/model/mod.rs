@@ -16,6 +16,7 @@ mod journal;
 mod journals;
 mod kubelet;
 mod latency;
+mod library;
 mod look;
 mod mps;
 mod node;

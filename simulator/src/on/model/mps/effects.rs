@@ -7,8 +7,9 @@ use plugin_core::mps::{DesiredDaemon, SupervisorEvent};
 
 use super::super::engine::Context;
 use super::super::happening::What;
-use super::super::host::{Host, Library};
+use super::super::host::Host;
 use super::super::latency;
+use super::super::library::Library;
 use super::super::saboteur::Sabotage;
 use super::MpsShell;
 

@@ -13,9 +13,10 @@ use plugin_core::time::Time;
 use self::effects::{Effect, Worker};
 use super::engine::Context;
 use super::happening::What;
-use super::host::{Host, Library};
+use super::host::Host;
 use super::journal::Journal;
 use super::latency;
+use super::library::Library;
 
 /// What a full disk answers.
 const DISK_FULL: &str = "No space left on device (os error 28)";

@@ -28,9 +28,10 @@ use self::serve::Server;
 use self::sources::NodeWatch;
 use super::engine::Context;
 use super::happening::What;
-use super::host::{Host, Library};
+use super::host::Host;
 use super::journal::Journal;
 use super::latency;
+use super::library::Library;
 use super::saboteur::Saboteur;
 
 /// Warnings that are kept; the log of a real process is read from its end.

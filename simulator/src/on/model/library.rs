@@ -1,0 +1,108 @@
+//! The driver's library as the plugin's programs find it in the model: it fails, takes its time or hangs, and is of an old
+//! version after an upgrade.
+
+use fake_gpu::{Gpu, Node as Gpus, Text, VERSION_MISMATCH};
+use plugin_core::inventory::{Facts, GpuFacts, GpuUuid};
+
+use super::engine::Context;
+use super::happening::What;
+use super::host::{Host, from_gpu};
+use super::latency;
+
+/// NVML calls that hang at the same time; a program has one at a time per GPU.
+const PARKED_MAX: usize = 256;
+
+/// A program's NVML: the version of the library, once it is loaded.
+#[derive(Debug, Default)]
+pub(super) struct Library(Option<Text<32>>);
+
+impl Host {
+    /// How much longer NVML takes for a number of calls, in nanoseconds.
+    pub(super) fn nvml_delay(&self, calls: u64) -> u64 {
+        self.gpus.as_ref().map_or(0, |gpus| u64::from(gpus.nvml_delay_ms) * 1_000_000 * calls)
+    }
+
+    /// Whether an NVML call hangs; what it leads to then happens when it returns.
+    pub(super) fn hangs(&mut self, what: impl FnOnce() -> What) -> bool {
+        let hangs = self.gpus.as_ref().is_some_and(|gpus| gpus.nvml_hangs != 0);
+        if hangs && self.parked.len() < PARKED_MAX {
+            self.parked.push(what());
+        }
+        hangs
+    }
+
+    /// NVML calls return again.
+    pub(super) fn nvml_returns(&mut self, cx: &mut Context<'_>) {
+        if let Some(gpus) = &mut self.gpus {
+            gpus.nvml_hangs = 0;
+        }
+        for what in std::mem::take(&mut self.parked) {
+            cx.after(latency::NVML_CALL, what);
+        }
+    }
+
+    /// A program's library as the driver sees it: loaded if need be, and left for the next call to load anew when it is of
+    /// another version, as production does.
+    pub(super) fn library(&self, loaded: &mut Library) -> Result<&Gpus, String> {
+        let gpus = self.gpus.as_ref().ok_or("there is no driver")?;
+        let now = gpus.driver_version;
+        let code = match gpus.nvml_error {
+            0 if loaded.0.is_some_and(|version| version.as_str() != now.as_str()) => VERSION_MISMATCH,
+            code => code,
+        };
+        if gpus.driver_loaded == 0 {
+            loaded.0 = None;
+            return Err("the driver is not loaded".to_owned());
+        }
+        match code {
+            0 => loaded.0 = Some(now),
+            VERSION_MISMATCH => {
+                loaded.0 = None;
+                return Err("driver/library version mismatch".to_owned());
+            }
+            code => return Err(format!("error {code}")),
+        }
+        Ok(gpus)
+    }
+
+    /// What NVML would report; `Err` holds whether a library is there, and the message.
+    pub(super) fn facts(&self, loaded: &mut Library) -> Result<Facts, (bool, String)> {
+        if self.gpus.is_none() {
+            let why =
+                "NVML library `libnvidia-ml.so.1`: cannot open shared object file: No such file or directory";
+            return Err((false, why.to_owned()));
+        }
+        let named = |why| (true, format!("NVML library `libnvidia-ml.so.1`: {why}"));
+        let gpus = self.library(loaded).map_err(named)?;
+        if let Some(gpu) = gpus.gpus().iter().find(|gpu| gpu.nvml_error != 0) {
+            return Err(named(format!("error {}", gpu.nvml_error)));
+        }
+        if gpus.gpus().iter().any(|gpu| gpu.lost != 0) {
+            return Err((
+                true,
+                "the GPU has fallen off the bus or has otherwise become inaccessible".to_owned(),
+            ));
+        }
+        Ok(Facts {
+            driver_version: gpus.driver_version.as_str().to_owned(),
+            cuda_version: (gpus.cuda_version / 1000, gpus.cuda_version % 1000 / 10),
+            gpus: gpus.gpus().iter().map(gpu_facts).collect(),
+            control_nodes: Vec::new(),
+        })
+    }
+}
+
+fn gpu_facts(gpu: &Gpu) -> GpuFacts {
+    GpuFacts {
+        uuid: GpuUuid::new(gpu.uuid.as_str()),
+        index: gpu.index,
+        minor: gpu.minor,
+        name: gpu.board.name.as_str().to_owned(),
+        memory_bytes: gpu.board.memory_total_bytes,
+        compute_capability: (gpu.board.capability_major, gpu.board.capability_minor),
+        pci_bus_id: gpu.pci_bus_id(),
+        numa_node: u32::try_from(gpu.numa_node).ok(),
+        mig_capable: gpu.board.mig_devices_max > 0,
+        compute_mode: from_gpu(gpu.mode()),
+    }
+}
