@@ -163,9 +163,12 @@ impl Api {
         entry.plain = is_plain(&object);
         entry.object = object;
         self.objects_stored += 1;
-        self.changes.object(node);
-        if labels != *entry.labels {
+        let other = labels != *entry.labels;
+        if other {
             entry.labels = Arc::new(labels);
+        }
+        self.changes.object(node, &entry.labels);
+        if other {
             let what = What::NodeSeen(self.store.revision(), Arc::clone(&entry.labels));
             engine.through(&mut entry.watch, latency::WATCH, Happening::Node { node, what });
             self.want_reconcile(engine);

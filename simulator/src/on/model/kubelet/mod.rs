@@ -25,6 +25,7 @@ use super::happening::{PodId, ServerId, StreamId, What};
 use super::host::Host;
 use super::latency;
 use crate::scenario::Timers;
+use crate::world::DeviceCounts;
 
 /// How many quick status writes follow a start.
 const QUICK_TICKS: u32 = 10;
@@ -71,6 +72,8 @@ pub(super) struct Kubelet {
     /// PodResources answers.
     pub(super) pod_resources: bool,
     registrations: BTreeMap<String, u64>,
+    /// The newest lists, counted by GPU.
+    lists: DeviceCounts,
     /// Pods on this node; their containers outlive the process.
     pods: BTreeMap<PodId, Local>,
     timers: Timers,
@@ -89,6 +92,7 @@ impl Kubelet {
             late: Channel::default(),
             pod_resources: true,
             registrations: BTreeMap::new(),
+            lists: DeviceCounts::new(),
             pods: BTreeMap::new(),
             timers,
             profile: Profile::v1_36(),
@@ -174,6 +178,7 @@ impl Kubelet {
             return;
         };
         self.checkpoint = running.ledger.checkpoint();
+        self.lists.clear();
         for (client, connection) in running.connections {
             if connection.streaming {
                 let kubelet = self.life;
@@ -202,6 +207,11 @@ impl Kubelet {
             running.connections.get(client).is_some_and(|connection| connection.streaming)
         });
         lists.map(|(resource, (_, devices))| (resource.clone(), *devices)).collect()
+    }
+
+    /// The newest device lists, counted.
+    pub(super) fn lists(&self) -> &DeviceCounts {
+        &self.lists
     }
 
     /// Resource → registrations so far, over all lives.

@@ -2,6 +2,7 @@
 //! of it when the API server answers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::super::api::pods::{StatusWrite, uid};
 use super::super::engine::Context;
@@ -9,7 +10,7 @@ use super::super::happening::{PodId, What};
 use super::super::latency::{self, Latency, SECOND};
 use super::Kubelet;
 use super::admission::Turn;
-use super::containers::Given;
+use crate::world::{Given, replicas_of};
 
 /// How long until a kubelet that cannot list its pods tries again.
 const LIST_AGAIN: Latency = Latency { least: SECOND / 2, most: SECOND };
@@ -204,7 +205,13 @@ impl Kubelet {
             list.sort();
             list.dedup();
         }
-        local.given.ids = ids;
+        let replicas = replicas_of(&ids, &running.ledger.chosen_from(&uid(id)));
+        if *local.given.ids != ids {
+            local.given.ids = Arc::new(ids);
+        }
+        if !replicas.is_empty() {
+            local.given.replicas = Arc::new(replicas);
+        }
         let deleting = local.deleting;
         if local.stage != Stage::Running {
             local.stage = Stage::Starting;
