@@ -31,6 +31,8 @@ pub(super) enum Stage {
 /// A pod on this node.
 #[derive(Debug)]
 pub(super) struct Local {
+    /// `metadata.uid`.
+    pub(super) uid: String,
     /// The present kubelet process has seen it.
     pub(super) is_known: bool,
     pub(super) stage: Stage,
@@ -113,7 +115,8 @@ impl Kubelet {
         if over || known {
             return;
         }
-        let local = self.pods.entry(id).or_insert(Local {
+        let local = self.pods.entry(id).or_insert_with(|| Local {
+            uid: uid(id),
             is_known: true,
             stage: Stage::Waiting,
             deleting: false,
@@ -128,9 +131,9 @@ impl Kubelet {
 
     /// The pod is gone from the API.
     fn forget(&mut self, id: PodId) {
-        self.pods.remove(&id);
-        if let Some(running) = &mut self.running {
-            running.ledger.pod_removed(&uid(id));
+        // what was never seen here, or is gone already, is nothing to the ledger
+        if let (Some(local), Some(running)) = (self.pods.remove(&id), &mut self.running) {
+            running.ledger.pod_removed(&local.uid);
         }
     }
 
@@ -176,9 +179,6 @@ impl Kubelet {
     }
 
     fn gone(&mut self, cx: &mut Context<'_>, id: PodId) {
-        if let Some(running) = &mut self.running {
-            running.ledger.pod_terminated(&uid(id));
-        }
         self.forget(id);
         cx.api.write_status(cx.engine, StatusWrite::Gone(id));
         cx.show();
@@ -198,14 +198,14 @@ impl Kubelet {
             return;
         };
         let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (resource, more) in running.ledger.devices_of(&uid(id)).into_values().flatten() {
+        for (resource, more) in running.ledger.devices_of(&local.uid).into_values().flatten() {
             ids.entry(resource).or_default().extend(more);
         }
         for list in ids.values_mut() {
             list.sort();
             list.dedup();
         }
-        let replicas = replicas_of(&ids, &running.ledger.chosen_from(&uid(id)));
+        let replicas = replicas_of(&ids, &running.ledger.chosen_from(&local.uid));
         if *local.given.ids != ids {
             local.given.ids = Arc::new(ids);
         }
