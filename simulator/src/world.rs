@@ -260,7 +260,7 @@ pub fn count_by_gpu(list: &DeviceList) -> BTreeMap<String, u64> {
 /// How many healthy devices the GPUs of these ids had in the lists that they were chosen from.
 pub fn replicas_of(
     ids: &BTreeMap<String, Vec<String>>,
-    chosen_from: &BTreeMap<String, DeviceList>,
+    chosen_from: &[(String, DeviceList)],
 ) -> BTreeMap<String, u64> {
     let mut replicas = BTreeMap::new();
     for (resource, list) in chosen_from {

@@ -46,6 +46,8 @@ struct Span {
     node: String,
     from: Duration,
     to: Duration,
+    /// GPUs of the node changed their roles when it was last looked at, and so until the next look.
+    changing: bool,
 }
 
 impl Excuses {
@@ -60,7 +62,12 @@ impl Excuses {
         };
         let to = now.saturating_add(lasts);
         if cuts_calls(spec.fault) {
-            self.cuts.push(Span { node: spec.node.clone(), from: now, to: to.saturating_add(AFTERMATH) });
+            self.cuts.push(Span {
+                node: spec.node.clone(),
+                from: now,
+                to: to.saturating_add(AFTERMATH),
+                changing: false,
+            });
         }
         if spec.fault == Fault::ApiServerDown {
             // no Node object is written meanwhile
@@ -76,7 +83,12 @@ impl Excuses {
 
     /// The configuration label of a node changes now.
     pub fn flip(&mut self, node: &str, now: Duration) {
-        self.flips.push(Span { node: node.to_owned(), from: now, to: now.saturating_add(NODE_OBJECT_LAGS) });
+        self.flips.push(Span {
+            node: node.to_owned(),
+            from: now,
+            to: now.saturating_add(NODE_OBJECT_LAGS),
+            changing: false,
+        });
     }
 
     /// As long as GPUs change their roles, devices are withdrawn that the scheduler still sees.
@@ -84,7 +96,10 @@ impl Excuses {
         for flip in &mut self.flips {
             let node = world.nodes.get(&flip.node);
             let changes = |gpu: &GpuView| matches!(gpu.state.as_deref(), Some("draining" | "converting"));
-            if flip.to >= now && node.is_some_and(|node| node.gpus.iter().any(changes)) {
+            let was_changing = flip.changing;
+            let lasts = was_changing || flip.to >= now;
+            flip.changing = lasts && node.is_some_and(|node| node.gpus.iter().any(changes));
+            if was_changing || flip.changing {
                 flip.to = now.saturating_add(NODE_OBJECT_LAGS);
             }
         }

@@ -59,9 +59,9 @@ pub struct ContainerSnapshot {
     pub cdi_devices: Vec<String>,
     /// Device IDs by resource, as the kubelet recorded them.
     pub ids: BTreeMap<String, Vec<String>>,
-    /// The list from which they were chosen, by resource.
+    /// The lists from which the pod's devices were chosen, with their resources.
     #[serde(skip)]
-    pub chosen_from: BTreeMap<String, DeviceList>,
+    pub chosen_from: Vec<(String, DeviceList)>,
 }
 
 impl ContainerSnapshot {
@@ -91,7 +91,7 @@ impl ContainerSnapshot {
             annotations: options.annotations.clone(),
             cdi_devices: options.cdi_devices.clone(),
             ids,
-            chosen_from: BTreeMap::new(),
+            chosen_from: Vec::new(),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Node {
         let mut views = BTreeMap::new();
         let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut restarts = 0;
-        let mut chosen_from = BTreeMap::new();
+        let mut chosen_from = Vec::new();
         for container in self.agent.containers_of(uid) {
             restarts += u64::from(container.restarts);
             for (resource, found) in &container.ids {

@@ -154,8 +154,9 @@ impl Ledger {
         self.records.devices_of(uid)
     }
 
-    /// By resource, the list from which a pod's devices were chosen; the checkpoint does not carry it over a restart.
-    pub fn chosen_from(&self, uid: &str) -> BTreeMap<String, DeviceList> {
+    /// The lists from which a pod's devices were chosen, with their resources: one per container, because devices that pass
+    /// from one container to the next come from the first one's. The checkpoint does not carry them over a restart.
+    pub fn chosen_from(&self, uid: &str) -> Vec<(String, DeviceList)> {
         let of_pod = self.records.of_pod(uid);
         of_pod.filter_map(|(resource, record)| Some((resource.to_owned(), record.listed.clone()?))).collect()
     }

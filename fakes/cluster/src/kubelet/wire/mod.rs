@@ -152,8 +152,8 @@ impl Kubelet {
         self.shared.state().ledger.devices_of(uid)
     }
 
-    /// By resource, the list from which a pod's devices were chosen, unless a kubelet before this one chose them.
-    pub fn chosen_from(&self, uid: &str) -> BTreeMap<String, DeviceList> {
+    /// The lists from which a pod's devices were chosen, unless a kubelet before this one chose them.
+    pub fn chosen_from(&self, uid: &str) -> Vec<(String, DeviceList)> {
         self.shared.state().ledger.chosen_from(uid)
     }
 
