@@ -141,7 +141,7 @@ impl Plugin {
     /// A GPU changed its state: ids of a role that it left stay listed for a while, and people are told.
     fn left(&mut self, gpu: &GpuFacts, from: &GpuState, to: &GpuState) {
         let uuid = &gpu.uuid;
-        if let GpuState::Draining { from: role, .. } = from
+        if let Some(role) = from.role()
             && to.role() != Some(role)
         {
             let until = self.now + self.settings.timing.retire_after;
