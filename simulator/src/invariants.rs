@@ -1,50 +1,46 @@
 //! What must hold after every step whatever the scenario says, because an author cannot expect everything.
 
 mod asked;
+mod holders;
 mod name;
+mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use self::holders::{Holders, gpus_of};
 pub use self::name::Invariant;
+pub use self::seen::{NodeSeen, PodSeen, config_of, is_gpu};
 use crate::scenario::Scenario;
-use crate::world::{NodeView, PodView, World, gpu_of};
+use crate::world::{Given, World};
 
-/// The label that says how many replicas each GPU of a node has.
-const REPLICAS_LABEL: &str = "nvidia.com/gpu.replicas";
-/// The label that names a node's configuration.
-const CONFIG_LABEL: &str = "nvidia.com/device-plugin.config";
-/// The configuration of a node without that label.
-const CONFIG_DEFAULT: &str = "default";
 /// The environment variable from which a container runtime takes its GPUs.
 const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
 /// The part of an admission error that is the pod's own fault.
 const OWN_FAULT: &str = "maximum request size for shared resources";
 
-/// Judges one world after the other; remembers what was handed out.
+/// Judges one world after the other, or one change after the other; remembers what was handed out.
 #[derive(Debug, Default)]
 pub struct Invariants {
     /// Which are suspended, and whether that was needed.
     excused: BTreeMap<Invariant, bool>,
     /// The most replicas that each configuration asks for.
     asked: BTreeMap<String, u64>,
-    /// The most replicas that were ever asked of a node, or that it announced.
-    replicas: BTreeMap<String, u64>,
+    /// What each node ever had.
+    nodes: BTreeMap<String, Most>,
+    /// Who holds what.
+    holders: Holders,
     /// What running pods were given when first seen.
     given: BTreeMap<String, Given>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Given {
-    ids: BTreeMap<String, Vec<String>>,
-    env: BTreeMap<String, String>,
-    mounts: Vec<String>,
-}
-
-/// One device of one pod.
-struct Held<'w> {
-    pod: &'w str,
-    resource: &'w str,
-    id: &'w str,
+/// The most that a node ever had: devices outlive a change of their configuration.
+#[derive(Debug, Default)]
+struct Most {
+    /// Replicas that were asked of it.
+    replicas: u64,
+    /// GPUs.
+    gpus: u64,
 }
 
 impl Invariants {
@@ -69,15 +65,43 @@ impl Invariants {
     pub fn check(&mut self, world: &World) -> Vec<String> {
         let mut broken = Vec::new();
         for (name, node) in &world.nodes {
-            let replicas = self.replicas_of(name, node);
-            broken.extend(gpus_are_held_properly(name, world, replicas));
-            broken.extend(allocatable_exists(name, node, replicas));
+            self.judge_node(&NodeSeen::of(name, node), &mut broken);
         }
+        self.holders.keep(|name| world.pods.contains_key(name));
+        self.given.retain(|name, _| world.pods.contains_key(name));
         for (name, pod) in &world.pods {
-            broken.extend(environment_names_the_gpus(name, pod));
-            broken.extend(no_refusal_by_the_plugin(name, pod));
+            let seen = PodSeen::of(name, pod);
+            self.holders.place(&seen);
+            self.judge_pod(&seen, &mut broken);
         }
-        broken.extend(self.given_stays(world));
+        self.holders.judge_all(&mut broken);
+        self.unexcused(broken)
+    }
+
+    /// What a pod's change breaks that is not excused.
+    pub fn pod(&mut self, seen: &PodSeen<'_>) -> Vec<String> {
+        let mut broken = Vec::new();
+        if self.holders.place(seen) {
+            self.holders.judge_pod(seen, &mut broken);
+        }
+        self.judge_pod(seen, &mut broken);
+        self.unexcused(broken)
+    }
+
+    /// A pod is gone.
+    pub fn pod_gone(&mut self, name: &str) {
+        self.holders.remove(name);
+        self.given.remove(name);
+    }
+
+    /// What a node's change breaks that is not excused.
+    pub fn node(&mut self, seen: &NodeSeen<'_>) -> Vec<String> {
+        let mut broken = Vec::new();
+        self.judge_node(seen, &mut broken);
+        self.unexcused(broken)
+    }
+
+    fn unexcused(&mut self, mut broken: Vec<String>) -> Vec<String> {
         broken.retain(|sentence| !self.excuses(sentence));
         broken
     }
@@ -88,118 +112,99 @@ impl Invariants {
         excuse.map(|used| *used = true).is_some()
     }
 
-    fn replicas_of(&mut self, name: &str, node: &NodeView) -> u64 {
-        let announced = node.labels.get(REPLICAS_LABEL).and_then(|text| text.parse().ok()).unwrap_or(1);
-        let config = node.labels.get(CONFIG_LABEL).map_or(CONFIG_DEFAULT, String::as_str);
-        let asked = self.asked.get(config).copied().unwrap_or(1);
-        let most = self.replicas.entry(name.to_owned()).or_insert(1);
-        *most = announced.max(asked).max(*most);
-        *most
+    /// The configurations change.
+    pub fn configs(&mut self, configs: &BTreeMap<String, String>) {
+        for (name, text) in configs {
+            asked::note(&mut self.asked, name, text);
+        }
     }
 
-    fn given_stays(&mut self, world: &World) -> Vec<String> {
-        let mut broken = Vec::new();
-        self.given.retain(|name, _| world.pods.get(name).is_some_and(World::holds_devices));
-        for (name, pod) in world.pods.iter().filter(|(_, pod)| pod.phase == "Running" && !pod.ids.is_empty())
-        {
-            let now = Given { ids: pod.ids.clone(), env: pod.env.clone(), mounts: pod.mounts.clone() };
-            let first = self.given.entry(name.clone()).or_insert_with(|| now.clone());
-            if *first != now {
-                broken.push(format!(
-                    "a device in use never changes its meaning: pod `{name}` had {:?} {:?}, now {:?} {:?}",
-                    first.ids, first.env, now.ids, now.env
-                ));
+    /// This configuration is asked of a node, if only for a moment.
+    pub fn asks(&mut self, node: &str, config: &str) {
+        let asked = self.asked.get(config).copied().unwrap_or(1);
+        let most = self.nodes.entry(node.to_owned()).or_default();
+        most.replicas = most.replicas.max(asked);
+    }
+
+    fn judge_node(&mut self, seen: &NodeSeen<'_>, broken: &mut Vec<String>) {
+        self.asks(seen.name, seen.config);
+        let most = self.nodes.entry(seen.name.to_owned()).or_default();
+        most.gpus = most.gpus.max(seen.gpus as u64);
+        allocatable_exists(seen, most, broken);
+    }
+
+    fn judge_pod(&mut self, seen: &PodSeen<'_>, broken: &mut Vec<String>) {
+        broken.extend(no_refusal_by_the_plugin(seen));
+        if !seen.holds() {
+            self.given.remove(seen.name);
+        }
+        if seen.phase != "Running" || seen.given.ids.is_empty() {
+            return;
+        }
+        match self.given.get(seen.name) {
+            Some(first) if is_same(first, &seen.given) => return,
+            Some(first) => broken.extend(meaning_stays(seen, first)),
+            None => {
+                self.given.insert(seen.name.to_owned(), seen.given.clone());
             }
         }
-        broken
+        broken.extend(environment_names_the_gpus(seen));
     }
 }
 
-fn gpus_are_held_properly(node: &str, world: &World, replicas: u64) -> Vec<String> {
-    let mut by_gpu: BTreeMap<&str, Vec<Held<'_>>> = BTreeMap::new();
-    for (pod, view) in &world.pods {
-        if view.node.as_deref() != Some(node) || !World::holds_devices(view) {
-            continue;
-        }
-        for (resource, id) in
-            view.ids.iter().flat_map(|(resource, ids)| ids.iter().map(move |id| (resource, id)))
-        {
-            by_gpu.entry(gpu_of(id)).or_default().push(Held { pod, resource, id });
-        }
-    }
-    let mut broken = Vec::new();
-    for (gpu, held) in by_gpu {
-        let pods: BTreeSet<&str> = held.iter().map(|held| held.pod).collect();
-        let ids: BTreeSet<&str> = held.iter().map(|held| held.id).collect();
-        let strategies: BTreeSet<(&str, bool)> =
-            held.iter().map(|held| (held.resource, held.id.contains("::"))).collect();
-        let exclusive = held.iter().any(|held| !held.id.contains("::"));
-        let who = pods.iter().copied().collect::<Vec<_>>().join(", ");
-        if exclusive && pods.len() > 1 {
-            broken
-                .push(format!("a GPU held exclusively has one holder: `{gpu}` on `{node}` is held by {who}"));
-        }
-        if strategies.len() > 1 {
-            broken.push(format!(
-                "all holders of a GPU share one strategy: `{gpu}` on `{node}` is held as {} by {who}",
-                strategies.iter().map(|(resource, _)| *resource).collect::<Vec<_>>().join(" and ")
-            ));
-        }
-        if ids.len() < held.len() {
-            broken.push(format!(
-                "a device is handed out once: `{gpu}` on `{node}` has a device held twice by {who}"
-            ));
-        }
-        if held.len() as u64 > replicas {
-            broken.push(format!(
-                "no more holders than replicas: `{gpu}` on `{node}` has {} of {replicas}: {who}",
-                held.len()
-            ));
-        }
-    }
-    broken
+/// Whether it is the same thing, without a look inside.
+fn is_same(first: &Given, now: &Given) -> bool {
+    Arc::ptr_eq(&first.ids, &now.ids) && Arc::ptr_eq(&first.containers, &now.containers)
 }
 
-fn allocatable_exists(name: &str, node: &NodeView, replicas: u64) -> Vec<String> {
-    let most = node.gpus.len() as u64 * replicas;
-    node.allocatable
-        .iter()
-        .filter(|(resource, _)| resource.starts_with("nvidia.com/gpu"))
-        .filter_map(|(resource, count)| count.as_u64().map(|count| (resource, count)))
-        .filter(|(_, count)| *count > most)
-        .map(|(resource, count)| {
-            format!(
-                "allocatable never exceeds what exists: `{resource}` on `{name}` is {count}, at most {most}"
-            )
-        })
-        .collect()
+fn meaning_stays(seen: &PodSeen<'_>, first: &Given) -> Option<String> {
+    let (name, now) = (seen.name, &seen.given);
+    let stays = first.ids == now.ids && first.containers == now.containers;
+    (!stays).then(|| {
+        format!(
+            "a device in use never changes its meaning: pod `{name}` had {:?} {:?}, now {:?} {:?}",
+            first.ids, first.containers, now.ids, now.containers
+        )
+    })
 }
 
-fn environment_names_the_gpus(name: &str, pod: &PodView) -> Option<String> {
-    if pod.phase != "Running" || pod.gpus.is_empty() {
-        return None;
+fn allocatable_exists(seen: &NodeSeen<'_>, most: &Most, broken: &mut Vec<String>) {
+    let (name, replicas) = (seen.name, most.replicas);
+    let all = most.gpus * replicas;
+    for (resource, count) in seen.allocatable.iter().filter(|(_, count)| *count > all) {
+        broken.push(format!(
+            "allocatable never exceeds what exists: `{resource}` on `{name}` is {count}, at most {all}"
+        ));
     }
-    let named: BTreeSet<&str> = pod
-        .containers
-        .values()
-        .filter_map(|container| container.env.get(VISIBLE))
-        .flat_map(|value| value.split(','))
-        .collect();
-    let held: BTreeSet<&str> = pod.gpus.iter().map(String::as_str).collect();
-    (named != held).then(|| {
+    // the kubelet's lists come before the Node's figures
+    for (resource, gpus) in seen.lists.iter().filter(|(resource, _)| is_gpu(resource)) {
+        for (gpu, count) in gpus.iter().filter(|(_, count)| **count > replicas) {
+            broken.push(format!(
+                "allocatable never exceeds what exists: the list of `{resource}` on `{name}` has {count} devices of \
+                 `{gpu}`, at most {replicas}"
+            ));
+        }
+    }
+}
+
+fn environment_names_the_gpus(seen: &PodSeen<'_>) -> Option<String> {
+    let Given { ids, containers, .. } = &seen.given;
+    let values = containers.values().filter_map(|container| container.env.get(VISIBLE));
+    let named: BTreeSet<&str> = values.flat_map(|value| value.split(',')).collect();
+    let held = gpus_of(ids);
+    let name = seen.name;
+    (!named.iter().eq(&held)).then(|| {
         format!(
             "`{VISIBLE}` names exactly the GPUs of a pod's ids: pod `{name}` has {named:?}, holds {held:?}"
         )
     })
 }
 
-fn no_refusal_by_the_plugin(name: &str, pod: &PodView) -> Option<String> {
-    let refused = pod.reason == "UnexpectedAdmissionError" || pod.reason == "TopologyAffinityError";
-    (refused && !pod.message.contains(OWN_FAULT)).then(|| {
-        format!(
-            "no pod fails because of the plugin: pod `{name}` failed with {}: {}",
-            pod.reason, pod.message
-        )
+fn no_refusal_by_the_plugin(seen: &PodSeen<'_>) -> Option<String> {
+    let refused = matches!(seen.reason, "UnexpectedAdmissionError" | "TopologyAffinityError");
+    (refused && !seen.message.contains(OWN_FAULT)).then(|| {
+        let PodSeen { name, reason, message, .. } = seen;
+        format!("no pod fails because of the plugin: pod `{name}` failed with {reason}: {message}")
     })
 }
 

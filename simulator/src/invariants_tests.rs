@@ -1,7 +1,7 @@
 //! Each invariant is broken once, because a check that cannot fail is worth nothing.
 
 use super::*;
-use crate::world::{ContainerView, GpuView};
+use crate::world::{ContainerView, GpuView, NodeView, PodView, gpu_of};
 
 fn pod(ids: &[(&str, &str)]) -> PodView {
     let mut view = PodView { phase: "Running".into(), node: Some("n1".into()), ..PodView::default() };
@@ -17,21 +17,28 @@ fn pod(ids: &[(&str, &str)]) -> PodView {
     view
 }
 
-fn world(replicas: &str, pods: &[(&str, PodView)]) -> World {
-    let node = NodeView {
-        labels: BTreeMap::from([(REPLICAS_LABEL.to_owned(), replicas.to_owned())]),
-        gpus: vec![GpuView::default(), GpuView::default()],
-        ..NodeView::default()
-    };
-    World {
-        nodes: BTreeMap::from([("n1".to_owned(), node)]),
-        pods: pods.iter().map(|(name, pod)| ((*name).to_owned(), pod.clone())).collect(),
-        phases: BTreeMap::new(),
+/// A node with two GPUs, whose pods were given devices while each GPU had so many.
+fn world(replicas: u64, pods: &[(&str, PodView)]) -> World {
+    let mut world = World::default();
+    world
+        .nodes
+        .insert("n1".to_owned(), NodeView { gpus: vec![GpuView::default(); 2], ..NodeView::default() });
+    for (name, pod) in pods {
+        let mut pod = pod.clone();
+        pod.replicas = pod.gpus.iter().map(|gpu| (gpu.clone(), replicas)).collect();
+        world.pods.insert((*name).to_owned(), pod);
     }
+    world
 }
 
 fn broken(world: &World) -> String {
     Invariants::default().check(world).join("\n")
+}
+
+/// Judges by a configuration that asks for four replicas.
+fn four_asked() -> Invariants {
+    let asked = BTreeMap::from([("default".to_owned(), 4)]);
+    Invariants { asked, ..Invariants::default() }
 }
 
 const GPU: &str = "nvidia.com/gpu";
@@ -44,63 +51,100 @@ fn a_proper_world_breaks_nothing() {
         ("b", pod(&[(SHARED, "GPU-2::0")])),
         ("c", pod(&[(SHARED, "GPU-2::1")])),
     ];
-    assert_eq!(broken(&world("4", &pods)), "");
+    assert_eq!(broken(&world(4, &pods)), "");
 }
 
 #[test]
 fn two_holders_of_an_exclusive_gpu_are_seen() {
     let pods = [("a", pod(&[(GPU, "GPU-1")])), ("b", pod(&[(GPU, "GPU-1")]))];
-    let text = broken(&world("4", &pods));
+    let text = broken(&world(4, &pods));
     assert!(text.contains("one holder") && text.contains("held twice"), "{text}");
 }
 
 #[test]
 fn two_strategies_on_one_gpu_are_seen() {
     let pods = [("a", pod(&[(GPU, "GPU-1")])), ("b", pod(&[(SHARED, "GPU-1::0")]))];
-    assert!(broken(&world("4", &pods)).contains("share one strategy"));
+    assert!(broken(&world(4, &pods)).contains("share one strategy"));
 }
 
 #[test]
 fn more_holders_than_replicas_are_seen() {
     let pods = [("a", pod(&[(SHARED, "GPU-1::0")])), ("b", pod(&[(SHARED, "GPU-1::1")]))];
-    assert!(broken(&world("1", &pods)).contains("no more holders than replicas"));
-    let mut invariants = Invariants::default();
-    assert!(invariants.check(&world("2", &pods)).is_empty());
-    assert!(invariants.check(&world("1", &pods)).is_empty(), "replicas at the time of handing out count");
+    assert!(broken(&world(1, &pods)).contains("no more holders than replicas"));
+    assert_eq!(broken(&world(2, &pods)), "");
+    let mut later = world(2, &pods[..1]);
+    later.pods.extend(world(1, &pods[1..]).pods);
+    assert_eq!(broken(&later), "", "replicas at the time of handing out count");
 }
 
 #[test]
 fn an_environment_with_another_gpu_is_seen() {
     let mut wrong = pod(&[(GPU, "GPU-1")]);
-    wrong.gpus = vec!["GPU-2".into()];
-    assert!(broken(&world("1", &[("a", wrong)])).contains("names exactly the GPUs"));
+    wrong.containers.get_mut("main").unwrap().env.insert(VISIBLE.to_owned(), "GPU-2".into());
+    assert!(broken(&world(1, &[("a", wrong)])).contains("names exactly the GPUs"));
 }
 
 #[test]
 fn a_pod_that_the_plugin_failed_is_seen_but_its_own_fault_is_not() {
     let mut failed =
         PodView { phase: "Failed".into(), reason: "UnexpectedAdmissionError".into(), ..PodView::default() };
-    assert!(broken(&world("1", &[("a", failed.clone())])).contains("no pod fails because of the plugin"));
+    assert!(broken(&world(1, &[("a", failed.clone())])).contains("no pod fails because of the plugin"));
     failed.message = format!("x {OWN_FAULT} is 1; found 2");
-    assert_eq!(broken(&world("1", &[("a", failed)])), "");
+    assert_eq!(broken(&world(1, &[("a", failed)])), "");
 }
 
 #[test]
 fn a_device_that_changes_under_a_running_pod_is_seen() {
     let mut invariants = Invariants::default();
-    assert!(invariants.check(&world("4", &[("a", pod(&[(SHARED, "GPU-1::0")]))])).is_empty());
-    let text = invariants.check(&world("4", &[("a", pod(&[(SHARED, "GPU-2::0")]))])).join("\n");
+    assert!(invariants.check(&world(4, &[("a", pod(&[(SHARED, "GPU-1::0")]))])).is_empty());
+    let text = invariants.check(&world(4, &[("a", pod(&[(SHARED, "GPU-2::0")]))])).join("\n");
     assert!(text.contains("never changes its meaning"), "{text}");
-    assert!(invariants.check(&world("4", &[])).is_empty());
+    assert!(invariants.check(&world(4, &[])).is_empty());
     assert!(
-        invariants.check(&world("4", &[("a", pod(&[(GPU, "GPU-2")]))])).is_empty(),
+        invariants.check(&world(4, &[("a", pod(&[(GPU, "GPU-2")]))])).is_empty(),
         "a new pod of that name"
     );
 }
 
 #[test]
 fn more_allocatable_than_exists_is_seen() {
-    let mut world = world("4", &[]);
-    world.nodes.get_mut("n1").unwrap().allocatable.insert(SHARED.into(), 9.into());
-    assert!(broken(&world).contains("never exceeds"));
+    let mut world = world(4, &[]);
+    let allow = |world: &mut World, count: u64| {
+        world.nodes.get_mut("n1").unwrap().allocatable.insert(SHARED.into(), count.into());
+    };
+    allow(&mut world, 8);
+    assert_eq!(four_asked().check(&world), [] as [&str; 0]);
+    allow(&mut world, 9);
+    assert!(four_asked().check(&world).join("").contains("never exceeds"));
+}
+
+#[test]
+fn a_list_with_more_devices_than_were_asked_for_is_seen_before_the_node_shows_them() {
+    let mut world = world(4, &[]);
+    let list = |count| BTreeMap::from([(SHARED.to_owned(), BTreeMap::from([("GPU-1".to_owned(), count)]))]);
+    world.nodes.get_mut("n1").unwrap().lists = list(4);
+    assert_eq!(four_asked().check(&world), [] as [&str; 0]);
+    world.nodes.get_mut("n1").unwrap().lists = list(5);
+    assert!(four_asked().check(&world).join("").contains("never exceeds"));
+}
+
+#[test]
+fn a_change_is_judged_like_a_whole_world() {
+    let mut invariants = Invariants::default();
+    let (one, other) = (pod(&[(GPU, "GPU-1")]), pod(&[(SHARED, "GPU-1::0")]));
+    let none: [&str; 0] = [];
+    assert_eq!(invariants.pod(&PodSeen::of("a", &one)), none);
+    assert!(invariants.pod(&PodSeen::of("b", &other)).join("").contains("share one strategy"));
+    assert_eq!(invariants.pod(&PodSeen::of("b", &other)), none, "each change is told once");
+    invariants.pod_gone("a");
+    assert_eq!(invariants.pod(&PodSeen::of("c", &pod(&[(SHARED, "GPU-1::1")]))), none);
+    let twice = invariants.pod(&PodSeen::of("d", &other)).join("");
+    assert!(twice.contains("handed out once"), "{twice}");
+    let failed = PodView { phase: "Failed".into(), ..other };
+    invariants.pod(&PodSeen::of("d", &failed));
+    assert_eq!(
+        invariants.pod(&PodSeen::of("e", &pod(&[(SHARED, "GPU-1::2")]))),
+        none,
+        "an ended pod holds nothing"
+    );
 }

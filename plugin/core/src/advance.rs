@@ -55,7 +55,7 @@ impl Plugin {
         let Driver::Present(facts) = &self.driver else {
             return;
         };
-        if self.all_settled(facts) {
+        if self.all_settled(facts) && !self.change.holders.iter().any(|gpu| self.is_held_by_stranger(gpu)) {
             return self.follow_labelled();
         }
         self.change.all = true;
@@ -86,6 +86,19 @@ impl Plugin {
             unreadable: self.kubelet_up && self.ownership.unreadable().is_some(),
             mps: self.mps_condition(&gpu.uuid),
         }
+    }
+
+    /// Whether a holder knows the GPU under a name that the wanted role does not have.
+    fn is_held_by_stranger(&self, gpu: &GpuUuid) -> bool {
+        let Some(target) = self.applied.as_ref().and_then(|applied| applied.roles.get(gpu)) else {
+            return false;
+        };
+        let is_shared = target.strategy != Strategy::Exclusive;
+        let holdings = self.ownership.holdings(gpu);
+        let first = holdings.first();
+        first.is_some_and(|(resource, id)| {
+            *resource != target.resource.as_str() || replica_of(id).is_some() != is_shared
+        })
     }
 
     /// The role that the present holders know. Ids that the wanted role also has count as that role.
@@ -128,7 +141,7 @@ impl Plugin {
     /// A GPU changed its state: ids of a role that it left stay listed for a while, and people are told.
     fn left(&mut self, gpu: &GpuFacts, from: &GpuState, to: &GpuState) {
         let uuid = &gpu.uuid;
-        if let GpuState::Draining { from: role, .. } = from
+        if let Some(role) = from.role()
             && to.role() != Some(role)
         {
             let until = self.now + self.settings.timing.retire_after;

@@ -11,7 +11,8 @@
 //!
 //! *Draining*: held ids stay registered and healthy, unheld ones are withdrawn, ids of the new role are absent. A late
 //! Allocate of an old id is still granted and makes a holder. *Converting*: nothing is handed out under either role; only
-//! here may MPS daemons and compute modes change.
+//! here may MPS daemons and compute modes change. An Allocate that was granted just before the GPU left its old role is told
+//! of afterwards: from wherever the GPU is by then it goes back to draining the role that its holder knows.
 
 use crate::resources::Role;
 use crate::time::Time;
@@ -73,6 +74,12 @@ impl GpuState {
         let Some(target) = s.target.clone() else {
             return self;
         };
+        if let (GpuState::Converting | GpuState::Settled { .. }, Some(held_as)) = (&self, &s.held_as)
+            && self.role().is_none_or(|role| *role == target)
+            && !held_as.is_kin(&target)
+        {
+            return GpuState::Draining { from: held_as.clone(), since: s.now };
+        }
         match self {
             GpuState::Found => found(s, target),
             GpuState::Settled { role } if role == target => GpuState::Settled { role },
@@ -170,6 +177,7 @@ mod tests {
                             ..situation(target.clone())
                         };
                         let same = target == exclusive;
+                        let other = held_as.is_some() && !exclusive.is_kin(&target);
                         let after_settled = settled.clone().next(&s);
                         assert_eq!(after_settled == settled, same, "settled {s:?}");
                         if !same {
@@ -187,11 +195,16 @@ mod tests {
                         } else {
                             MpsCondition::Absent
                         };
-                        let expected = match mps == wanted {
-                            true => GpuState::Settled { role: target.clone() },
-                            false => GpuState::Converting,
+                        let late = GpuState::Draining { from: exclusive.clone(), since: s.now };
+                        let there = GpuState::Settled { role: target.clone() };
+                        let expected = match (other, mps == wanted) {
+                            (true, _) => late.clone(),
+                            (false, true) => there.clone(),
+                            (false, false) => GpuState::Converting,
                         };
                         assert_eq!(GpuState::Converting.next(&s), expected, "converting {s:?}");
+                        let expected = if other { late } else { there.clone() };
+                        assert_eq!(there.next(&s), expected, "settled in the wanted role {s:?}");
                         let expected = match (&held_as, evidence) {
                             (Some(role), _) if *role == target => GpuState::Settled { role: role.clone() },
                             (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },

@@ -145,6 +145,25 @@ fn an_allocate_that_races_with_a_flip_makes_a_holder_and_no_failed_pod() {
 }
 
 #[test]
+fn an_allocate_that_was_granted_before_the_flip_and_told_after_it_takes_the_gpu_back() {
+    let mut node = Node::started(2);
+    let before = node.plugin.view();
+    node.set_config_label(Some("mps-config"));
+    assert_eq!(node.counts(&shared()), (8, 8));
+    // answered from the view of a moment ago, and heard of only now
+    let ids = vec!["GPU-0".to_owned()];
+    assert!(before.allocate(&gpu(), &ids).is_ok());
+    let late = Event::Allocated { resource: gpu(), ids, view_generation: before.generation, refused: None };
+    node.tell(late);
+    assert_eq!(node.states(), ["draining", "settled"]);
+    assert_eq!(node.counts(&shared()), (8, 4), "nobody else gets the GPU");
+    node.wait(Duration::from_secs(60));
+    assert_eq!(node.states(), ["settled", "settled"], "no pod ever came to hold it");
+    assert_eq!(node.counts(&shared()), (8, 8));
+    assert_replays(&node);
+}
+
+#[test]
 fn a_wrong_label_value_is_said_once_and_changes_nothing() {
     let mut node = Node::started(2);
     node.set_config_label(Some("mps-confg"));

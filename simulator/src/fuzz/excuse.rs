@@ -1,11 +1,9 @@
 //! Which pods may fail and what may lie about: a call that a fault cuts off is refused by Kubernetes itself, and no plugin
 //! can prevent that. Every excuse is as narrow as its cause: one node, one time, one kind of message.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::settle::GPU_RESOURCES;
-use super::wishes::Wishes;
 use crate::faults::{Fault, FaultSpec};
 use crate::world::{GpuView, World};
 
@@ -17,12 +15,6 @@ const AFTERMATH: Duration = Duration::from_secs(90);
 const NODE_OBJECT_LAGS: Duration = Duration::from_secs(15);
 /// How the sentence of the invariant about refusals begins.
 const REFUSAL: &str = "no pod fails because of the plugin: pod `";
-/// Invariants that count against the Node's label, and their names in scenarios. The label comes after the devices, so what
-/// was ever asked for is counted instead.
-const COUNTED: [(&str, &str); 2] = [
-    ("allocatable never exceeds what exists", "allocatableExists"),
-    ("no more holders than replicas", "withinReplicas"),
-];
 /// What a kubelet says that has no device which the scheduler believed in, and the plugin to a kubelet whose list is older
 /// than its own.
 const WITHDRAWN: [&str; 3] = [
@@ -61,6 +53,8 @@ struct Span {
     node: String,
     from: Duration,
     to: Duration,
+    /// GPUs of the node changed their roles when it was last looked at, and so until the next look.
+    changing: bool,
 }
 
 impl Excuses {
@@ -82,7 +76,12 @@ impl Excuses {
         };
         let to = now.saturating_add(lasts);
         if spec.fault.cuts_calls() {
-            self.cuts.push(Span { node: spec.node.clone(), from: now, to: to.saturating_add(AFTERMATH) });
+            self.cuts.push(Span {
+                node: spec.node.clone(),
+                from: now,
+                to: to.saturating_add(AFTERMATH),
+                changing: false,
+            });
         }
         if delays_flips(spec.fault) {
             // no Node object is written or read meanwhile
@@ -98,6 +97,7 @@ impl Excuses {
                 node: spec.node.clone(),
                 from: now,
                 to: to.saturating_add(API_LAGS).saturating_add(NODE_OBJECT_LAGS),
+                changing: false,
             });
         }
         if matches!(spec.fault, Fault::PluginCrash | Fault::PluginOomKilled | Fault::NodeReboot) {
@@ -109,7 +109,7 @@ impl Excuses {
     /// The configuration label of a node changes now.
     pub fn flip(&mut self, node: &str, now: Duration) {
         let to = now.max(self.late_until).saturating_add(NODE_OBJECT_LAGS);
-        self.flips.push(Span { node: node.to_owned(), from: now, to });
+        self.flips.push(Span { node: node.to_owned(), from: now, to, changing: false });
     }
 
     /// As long as GPUs change their roles, devices are withdrawn that the scheduler still sees.
@@ -117,27 +117,17 @@ impl Excuses {
         for flip in &mut self.flips {
             let node = world.nodes.get(&flip.node);
             let changes = |gpu: &GpuView| matches!(gpu.state.as_deref(), Some("draining" | "converting"));
-            if flip.to >= now && node.is_some_and(|node| node.gpus.iter().any(changes)) {
+            let was_changing = flip.changing;
+            let lasts = was_changing || flip.to >= now;
+            flip.changing = lasts && node.is_some_and(|node| node.gpus.iter().any(changes));
+            if was_changing || flip.changing {
                 flip.to = now.saturating_add(NODE_OBJECT_LAGS);
             }
         }
     }
 
     /// Whether a broken invariant is explained.
-    pub fn covers(
-        &mut self,
-        sentence: &str,
-        world: &World,
-        wishes: &BTreeMap<&str, Wishes>,
-        now: Duration,
-    ) -> bool {
-        if let Some((_, excuse)) = COUNTED.iter().find(|(words, _)| sentence.starts_with(words)) {
-            let covered = counts_fit(world, wishes);
-            if covered {
-                self.used.insert(excuse);
-            }
-            return covered;
-        }
+    pub fn covers(&mut self, sentence: &str, world: &World, now: Duration) -> bool {
         let Some((pod, message)) = sentence.strip_prefix(REFUSAL).and_then(|rest| rest.split_once('`'))
         else {
             return false;
@@ -161,18 +151,6 @@ impl Excuses {
         leak.starts_with("socket ")
             && self.killed.iter().any(|node| leak.ends_with(&format!("of node `{node}`")))
     }
-}
-
-/// Whether no node offers more, and no GPU has more holders, than the node's label ever asked for.
-fn counts_fit(world: &World, wishes: &BTreeMap<&str, Wishes>) -> bool {
-    world.nodes.iter().all(|(name, node)| {
-        let most = wishes.get(name.as_str()).map_or(1, Wishes::replicas_max);
-        let offered = node.allocatable.iter().filter(|(resource, _)| resource.starts_with(GPU_RESOURCES));
-        let offer_fits = offered
-            .filter_map(|(_, count)| count.as_u64())
-            .all(|count| count <= most * node.gpus.len() as u64);
-        offer_fits && node.gpus.iter().all(|gpu| gpu.holders.len() as u64 <= most)
-    })
 }
 
 /// Whether a plugin hears late of its Node's label, or the scheduler late of the node's devices.
@@ -210,7 +188,7 @@ mod tests {
         let covered = |spec: &FaultSpec, at| {
             let mut excuses = Excuses::default();
             excuses.fault(spec, seconds(10));
-            excuses.covers(BROKEN_CALL, &world, &BTreeMap::new(), seconds(at))
+            excuses.covers(BROKEN_CALL, &world, seconds(at))
         };
         assert!(covered(&crash("n"), 11));
         assert!(!covered(&crash("other"), 11));
@@ -222,10 +200,10 @@ mod tests {
         let world = world();
         let mut excuses = Excuses::default();
         excuses.flip("n", seconds(10));
-        assert!(!excuses.covers(BROKEN_CALL, &world, &BTreeMap::new(), seconds(11)));
-        assert!(excuses.covers(REFUSED, &world, &BTreeMap::new(), seconds(11)));
+        assert!(!excuses.covers(BROKEN_CALL, &world, seconds(11)));
+        assert!(excuses.covers(REFUSED, &world, seconds(11)));
         // a failed pod stays failed
-        assert!(excuses.covers(REFUSED, &world, &BTreeMap::new(), seconds(500)));
+        assert!(excuses.covers(REFUSED, &world, seconds(500)));
         assert_eq!(excuses.used, ["noRefusal"].into());
     }
 
@@ -234,7 +212,7 @@ mod tests {
         let mut excuses = Excuses::default();
         excuses.fault(&crash("n"), seconds(10));
         let sentence = "a device is handed out once: `GPU-a` on `n` has a device held twice by p";
-        assert!(!excuses.covers(sentence, &world(), &BTreeMap::new(), seconds(11)));
+        assert!(!excuses.covers(sentence, &world(), seconds(11)));
         assert!(excuses.covers_leak("socket `s` of node `n`"));
         assert!(!excuses.covers_leak("MPS control daemon 7 of node `n` on `/p`"));
     }

@@ -14,7 +14,6 @@ use super::tally::Tally;
 use super::wishes::Wishes;
 use super::write;
 use crate::faults::Fault;
-use crate::invariants::Invariants;
 use crate::on::model::{ModelOptions, ModelStage, Sabotage};
 use crate::on::{Done, Stage, StageError};
 use crate::scenario::{Selection, Verb, read_text};
@@ -67,12 +66,7 @@ pub fn run(story: &Story, seed: u64, sabotage: Option<Sabotage>) -> Outcome {
 fn start(story: &Story, seed: u64) -> Result<ModelStage, String> {
     let text = write::cluster(story);
     let scenario = read_text("fuzz.yaml", &text).map_err(|problems| problems.to_string())?;
-    let options = ModelOptions {
-        seed,
-        journals: false,
-        // checked here instead, where refusals can be excused
-        invariants: false,
-    };
+    let options = ModelOptions { seed, journals: false, invariants: true };
     ModelStage::start(&scenario, options).map_err(|error| error.to_string())
 }
 
@@ -80,7 +74,6 @@ struct Player<'r> {
     stage: ModelStage,
     story: &'r Story,
     outcome: &'r mut Outcome,
-    invariants: Invariants,
     excuses: Excuses,
     wishes: BTreeMap<&'r str, Wishes>,
     step: usize,
@@ -95,7 +88,6 @@ impl<'r> Player<'r> {
             stage,
             story,
             outcome,
-            invariants: Invariants::default(),
             excuses: Excuses::default(),
             wishes: nodes.map(|node| (node.name.as_str(), Wishes::new(node.gpus))).collect(),
             step: 0,
@@ -204,13 +196,13 @@ impl<'r> Player<'r> {
         let world = self.stage.world();
         self.outcome.tally.look(world);
         self.excuses.look(world, now);
-        let broken = self.invariants.check(world);
-        let found =
-            broken.into_iter().find(|sentence| !self.excuses.covers(sentence, world, &self.wishes, now));
-        match found {
-            Some(sentence) => Err(self.failure(Kind::of_invariant(&sentence), sentence)),
-            None => Ok(()),
+        for found in self.stage.take_violations() {
+            let (sentence, world) = (found.sentence, self.stage.world());
+            if !self.excuses.covers(&sentence, world, now) {
+                return Err(self.failure(Kind::of_invariant(&sentence), sentence));
+            }
         }
+        Ok(())
     }
 
     /// Waits until every node is at rest, and stays so.

@@ -275,7 +275,6 @@ mod tests {
         let wishes = wishes(&[MPS, Label::Broken]);
         assert_eq!(topic(&at_rest(&MPS), &wishes), None);
         assert_eq!(topic(&at_rest(&Label::Absent), &wishes), None);
-        assert_eq!(wishes.replicas_max(), 4);
     }
 
     #[test]

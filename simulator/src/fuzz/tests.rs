@@ -44,7 +44,7 @@ fn replay(text: &str, seed: u64, sabotage: Option<Sabotage>) -> (Played, Vec<Str
         let (_stop, asked) = watch::channel(false);
         let played = play(&scenario, &mut stage, &mut Silent, asked).await;
         let leaks = stage.finish().await;
-        (played, leaks, stage.violations().to_vec())
+        (played, leaks, stage.broken_between())
     })
 }
 

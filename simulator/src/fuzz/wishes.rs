@@ -60,12 +60,6 @@ impl Wishes {
         roles
     }
 
-    /// The most devices that a GPU of this node may ever have had.
-    pub fn replicas_max(&self) -> u64 {
-        let replicas = self.good.iter().map(|label| role(label).replicas);
-        replicas.max().unwrap_or(1)
-    }
-
     /// Whether a plugin may be without any configuration: it started while the label was wrong, and has no last good one.
     pub(super) fn may_have_none(&self, node: &NodeView) -> bool {
         let started_again = node.plugin.starts > 1;

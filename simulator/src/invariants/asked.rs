@@ -33,7 +33,8 @@ fn edits(asked: &mut BTreeMap<String, u64>, steps: &[Step]) {
     }
 }
 
-fn note(asked: &mut BTreeMap<String, u64>, name: &str, text: &str) {
+/// Notes what one text of a configuration asks for.
+pub(super) fn note(asked: &mut BTreeMap<String, u64>, name: &str, text: &str) {
     // a text that cannot be read asks for nothing
     let config: Value = serde_saphyr::from_str(text).unwrap_or_default();
     let strategies = ["mps", "timeSlicing"].iter();

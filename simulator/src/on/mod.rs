@@ -37,8 +37,8 @@ pub trait Stage {
     fn deaths(&mut self) -> Vec<String>;
 
     /// Invariants that were broken between two looks, each with its time; for a stage that looks at every change.
-    fn broken_between(&self) -> &[String] {
-        &[]
+    fn broken_between(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Stops everything and says what was left behind, one sentence each; afterwards nothing is.

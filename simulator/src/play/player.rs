@@ -103,7 +103,7 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
 
     /// What can only be said at the end of a run that went well.
     pub(super) fn close(&mut self) {
-        let mut violations = self.stage.broken_between().to_vec();
+        let mut violations = self.stage.broken_between();
         let (world, now) = (&self.played.world, self.stage.now());
         violations.retain(|sentence| {
             !self.invariants.excuses(sentence) && !self.disturbances.explain(world, sentence, now)

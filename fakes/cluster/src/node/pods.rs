@@ -189,7 +189,9 @@ pub(super) async fn create(life: &Life, pod: &Value, spec: &Value) -> Result<(),
     let name = spec["name"].as_str().unwrap_or_default();
     let options = life.kubelet.start_container(uid(pod), name).await.map_err(|why| why.to_string())?;
     let ids = life.kubelet.devices_of(uid(pod)).remove(name).unwrap_or_default();
-    life.node.runtime.created(ContainerSnapshot::new(pod, spec, &options, ids));
+    let chosen_from = life.kubelet.chosen_from(uid(pod));
+    let created = ContainerSnapshot { chosen_from, ..ContainerSnapshot::new(pod, spec, &options, ids) };
+    life.node.runtime.created(created);
     life.node.report(pod, false, "Started", &format!("Started container {name}"));
     Ok(())
 }

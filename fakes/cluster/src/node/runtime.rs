@@ -8,7 +8,7 @@ use plugin_api::deviceplugin::{DeviceSpec, Mount};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::kubelet::ledger::RunOptions;
+use crate::kubelet::ledger::{DeviceList, RunOptions};
 
 /// One mount of a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -59,6 +59,9 @@ pub struct ContainerSnapshot {
     pub cdi_devices: Vec<String>,
     /// Device IDs by resource, as the kubelet recorded them.
     pub ids: BTreeMap<String, Vec<String>>,
+    /// The lists from which the pod's devices were chosen, with their resources.
+    #[serde(skip)]
+    pub chosen_from: Vec<(String, DeviceList)>,
 }
 
 impl ContainerSnapshot {
@@ -88,6 +91,7 @@ impl ContainerSnapshot {
             annotations: options.annotations.clone(),
             cdi_devices: options.cdi_devices.clone(),
             ids,
+            chosen_from: Vec::new(),
         }
     }
 }
@@ -128,6 +132,9 @@ impl Runtime {
         let containers = pods.entry(container.pod_uid.clone()).or_default();
         if let Some(before) = containers.get(&container.container) {
             container.restarts = before.restarts.saturating_add(1);
+            if container.chosen_from.is_empty() {
+                container.chosen_from.clone_from(&before.chosen_from);
+            }
         }
         containers.insert(container.container.clone(), container);
     }

@@ -19,15 +19,6 @@ pub(super) struct Picture {
 impl Picture {
     /// The world now.
     pub(super) fn look(&mut self, cluster: &mut Cluster) -> &World {
-        self.refresh(cluster, true)
-    }
-
-    /// The world now as far as invariants judge it: what processes say of themselves may be older.
-    pub(super) fn look_from_outside(&mut self, cluster: &mut Cluster) -> &World {
-        self.refresh(cluster, false)
-    }
-
-    fn refresh(&mut self, cluster: &mut Cluster, processes: bool) -> &World {
         let (nodes, pods) = if self.world.is_some() {
             cluster.api.changes.take()
         } else {
@@ -39,11 +30,7 @@ impl Picture {
         for id in pods {
             self.show_pod(&mut world, cluster, id);
         }
-        for (number, mut parts) in nodes {
-            if parts.processes && !processes {
-                cluster.api.changes.put_off(number);
-                parts.processes = false;
-            }
+        for (number, parts) in nodes {
             show_node(&mut world, cluster, number, parts);
         }
         self.world.insert(world)
@@ -84,12 +71,13 @@ fn pod_view(cluster: &Cluster, id: PodId, pod: &Pod) -> PodView {
         scheduled: pod.scheduled(),
         labels: pod.template.labels.clone(),
         resources: pod.template.resources.clone(),
-        ids: given.ids,
+        ids: given.ids.as_ref().clone(),
+        replicas: given.replicas.as_ref().clone(),
         gpus,
         env: first.env,
         mounts: first.mounts,
         devices: first.devices,
-        containers: given.containers,
+        containers: given.containers.as_ref().clone(),
         events: pod.events.clone(),
         restarts: pod.restarts,
         ended: pod.ended.clone(),
@@ -102,10 +90,16 @@ fn show_node(world: &mut World, cluster: &Cluster, number: usize, parts: Parts) 
     };
     let mut view = world.nodes.remove(&node.name).unwrap_or_default();
     if parts.object {
-        view =
-            NodeView { plugin: view.plugin, mps: view.mps, gpus: view.gpus, ..objects::node(&entry.object) };
+        view = NodeView {
+            plugin: view.plugin,
+            mps: view.mps,
+            gpus: view.gpus,
+            lists: view.lists,
+            ..objects::node(&entry.object)
+        };
     }
     if parts.processes {
+        view.lists.clone_from(node.kubelet.lists());
         view.plugin = plugin_view(node);
         view.mps = MpsView { running: node.mps.process.is_some(), starts: node.mps.starts };
     }

@@ -14,6 +14,7 @@ mod happening;
 mod host;
 mod journal;
 mod journals;
+mod judge;
 mod kubelet;
 mod latency;
 mod library;
@@ -36,23 +37,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::cluster::Cluster;
+use self::judge::Judge;
 use self::look::Picture;
 use super::{Done, Stage, StageError};
 use crate::invariants::Invariants;
 use crate::scenario::{Scenario, Verb};
 use crate::world::World;
 
+pub use judge::Violation;
 pub use saboteur::Sabotage;
 pub use throughput::{Load, Throughput};
 
 /// How long programs may take to end at the end of a run.
 const FINISH_MAX: Duration = Duration::from_secs(60);
-/// Violations that are remembered.
-const VIOLATIONS_MAX: usize = 100;
-/// Invariants that compare with the replicas that the Node's labels announce. Labels trail what the kubelet shows, as
-/// long as the API server is away, so these two are judged after steps only.
-const TRAILING: [&str; 2] = ["allocatable never exceeds what exists", "no more holders than replicas"];
-
 /// How a run is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelOptions {
@@ -70,8 +67,7 @@ pub struct ModelStage {
     cluster: Cluster,
     picture: Picture,
     config_map_sync: Duration,
-    invariants: Option<Invariants>,
-    violations: Vec<String>,
+    judge: Option<Judge>,
 }
 
 impl ModelStage {
@@ -80,12 +76,15 @@ impl ModelStage {
     /// # Errors
     /// A node that cannot be made, or a plugin argument that the model does not know.
     pub fn start(scenario: &Scenario, options: ModelOptions) -> Result<ModelStage, StageError> {
+        let mut cluster = Cluster::new(scenario, options.seed, options.journals)?;
+        if options.invariants {
+            cluster.api.changes.judge();
+        }
         Ok(ModelStage {
-            cluster: Cluster::new(scenario, options.seed, options.journals)?,
+            cluster,
             picture: Picture::default(),
             config_map_sync: scenario.timers.config_map_sync,
-            invariants: options.invariants.then(|| Invariants::of(scenario)),
-            violations: Vec::new(),
+            judge: options.invariants.then(|| Judge::new(Invariants::of(scenario))),
         })
     }
 
@@ -98,6 +97,9 @@ impl ModelStage {
 
     /// Changes the plugin's config map, as `kubectl apply` does; kubelets project it within the scenario's `configMapSync`.
     pub fn edit_configs(&mut self, configs: BTreeMap<String, String>) {
+        if let Some(judge) = &mut self.judge {
+            judge.configs(&configs);
+        }
         self.cluster.edit_configs(configs, self.config_map_sync);
     }
 
@@ -106,9 +108,14 @@ impl ModelStage {
         self.cluster.engine.count()
     }
 
-    /// Violations of invariants, with their times; only when they are checked at every change.
-    pub fn violations(&self) -> &[String] {
-        &self.violations
+    /// Violations of invariants; only when they are checked at every change.
+    pub fn violations(&self) -> &[Violation] {
+        self.judge.as_ref().map_or(&[], |judge| &judge.found)
+    }
+
+    /// The violations since the last time this was asked.
+    pub fn take_violations(&mut self) -> Vec<Violation> {
+        self.judge.as_mut().map(|judge| std::mem::take(&mut judge.found)).unwrap_or_default()
     }
 
     /// The world now.
@@ -132,18 +139,9 @@ impl ModelStage {
     }
 
     fn check(&mut self) {
-        let Some(invariants) = &mut self.invariants else {
-            return;
-        };
-        if !self.cluster.api.changes.take_judged() {
-            return;
+        if let Some(judge) = &mut self.judge {
+            judge.look(&mut self.cluster);
         }
-        let world = self.picture.look_from_outside(&mut self.cluster);
-        let mut broken = invariants.check(world);
-        broken.retain(|why| !TRAILING.iter().any(|trailing| why.starts_with(trailing)));
-        let now = self.cluster.engine.now() as f64 / latency::SECOND as f64;
-        let room = VIOLATIONS_MAX.saturating_sub(self.violations.len());
-        self.violations.extend(broken.into_iter().take(room).map(|why| format!("{now:.6}s: {why}")));
     }
 
     /// What is left behind on each node.
@@ -192,8 +190,8 @@ impl Stage for ModelStage {
         nodes.flat_map(|node| std::mem::take(&mut node.deaths)).collect()
     }
 
-    fn broken_between(&self) -> &[String] {
-        &self.violations
+    fn broken_between(&self) -> Vec<String> {
+        self.violations().iter().map(Violation::to_string).collect()
     }
 
     async fn finish(&mut self) -> Vec<String> {

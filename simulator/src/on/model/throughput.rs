@@ -75,7 +75,7 @@ impl ModelStage {
                 return Err(refused(what(), &format!("{ended} had ended after {bound:?}")));
             }
             failed += cluster.clear_failed();
-            if self.invariants.is_some() && self.cluster.api.changes.take_any() {
+            if self.judge.is_some() && self.cluster.api.changes.take_any() {
                 self.check();
             }
         }

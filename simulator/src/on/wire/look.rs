@@ -35,6 +35,7 @@ impl WireStage {
             let mut view = object.map(|object| objects::node(object)).unwrap_or_default();
             view.plugin = plugin(node).await;
             view.mps = mps(node);
+            view.lists = node.lists();
             view.gpus = gpus(node, &world.pods)?;
             add_account(&mut view);
             world.nodes.insert(node.name.clone(), view);
@@ -53,6 +54,7 @@ impl WireStage {
             .map(std::sync::Arc::as_ref)
             .collect();
         let mut view = objects::pod(object, given.containers, given.ids, &about);
+        view.replicas = given.replicas;
         view.restarts = given.restarts;
         view.ended = self.workloads.ended(&text(object, "/metadata/name"));
         view

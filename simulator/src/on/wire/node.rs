@@ -21,7 +21,7 @@ use super::programs::{MPS, Name, PLUGIN, Programs};
 use super::{config_map, launch, objects, refused};
 use crate::on::{Done, StageError};
 use crate::scenario::{GpuNode, NodeSpec, Scenario};
-use crate::world::ContainerView;
+use crate::world::{ContainerView, DeviceCounts, count_by_gpu, replicas_of};
 
 /// Instead of an MPS root, whose paths are shortened for people: no path holds it.
 const NOT_SHORTENED: &str = "\0";
@@ -69,6 +69,8 @@ pub(super) struct Given {
     pub(super) containers: BTreeMap<String, ContainerView>,
     /// Device ids by resource.
     pub(super) ids: BTreeMap<String, Vec<String>>,
+    /// How many devices each of its GPUs had when they were handed out.
+    pub(super) replicas: BTreeMap<String, u64>,
     /// How often its containers were started again.
     pub(super) restarts: u64,
 }
@@ -135,18 +137,27 @@ impl Node {
         let mut views = BTreeMap::new();
         let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut restarts = 0;
+        let mut chosen_from = Vec::new();
         for container in self.agent.containers_of(uid) {
             restarts += u64::from(container.restarts);
             for (resource, found) in &container.ids {
                 ids.entry(resource.clone()).or_default().extend(found.iter().cloned());
             }
+            chosen_from.extend(container.chosen_from.clone());
             views.insert(container.container.clone(), objects::container(&container, &self.mps_root));
         }
         for found in ids.values_mut() {
             found.sort();
             found.dedup();
         }
-        Given { containers: views, ids, restarts }
+        let replicas = replicas_of(&ids, &chosen_from);
+        Given { containers: views, ids, replicas, restarts }
+    }
+
+    /// The kubelet's newest device lists, counted.
+    pub(super) fn lists(&self) -> DeviceCounts {
+        let lists = self.agent.kubelet().map(|kubelet| kubelet.lists()).unwrap_or_default();
+        lists.into_iter().map(|(resource, list)| (resource, count_by_gpu(&list))).collect()
     }
 
     /// Resources with a live endpoint → listed devices; resources → registrations so far.

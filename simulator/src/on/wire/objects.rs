@@ -66,6 +66,7 @@ pub(super) fn pod(
         resources: asked(object),
         ids,
         gpus,
+        replicas: BTreeMap::new(),
         env: given.env,
         mounts: given.mounts,
         devices: given.devices,

@@ -1,7 +1,9 @@
 //! A pod's way through allocation, container by container and resource by resource, as a step machine: the two calls
 //! to a plugin happen outside, while lists, disconnects and questions go on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use plugin_api::deviceplugin::ContainerAllocateResponse;
 
@@ -9,7 +11,7 @@ use super::calls::{AllocateCall, AllocationError, CallError, PreferredCall};
 use super::choose::{Choice, Claim, Mask, Rest};
 use super::records::Record;
 use super::{KnownPod, Ledger};
-use crate::kubelet::pod::{ContainerKind, ContainerRequest, PodRequest};
+use crate::kubelet::pod::{ContainerKind, PodRequest};
 
 /// What comes next in a pod's allocation.
 #[derive(Debug)]
@@ -42,8 +44,9 @@ pub(super) type Affinity = BTreeMap<String, Mask>;
 
 #[derive(Debug)]
 struct Work {
-    uid: String,
-    containers: VecDeque<ContainerRequest>,
+    pod: Arc<PodRequest>,
+    /// The containers that are still to come.
+    containers: Range<usize>,
     affinity: Affinity,
     current: Option<Current>,
     /// What this admission recorded: container and resource.
@@ -61,26 +64,27 @@ struct Current {
 
 impl Ledger {
     /// Begins to allocate for a pod under topology policy `none`. The pod counts as active from here on.
-    pub fn begin_admission(&mut self, pod: &PodRequest) -> Step {
+    pub fn begin_admission(&mut self, pod: &Arc<PodRequest>) -> Step {
         self.begin_aligned(pod, Affinity::new())
     }
 
     /// The same with NUMA nodes that a topology manager chose.
-    pub(super) fn begin_aligned(&mut self, pod: &PodRequest, affinity: Affinity) -> Step {
-        self.pods.insert(pod.uid.clone(), KnownPod { request: pod.clone(), active: true });
-        self.begin_work(&pod.uid, pod.containers.clone().into(), affinity)
+    pub(super) fn begin_aligned(&mut self, pod: &Arc<PodRequest>, affinity: Affinity) -> Step {
+        self.pods.insert(pod.uid.clone(), KnownPod::active(pod));
+        self.begin_work(pod, 0..pod.containers.len(), affinity)
     }
 
     /// Begins to allocate anew for one container of a known pod.
-    pub(super) fn begin_container_again(&mut self, uid: &str, container: &ContainerRequest) -> Step {
-        self.begin_work(uid, VecDeque::from([container.clone()]), Affinity::new())
+    pub(super) fn begin_container_again(&mut self, pod: &Arc<PodRequest>, container: usize) -> Step {
+        self.begin_work(pod, container..container + 1, Affinity::new())
     }
 
-    fn begin_work(&mut self, uid: &str, containers: VecDeque<ContainerRequest>, affinity: Affinity) -> Step {
-        if self.reuse.as_ref().is_none_or(|(owner, _)| owner != uid) {
-            self.reuse = Some((uid.to_owned(), BTreeMap::new()));
+    fn begin_work(&mut self, pod: &Arc<PodRequest>, containers: Range<usize>, affinity: Affinity) -> Step {
+        if self.reuse.as_ref().is_none_or(|(owner, _)| *owner != pod.uid) {
+            self.reuse = Some((pod.uid.clone(), BTreeMap::new()));
         }
-        let work = Work { uid: uid.to_owned(), containers, affinity, current: None, recorded: Vec::new() };
+        let pod = Arc::clone(pod);
+        let work = Work { pod, containers, affinity, current: None, recorded: Vec::new() };
         self.run(work)
     }
 
@@ -150,12 +154,11 @@ impl Ledger {
                     self.finish_container(work);
                 }
                 None => {
-                    let container = work.containers.pop_front()?;
-                    let limits =
-                        container.limits.iter().map(|(name, count)| (name.clone(), *count)).collect();
+                    let container = work.pod.containers.get(work.containers.next()?)?;
+                    let limits = container.limits.iter().map(|(name, count)| (name.clone(), *count));
                     work.current = Some(Current {
-                        limits: self.random.arrange(&limits),
-                        name: container.name,
+                        limits: self.random.shuffle(limits.collect()),
+                        name: container.name.clone(),
                         kind: container.kind,
                         released: false,
                         changed: false,
@@ -169,10 +172,10 @@ impl Ledger {
     fn finish_container(&mut self, work: &mut Work) {
         let Some(done) = work.current.take() else { return };
         self.checkpoint_due |= done.changed;
-        let Some((_, reuse)) = self.reuse.as_mut().filter(|(uid, _)| *uid == work.uid) else {
+        let Some((_, reuse)) = self.reuse.as_mut().filter(|(uid, _)| *uid == work.pod.uid) else {
             return;
         };
-        for (resource, record) in self.records.container(&work.uid, &done.name).into_iter().flatten() {
+        for (resource, record) in self.records.container(&work.pod.uid, &done.name).into_iter().flatten() {
             let reusable = reuse.entry(resource.clone()).or_default();
             match done.kind {
                 ContainerKind::Init => reusable.extend(record.ids()),
@@ -206,7 +209,7 @@ impl Ledger {
             current.released = true;
             self.release_stale();
         }
-        let claim = Claim::new(&work.uid, container, resource, required);
+        let claim = Claim::new(&work.pod.uid, container, resource, required);
         self.choose(claim, work.affinity.get(container))
     }
 
@@ -242,7 +245,7 @@ impl Ledger {
         response: ContainerAllocateResponse,
     ) -> Result<(), AllocationError> {
         let listed = self.devices.all.get(&claim.resource);
-        let mut record = Record { response, ..Record::default() };
+        let mut record = Record { response, listed: claim.listed, ..Record::default() };
         for id in &claim.taken {
             let device = listed.and_then(|devices| devices.get(id));
             if device.is_none() && self.profile.removal_during_allocate_is_fatal {
@@ -266,7 +269,7 @@ impl Ledger {
     fn fail(&mut self, work: Work, error: AllocationError) -> Step {
         if !self.profile.failed_pod_keeps_first_resource {
             for (container, resource) in &work.recorded {
-                self.records.remove_one(&work.uid, container, resource);
+                self.records.remove_one(&work.pod.uid, container, resource);
             }
             if !work.recorded.is_empty() {
                 self.recount_in_use();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::calls::{AllocationError, CallError, PreferredCall};
-use super::devices::Device;
+use super::devices::{Device, DeviceList};
 use super::{ClientId, Ledger};
 
 /// NUMA nodes that a container is to be aligned with.
@@ -22,6 +22,8 @@ pub(super) struct Claim {
     needed: usize,
     /// What was taken so far; these IDs are already marked in use.
     pub(super) taken: BTreeSet<String>,
+    /// The list that they are chosen from.
+    pub(super) listed: Option<DeviceList>,
 }
 
 /// Where the choice goes on once the plugin has been asked.
@@ -44,6 +46,16 @@ pub(super) enum Choice {
     Ask(PreferredCall, Claim, Rest),
 }
 
+impl Rest {
+    /// What the plugin may choose from.
+    fn offered(&self) -> Box<dyn Iterator<Item = &String> + '_> {
+        match self {
+            Rest::Aligned(aligned) => Box::new(aligned.iter()),
+            Rest::Any { unaligned, no_affinity } => Box::new(unaligned.iter().chain(no_affinity)),
+        }
+    }
+}
+
 struct Split {
     aligned: BTreeSet<String>,
     unaligned: BTreeSet<String>,
@@ -60,6 +72,7 @@ impl Claim {
             required,
             needed: required,
             taken: BTreeSet::new(),
+            listed: None,
         }
     }
 }
@@ -74,6 +87,7 @@ impl Ledger {
         if self.is_settled(&claim)? {
             return Ok(Choice::Nothing);
         }
+        claim.listed = self.devices.all.get(&claim.resource).cloned();
         let reusable = self.reusable(&claim);
         if self.take_from(&mut claim, &reusable) {
             return Ok(Choice::Chosen(claim));
@@ -89,14 +103,14 @@ impl Ledger {
                 available: available.len(),
             });
         }
-        let Split { aligned, unaligned, no_affinity } = self.split(&claim.resource, &available, mask);
+        let Split { aligned, unaligned, no_affinity } = self.split(&claim.resource, available, mask);
         if claim.needed < aligned.len() {
-            return self.ask_or_go_on(claim, aligned.clone(), Rest::Aligned(aligned));
+            return self.ask_or_go_on(claim, Rest::Aligned(aligned));
         }
         if self.take_from(&mut claim, &aligned) {
             return Ok(Choice::Chosen(claim));
         }
-        self.ask_or_go_on(claim, available, Rest::Any { unaligned, no_affinity })
+        self.ask_or_go_on(claim, Rest::Any { unaligned, no_affinity })
     }
 
     /// The checks before anything is taken; `true` when nothing is to be done.
@@ -138,59 +152,52 @@ impl Ledger {
     }
 
     /// Takes from `from`, in any order, until nothing more is needed; `true` then.
-    fn take_from(&mut self, claim: &mut Claim, from: &BTreeSet<String>) -> bool {
-        let fresh = from.difference(&claim.taken).cloned().collect();
-        let order = self.random.arrange(&fresh);
+    fn take_from<'d>(&mut self, claim: &mut Claim, from: impl IntoIterator<Item = &'d String>) -> bool {
+        let fresh = from.into_iter().filter(|id| !claim.taken.contains(*id)).collect();
+        let order: Vec<&String> = self.random.shuffle(fresh);
         let in_use = self.devices.in_use.entry(claim.resource.clone()).or_default();
-        for id in order {
-            if claim.needed == 0 {
-                break;
-            }
+        for id in order.into_iter().take(claim.needed) {
             in_use.insert(id.clone());
-            claim.taken.insert(id);
+            claim.taken.insert(id.clone());
             claim.needed -= 1;
         }
         claim.needed == 0
     }
 
-    fn split(&self, resource: &str, available: &BTreeSet<String>, mask: Option<&Mask>) -> Split {
+    fn split(&self, resource: &str, available: BTreeSet<String>, mask: Option<&Mask>) -> Split {
         let all = self.devices.all.get(resource);
         let nodes = |id: &String| all.and_then(|all| all.get(id)).map(Device::nodes).unwrap_or_default();
         let any_topology = all.is_some_and(|all| all.values().any(|device| !device.nodes().is_empty()));
         let mut split =
             Split { aligned: BTreeSet::new(), unaligned: BTreeSet::new(), no_affinity: BTreeSet::new() };
         let Some(mask) = mask.filter(|_| any_topology) else {
-            split.no_affinity.clone_from(available);
+            split.no_affinity = available;
             return split;
         };
         for id in available {
-            let part = if nodes(id).is_empty() {
+            let part = if nodes(&id).is_empty() {
                 &mut split.no_affinity
-            } else if nodes(id).iter().any(|node| mask.contains(node)) {
+            } else if nodes(&id).iter().any(|node| mask.contains(node)) {
                 &mut split.aligned
             } else {
                 &mut split.unaligned
             };
-            part.insert(id.clone());
+            part.insert(id);
         }
         split
     }
 
-    /// Asks the plugin which of `offered` it prefers, or goes on at once if it does not want to be asked.
-    fn ask_or_go_on(
-        &mut self,
-        claim: Claim,
-        offered: BTreeSet<String>,
-        rest: Rest,
-    ) -> Result<Choice, AllocationError> {
+    /// Asks the plugin which of the rest it prefers, or goes on at once if it does not want to be asked.
+    fn ask_or_go_on(&mut self, claim: Claim, rest: Rest) -> Result<Choice, AllocationError> {
         let Some(client) = self.preferring_client(&claim.resource)? else {
             return self.go_on(claim, rest, &BTreeSet::new()).map(Choice::Chosen);
         };
-        let available = offered.union(&claim.taken).cloned().collect();
+        let available: BTreeSet<&String> = rest.offered().chain(&claim.taken).collect();
+        let available = self.random.arrange(&available);
         let call = PreferredCall {
             client,
             resource: claim.resource.clone(),
-            available: self.random.arrange(&available),
+            available: available.into_iter().cloned().collect(),
             must_include: self.random.arrange(&claim.taken),
             size: i32::try_from(claim.required).unwrap_or(i32::MAX),
         };
@@ -230,12 +237,14 @@ impl Ledger {
         preferred: &BTreeSet<String>,
     ) -> Result<Claim, AllocationError> {
         let tiers = match rest {
-            Rest::Aligned(aligned) => vec![preferred.intersection(&aligned).cloned().collect(), aligned],
-            Rest::Any { unaligned, no_affinity } => {
-                let open: BTreeSet<String> = unaligned.union(&no_affinity).cloned().collect();
-                vec![preferred.intersection(&open).cloned().collect(), unaligned, no_affinity]
-            }
+            Rest::Aligned(aligned) => vec![aligned],
+            Rest::Any { unaligned, no_affinity } => vec![unaligned, no_affinity],
         };
+        let is_open = |id: &&String| tiers.iter().any(|tier| tier.contains(*id));
+        let liked = preferred.iter().filter(is_open);
+        if self.take_from(&mut claim, liked) {
+            return Ok(claim);
+        }
         for tier in &tiers {
             if self.take_from(&mut claim, tier) {
                 return Ok(claim);

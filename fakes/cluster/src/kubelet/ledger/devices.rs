@@ -2,6 +2,7 @@
 //! are what nodes show.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use plugin_api::{HEALTHY, UNHEALTHY, deviceplugin as api};
@@ -10,6 +11,9 @@ use super::Ledger;
 
 /// Device IDs by resource.
 pub(super) type IdsByResource = BTreeMap<String, BTreeSet<String>>;
+
+/// One list of a plugin, by device ID; those who took devices from it keep it.
+pub type DeviceList = Arc<BTreeMap<String, Device>>;
 
 /// One listed device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +68,7 @@ pub struct Capacity {
 /// All lists, as the kubelet keeps them. A missing key and an empty set are two things.
 #[derive(Debug, Default)]
 pub(super) struct DeviceTables {
-    pub(super) all: BTreeMap<String, BTreeMap<String, Device>>,
+    pub(super) all: BTreeMap<String, DeviceList>,
     pub(super) healthy: IdsByResource,
     pub(super) unhealthy: IdsByResource,
     pub(super) in_use: IdsByResource,
@@ -105,11 +109,16 @@ impl Ledger {
             }
             all.insert(device.id.clone(), device.clone());
         }
-        self.devices.all.insert(resource.to_owned(), all);
+        self.devices.all.insert(resource.to_owned(), Arc::new(all));
         self.devices.healthy.insert(resource.to_owned(), healthy);
         self.devices.unhealthy.insert(resource.to_owned(), unhealthy);
         self.devices.removed.remove(resource);
         self.checkpoint_due = true;
+    }
+
+    /// The newest list of each resource.
+    pub fn lists(&self) -> &BTreeMap<String, DeviceList> {
+        &self.devices.all
     }
 
     /// What the node status is to show. Only this question removes a resource whose plugin has been gone for longer

@@ -22,6 +22,7 @@ mod start;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::pod::{DevicesByContainer, PodRequest};
@@ -30,7 +31,7 @@ use super::profile::Profile;
 pub use allocate::{AwaitingAllocate, AwaitingPreferred, Step};
 pub use calls::{AllocateCall, AllocationError, CallError, PreferredCall};
 pub use checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointError, DevicesPerNuma, Entry};
-pub use devices::{Capacity, Device, ResourceCount};
+pub use devices::{Capacity, Device, DeviceList, ResourceCount};
 pub use endpoints::{ClientId, PluginOptions};
 pub use names::{RegisterRefusal, is_extended_resource};
 pub use podresources::PodNotFound;
@@ -77,9 +78,18 @@ impl Default for LedgerSettings {
 /// A pod that the kubelet has been told about.
 #[derive(Clone, Debug)]
 struct KnownPod {
-    request: PodRequest,
+    request: Arc<PodRequest>,
+    /// What it counts for in all.
+    requests: BTreeMap<String, u64>,
     /// False once it has ended or was refused; only active pods keep devices.
     active: bool,
+}
+
+impl KnownPod {
+    /// A pod that has not ended.
+    fn active(request: &Arc<PodRequest>) -> KnownPod {
+        KnownPod { request: Arc::clone(request), requests: request.requests(), active: true }
+    }
 }
 
 /// The device manager's state.
@@ -144,6 +154,13 @@ impl Ledger {
         self.records.devices_of(uid)
     }
 
+    /// The lists from which a pod's devices were chosen, with their resources: one per container, because devices that pass
+    /// from one container to the next come from the first one's. The checkpoint does not carry them over a restart.
+    pub fn chosen_from(&self, uid: &str) -> Vec<(String, DeviceList)> {
+        let of_pod = self.records.of_pod(uid);
+        of_pod.filter_map(|(resource, record)| Some((resource.to_owned(), record.listed.clone()?))).collect()
+    }
+
     /// Whether the checkpoint file has to be written anew; asking resets it.
     pub fn take_checkpoint_due(&mut self) -> bool {
         std::mem::take(&mut self.checkpoint_due)
@@ -154,18 +171,19 @@ impl Ledger {
         if !self.sources_ready {
             return;
         }
-        let stale: Vec<String> = self.records.pods().filter(|uid| !self.is_active(uid)).cloned().collect();
-        if stale.is_empty() {
-            return;
+        let pods = &self.pods;
+        if self.records.keep(|uid| pods.get(uid).is_some_and(|pod| pod.active)) {
+            self.recount_in_use();
         }
-        for uid in &stale {
-            self.records.remove(uid);
-        }
-        self.recount_in_use();
     }
 
-    /// Rebuilds the in-use sets from the records, which forgets leaked IDs.
+    /// Leaves in the in-use sets what the records hold, which forgets leaked IDs; what is recorded is always in use.
     fn recount_in_use(&mut self) {
-        self.devices.in_use = self.records.in_use();
+        let held = self.records.held();
+        self.devices.in_use.retain(|resource, ids| {
+            let Some(held) = held.get(resource.as_str()) else { return false };
+            ids.retain(|id| held.binary_search(&id.as_str()).is_ok());
+            true
+        });
     }
 }

@@ -22,15 +22,11 @@ impl Ledger {
     /// A resource that the node does not show at all is not compared: such a pod runs without a device. For a pod with
     /// devices the figures are raised to what is in use, so that an unhealthy device does not refuse its holder.
     pub fn check_fit(&self, pod: &PodRequest, allocatable: &BTreeMap<String, u64>) -> Result<(), Rejection> {
-        let mut room = allocatable.clone();
-        if self.records.has_pod(&pod.uid) {
-            for (resource, ids) in &self.devices.in_use {
-                let figure = room.entry(resource.clone()).or_default();
-                *figure = (*figure).max(ids.len() as u64);
-            }
-        }
+        let has_devices = self.records.has_pod(&pod.uid);
         for (resource, requested) in pod.requests() {
-            let Some(capacity) = room.get(&resource).copied() else {
+            let in_use = self.devices.in_use.get(&resource).filter(|_| has_devices);
+            let in_use = in_use.map(|ids| ids.len() as u64);
+            let Some(capacity) = allocatable.get(&resource).copied().max(in_use) else {
                 continue;
             };
             if requested == 0 || !is_extended_resource(&resource) {
@@ -52,7 +48,7 @@ impl Ledger {
         self.pods
             .iter()
             .filter(|(other, pod)| other.as_str() != uid && pod.active)
-            .map(|(_, pod)| pod.request.requests().get(resource).copied().unwrap_or(0))
+            .map(|(_, pod)| pod.requests.get(resource).copied().unwrap_or(0))
             .fold(0, u64::saturating_add)
     }
 }

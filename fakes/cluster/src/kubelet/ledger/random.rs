@@ -27,7 +27,11 @@ impl Random {
 
     /// The elements of `set` in the next order.
     pub(crate) fn arrange<T: Clone + Ord>(&mut self, set: &BTreeSet<T>) -> Vec<T> {
-        let mut items: Vec<T> = set.iter().cloned().collect();
+        self.shuffle(set.iter().cloned().collect())
+    }
+
+    /// The sorted elements in the next order.
+    pub(crate) fn shuffle<T>(&mut self, mut items: Vec<T>) -> Vec<T> {
         match self.order {
             Order::Ascending => {}
             Order::Descending => items.reverse(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plugin_api::deviceplugin::{ContainerAllocateResponse, DeviceSpec, Mount};
 
-use super::devices::{Device, IdsByResource};
+use super::devices::{Device, DeviceList, IdsByResource};
 use super::random::Random;
 use crate::kubelet::pod::DevicesByContainer;
 
@@ -18,6 +18,8 @@ pub(super) struct Record {
     /// IDs by NUMA node; a device on two nodes stands under both.
     pub(super) devices: BTreeMap<i64, Vec<String>>,
     pub(super) response: ContainerAllocateResponse,
+    /// The list that the devices were chosen from; unknown when it was read from the checkpoint.
+    pub(super) listed: Option<DeviceList>,
 }
 
 impl Record {
@@ -98,8 +100,11 @@ pub(super) struct Records {
 }
 
 impl Records {
-    pub(super) fn pods(&self) -> impl Iterator<Item = &String> {
-        self.by_pod.keys()
+    /// Forgets all pods but these; `true` when there was one to forget.
+    pub(super) fn keep(&mut self, stays: impl Fn(&str) -> bool) -> bool {
+        let before = self.by_pod.len();
+        self.by_pod.retain(|uid, _| stays(uid));
+        self.by_pod.len() < before
     }
 
     pub(super) fn has_pod(&self, uid: &str) -> bool {
@@ -113,10 +118,6 @@ impl Records {
             .entry(container.to_owned())
             .or_default()
             .insert(resource.to_owned(), record);
-    }
-
-    pub(super) fn remove(&mut self, uid: &str) {
-        self.by_pod.remove(uid);
     }
 
     /// Takes one container's devices of one resource out again.
@@ -141,6 +142,12 @@ impl Records {
         self.container(uid, container)?.get(resource)
     }
 
+    /// The records of one pod with their resources.
+    pub(super) fn of_pod(&self, uid: &str) -> impl Iterator<Item = (&str, &Record)> {
+        let containers = self.by_pod.get(uid).into_iter().flat_map(|containers| containers.values());
+        containers.flatten().map(|(resource, record)| (resource.as_str(), record))
+    }
+
     /// Every record with its pod, container and resource.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str, &str, &Record)> {
         self.by_pod.iter().flat_map(|(uid, containers)| {
@@ -150,6 +157,16 @@ impl Records {
                 })
             })
         })
+    }
+
+    /// The IDs that the records hold, by resource, sorted.
+    pub(super) fn held(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut held: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (_, _, resource, record) in self.iter() {
+            held.entry(resource).or_default().extend(record.devices.values().flatten().map(String::as_str));
+        }
+        held.values_mut().for_each(|ids| ids.sort_unstable());
+        held
     }
 
     /// The IDs that the records hold, by resource.

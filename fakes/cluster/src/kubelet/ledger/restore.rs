@@ -26,10 +26,10 @@ impl Ledger {
                 .flatten()
                 .map(|(node, ids)| (*node, ids.clone().unwrap_or_default()))
                 .collect();
-            let record = Record { devices, response };
+            let record = Record { devices, response, listed: None };
             ledger.records.insert(&entry.pod_uid, &entry.container, &entry.resource, record);
         }
-        ledger.recount_in_use();
+        ledger.devices.in_use = ledger.records.in_use();
         for resource in checkpoint.registered.iter().flatten().map(|(resource, _)| resource) {
             ledger.devices.healthy.insert(resource.clone(), BTreeSet::new());
             ledger.devices.unhealthy.insert(resource.clone(), BTreeSet::new());

@@ -1,6 +1,8 @@
 //! What happens at every creation of a container, long after admission: the plugin may prepare the devices, and the
 //! recorded answers are merged. Allocate is repeated only if nothing is recorded.
 
+use std::sync::Arc;
+
 use super::allocate::Step;
 use super::calls::{AllocationError, CallError};
 use super::{ClientId, Ledger, RunOptions};
@@ -118,13 +120,14 @@ impl Ledger {
     /// race). `None` when the records are complete.
     pub fn begin_missing_allocation(&mut self, uid: &str, container: &str) -> Option<Step> {
         let pod = self.pods.get(uid).filter(|pod| pod.active)?;
-        let request = pod.request.container(container)?.clone();
-        let missing = request.limits.iter().any(|(resource, count)| {
+        let request = Arc::clone(&pod.request);
+        let number = request.containers.iter().position(|request| request.name == container)?;
+        let missing = request.containers.get(number)?.limits.iter().any(|(resource, count)| {
             *count != 0
                 && self.devices.is_ours(resource)
                 && self.records.get(uid, container, resource).is_none()
         });
-        missing.then(|| self.begin_container_again(uid, &request))
+        missing.then(|| self.begin_container_again(&request, number))
     }
 
     /// What the container gets from its plugins; `None` when nothing is recorded.

@@ -1,5 +1,7 @@
 //! Pods' way in: the ledger says which call to a plugin is due, this makes it and carries the answer back.
 
+use std::sync::Arc;
+
 use super::calls::{self, PluginClient};
 use super::log::WireEvent;
 use super::state::Shared;
@@ -34,7 +36,7 @@ impl Shared {
         if self.is_stopping() {
             return Err(AdmitError::KubeletGone);
         }
-        let begun = self.state().ledger.begin_admission(pod);
+        let begun = self.state().ledger.begin_admission(&Arc::new(pod.clone()));
         let allocated = match self.allocate(&pod.uid, begun).await {
             Ok(()) => self.check_fit(pod),
             Err(Failure::KubeletGone) => return Err(AdmitError::KubeletGone),

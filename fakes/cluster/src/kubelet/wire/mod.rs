@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-use super::ledger::{Capacity, Ledger, RunOptions, RunningContainers, StartError};
+use super::ledger::{Capacity, DeviceList, Ledger, RunOptions, RunningContainers, StartError};
 use super::pod::{Admission, DevicesByContainer, PodRequest};
 use pod_resources::PodResourcesService;
 use registration::RegistrationService;
@@ -153,6 +153,16 @@ impl Kubelet {
     /// The devices recorded for a pod: container, resource, IDs.
     pub fn devices_of(&self, uid: &str) -> DevicesByContainer {
         self.shared.state().ledger.devices_of(uid)
+    }
+
+    /// The lists from which a pod's devices were chosen, unless a kubelet before this one chose them.
+    pub fn chosen_from(&self, uid: &str) -> Vec<(String, DeviceList)> {
+        self.shared.state().ledger.chosen_from(uid)
+    }
+
+    /// The newest device list of each resource.
+    pub fn lists(&self) -> BTreeMap<String, DeviceList> {
+        self.shared.state().ledger.lists().clone()
     }
 
     /// The health that the pod status shows for a device.

@@ -1,8 +1,9 @@
 //! What can be seen and has changed since the last look, so that a look costs what has changed and not what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::super::happening::PodId;
+use super::super::happening::{Labels, PodId};
 
 /// What of a node looks different.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,17 +36,40 @@ impl Parts {
 pub(in crate::on::model) struct Changes {
     /// Whether somebody keeps a view; without one nothing is collected.
     watched: bool,
+    /// Whether invariants are judged; without them nothing is collected.
+    is_judged: bool,
     any: bool,
-    judged: bool,
     nodes: BTreeMap<usize, Parts>,
     pods: BTreeSet<PodId>,
+    to_judge: ToJudge,
+}
+
+/// What invariants have to be judged about, at times more than once.
+#[derive(Debug, Default)]
+pub(in crate::on::model) struct ToJudge {
+    /// Labels that nodes had.
+    pub(in crate::on::model) labels: Vec<(usize, Arc<Labels>)>,
+    /// Nodes whose object or device lists changed.
+    pub(in crate::on::model) nodes: Vec<usize>,
+    /// Pods that changed, came or went.
+    pub(in crate::on::model) pods: Vec<PodId>,
 }
 
 impl Changes {
-    /// A node's Node object looks different.
-    pub(in crate::on::model) fn object(&mut self, node: usize) {
-        self.judged = true;
+    /// A node's Node object looks different; it may have had these labels for a moment only.
+    pub(in crate::on::model) fn object(&mut self, node: usize, labels: &Arc<Labels>) {
+        if self.is_judged {
+            self.to_judge.labels.push((node, Arc::clone(labels)));
+        }
+        self.list(node);
         self.add(node, Parts { object: true, ..Parts::default() });
+    }
+
+    /// A node's kubelet has another device list.
+    pub(in crate::on::model) fn list(&mut self, node: usize) {
+        if self.is_judged {
+            self.to_judge.nodes.push(node);
+        }
     }
 
     /// Anything else of a node looks different.
@@ -56,7 +80,9 @@ impl Changes {
     /// A pod looks different, and with it who holds the GPUs of its node.
     pub(in crate::on::model) fn pod(&mut self, pod: PodId, node: Option<usize>) {
         self.any = true;
-        self.judged = true;
+        if self.is_judged {
+            self.to_judge.pods.push(pod);
+        }
         if self.watched {
             self.pods.insert(pod);
         }
@@ -77,12 +103,17 @@ impl Changes {
         std::mem::take(&mut self.any)
     }
 
-    /// Whether something that invariants judge looks different since the last time this was asked.
-    pub(in crate::on::model) fn take_judged(&mut self) -> bool {
-        std::mem::take(&mut self.judged)
+    /// Collects what is to be judged from now on.
+    pub(in crate::on::model) fn judge(&mut self) {
+        self.is_judged = true;
     }
 
-    /// Collects from now on; what changed before is everything.
+    /// What is to be judged since the last time.
+    pub(in crate::on::model) fn take_to_judge(&mut self) -> ToJudge {
+        std::mem::take(&mut self.to_judge)
+    }
+
+    /// Collects what looks different from now on; what changed before is everything.
     pub(in crate::on::model) fn watch(&mut self) {
         self.watched = true;
     }
@@ -90,11 +121,5 @@ impl Changes {
     /// What looks different since the last time; nodes and pods.
     pub(in crate::on::model) fn take(&mut self) -> (BTreeMap<usize, Parts>, BTreeSet<PodId>) {
         (std::mem::take(&mut self.nodes), std::mem::take(&mut self.pods))
-    }
-
-    /// A node's processes are looked at another time.
-    pub(in crate::on::model) fn put_off(&mut self, node: usize) {
-        let processes = Parts { processes: true, ..Parts::default() };
-        self.nodes.entry(node).or_default().add(processes);
     }
 }

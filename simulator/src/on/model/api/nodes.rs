@@ -103,7 +103,7 @@ impl Api {
         engine.through(&mut entry.watch, latency::WATCH, Happening::Node { node, what });
         // only a Node that is there is deleted
         let _gone = self.store.delete(&key, &DeleteOptions::default(), timestamp(engine));
-        self.changes.object(node);
+        self.changes.object(node, &Arc::default());
     }
 
     /// A kubelet registers its Node again, with the labels that it has itself.
@@ -226,9 +226,12 @@ impl Api {
         entry.plain = is_plain(&object);
         entry.object = object;
         self.objects_stored += 1;
-        self.changes.object(node);
-        if labels != *entry.labels {
+        let other = labels != *entry.labels;
+        if other {
             entry.labels = Arc::new(labels);
+        }
+        self.changes.object(node, &entry.labels);
+        if other {
             let what = What::NodeSeen(self.store.revision(), Some(Arc::clone(&entry.labels)));
             engine.through(&mut entry.watch, latency::WATCH, Happening::Node { node, what });
             self.want_reconcile(engine);

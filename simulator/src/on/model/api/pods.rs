@@ -63,7 +63,7 @@ pub(in crate::on::model) struct Pod {
     /// Its name.
     pub(in crate::on::model) name: Arc<str>,
     /// What the kubelet is told of it.
-    pub(in crate::on::model) request: PodRequest,
+    pub(in crate::on::model) request: Arc<PodRequest>,
     /// What it was made from.
     pub(in crate::on::model) template: Arc<Template>,
     /// The number of the node it is bound to.
@@ -161,6 +161,7 @@ impl Api {
             name: name.as_ref().to_owned(),
             containers: template.containers.clone(),
         };
+        let request = Arc::new(request);
         let pod = Pod {
             name,
             request,

@@ -1,6 +1,6 @@
 //! Containers of admitted pods: what the plugins' answers make of them, and how they start.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fake_cluster::kubelet::ledger::RunOptions;
 
@@ -16,15 +16,6 @@ use crate::world::ContainerView;
 /// How long until a container that could not be created is tried again (Kubernetes' first back-off).
 const CONTAINER_AGAIN: u64 = 10 * SECOND;
 
-/// What a pod was given.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(in super::super) struct Given {
-    /// Resource → device ids, sorted.
-    pub(in super::super) ids: BTreeMap<String, Vec<String>>,
-    /// By container.
-    pub(in super::super) containers: BTreeMap<String, ContainerView>,
-}
-
 impl Kubelet {
     /// The pod's containers are created. The answer is why the kubelet died, if it did.
     pub(in super::super) fn containers_start(
@@ -35,7 +26,7 @@ impl Kubelet {
     ) -> Option<String> {
         let template = cx.api.pods.get(&id).map(|pod| pod.template.clone())?;
         let local = self.pods.get(&id).filter(|local| local.stage == Stage::Starting && !local.deleting)?;
-        let mut given = local.given.clone();
+        let mut containers = local.given.containers.as_ref().clone();
         let complete = local.allocated_again;
         let running = self.living(life)?;
         for container in &template.containers {
@@ -48,10 +39,10 @@ impl Kubelet {
             if let Some(pod) = cx.api.pods.get_mut(&id) {
                 pod.tell(format!("Started: Started container {}", container.name));
             }
-            given.containers.insert(container.name.clone(), view(&options.unwrap_or_default()));
+            containers.insert(container.name.clone(), view(&options.unwrap_or_default()));
         }
         if let Some(local) = self.pods.get_mut(&id) {
-            local.given = given;
+            local.given.containers = Arc::new(containers);
             local.stage = Stage::Running;
         }
         if let Some((fate, works)) = cx.api.pods.get(&id).map(|pod| (pod.fate, pod.work.is_some())) {

@@ -25,6 +25,7 @@ use super::happening::{PodId, ServerId, StreamId, What};
 use super::host::Host;
 use super::latency;
 use crate::scenario::Timers;
+use crate::world::DeviceCounts;
 
 /// How many quick status writes follow a start.
 const QUICK_TICKS: u32 = 10;
@@ -78,6 +79,8 @@ pub(super) struct Kubelet {
     registrations: BTreeMap<String, u64>,
     /// Pods whose containers were stopped since somebody looked.
     pub(super) stopped: Vec<PodId>,
+    /// The newest lists, counted by GPU.
+    lists: DeviceCounts,
     /// Pods on this node; their containers outlive the process.
     pods: BTreeMap<PodId, Local>,
     timers: Timers,
@@ -100,6 +103,7 @@ impl Kubelet {
             pod_resources: true,
             registrations: BTreeMap::new(),
             stopped: Vec::new(),
+            lists: DeviceCounts::new(),
             pods: BTreeMap::new(),
             timers,
             profile: Profile::v1_36(),
@@ -201,6 +205,7 @@ impl Kubelet {
             return;
         };
         self.checkpoint = running.ledger.checkpoint();
+        self.lists.clear();
         for (client, connection) in running.connections {
             if connection.streaming {
                 let kubelet = self.life;
@@ -229,6 +234,11 @@ impl Kubelet {
             running.connections.get(client).is_some_and(|connection| connection.streaming)
         });
         lists.map(|(resource, (_, devices))| (resource.clone(), *devices)).collect()
+    }
+
+    /// The newest device lists, counted.
+    pub(super) fn lists(&self) -> &DeviceCounts {
+        &self.lists
     }
 
     /// Resource → registrations so far, over all lives.

@@ -2,6 +2,7 @@
 //! of it when the API server answers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::super::api::pods::{StatusWrite, uid};
 use super::super::engine::Context;
@@ -9,7 +10,7 @@ use super::super::happening::{PodId, What};
 use super::super::latency::{self, Latency, SECOND};
 use super::Kubelet;
 use super::admission::Turn;
-use super::containers::Given;
+use crate::world::{Given, replicas_of};
 
 /// How long until a kubelet that cannot list its pods tries again.
 const LIST_AGAIN: Latency = Latency { least: SECOND / 2, most: SECOND };
@@ -30,6 +31,8 @@ pub(super) enum Stage {
 /// A pod on this node.
 #[derive(Debug)]
 pub(super) struct Local {
+    /// `metadata.uid`.
+    pub(super) uid: String,
     /// The present kubelet process has seen it.
     pub(super) is_known: bool,
     pub(super) stage: Stage,
@@ -112,7 +115,8 @@ impl Kubelet {
         if over || known {
             return;
         }
-        let local = self.pods.entry(id).or_insert(Local {
+        let local = self.pods.entry(id).or_insert_with(|| Local {
+            uid: uid(id),
             is_known: true,
             stage: Stage::Waiting,
             deleting: false,
@@ -127,11 +131,11 @@ impl Kubelet {
 
     /// The pod is gone from the API.
     fn forget(&mut self, id: PodId) {
-        if self.pods.remove(&id).is_some() {
-            self.stopped.push(id);
-        }
+        // what was never seen here, or is gone already, is nothing to the ledger
+        let Some(local) = self.pods.remove(&id) else { return };
+        self.stopped.push(id);
         if let Some(running) = &mut self.running {
-            running.ledger.pod_removed(&uid(id));
+            running.ledger.pod_removed(&local.uid);
         }
     }
 
@@ -177,9 +181,6 @@ impl Kubelet {
     }
 
     fn gone(&mut self, cx: &mut Context<'_>, id: PodId) {
-        if let Some(running) = &mut self.running {
-            running.ledger.pod_terminated(&uid(id));
-        }
         self.forget(id);
         cx.api.write_status(cx.engine, StatusWrite::Gone(id));
         cx.show();
@@ -215,14 +216,20 @@ impl Kubelet {
             return;
         };
         let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (resource, more) in running.ledger.devices_of(&uid(id)).into_values().flatten() {
+        for (resource, more) in running.ledger.devices_of(&local.uid).into_values().flatten() {
             ids.entry(resource).or_default().extend(more);
         }
         for list in ids.values_mut() {
             list.sort();
             list.dedup();
         }
-        local.given.ids = ids;
+        let replicas = replicas_of(&ids, &running.ledger.chosen_from(&local.uid));
+        if *local.given.ids != ids {
+            local.given.ids = Arc::new(ids);
+        }
+        if !replicas.is_empty() {
+            local.given.replicas = Arc::new(replicas);
+        }
         let deleting = local.deleting;
         if local.stage != Stage::Running {
             local.stage = Stage::Starting;

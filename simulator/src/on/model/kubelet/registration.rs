@@ -7,6 +7,7 @@ use super::super::happening::{Devices, Dial, Register, StreamId, What};
 use super::super::host::Host;
 use super::super::latency;
 use super::{Connection, Kubelet};
+use crate::world::count_by_gpu;
 
 /// The API version that plugins name (device plugin API of Kubernetes).
 const API_VERSION: &str = "v1beta1";
@@ -76,7 +77,10 @@ impl Kubelet {
         };
         let list: Vec<Device> = devices.iter().flat_map(|devices| devices.values()).map(device).collect();
         running.ledger.list_received(&resource, &list);
-        running.lists.insert(resource, (stream.client, list.len() as u64));
+        let counted = running.ledger.lists().get(&resource).map(count_by_gpu).unwrap_or_default();
+        running.lists.insert(resource.clone(), (stream.client, list.len() as u64));
+        self.lists.insert(resource, counted);
+        cx.api.changes.list(cx.node);
         cx.show();
         true
     }

@@ -21,7 +21,7 @@ fn a_load_ends_with_every_pod_served_and_every_invariant_kept() {
     pass(&mut stage, Duration::from_secs(15));
     let done = stage.bear(&load("nvidia.com/gpu", 8, 100), Duration::from_secs(600)).unwrap();
     assert_eq!((done.ended, done.failed), (100, 0));
-    assert_eq!(stage.violations(), [] as [&str; 0]);
+    assert_eq!(stage.violations(), []);
     assert!(done.took > Duration::from_secs(40), "{done:?}");
 }
 

@@ -52,7 +52,7 @@ fn allocatable(world: &World, node: &str, resource: &str) -> u64 {
 }
 
 fn assert_kept(stage: &ModelStage, seed: u64) {
-    assert_eq!(stage.violations(), [] as [&str; 0], "seed {seed}");
+    assert_eq!(stage.violations(), [], "seed {seed}");
 }
 
 #[test]
@@ -117,7 +117,8 @@ fn a_plugin_that_crashes_during_allocations_comes_back_and_gives_no_device_twice
             ];
             assert!(real.iter().any(|part| why.contains(part)), "seed {seed}: {why}");
         }
-        let held = |violation: &&String| !violation.contains("no pod fails because of the plugin");
+        let held =
+            |violation: &&Violation| !violation.sentence.contains("no pod fails because of the plugin");
         assert_eq!(stage.violations().iter().find(held), None, "seed {seed}: holders stay apart");
     }
 }
@@ -143,7 +144,8 @@ fn a_kubelet_that_restarts_during_allocations_keeps_running_pods_and_their_devic
             assert_eq!(stage.world().pods[&name].ids, pod.ids, "seed {seed}");
         }
         // a pod that was bound and had not started is refused by a kubelet whose plugin is not back (kubelet 1.36)
-        let held = |violation: &&String| !violation.contains("no pod fails because of the plugin");
+        let held =
+            |violation: &&Violation| !violation.sentence.contains("no pod fails because of the plugin");
         assert_eq!(stage.violations().iter().find(held), None, "seed {seed}");
     }
 }

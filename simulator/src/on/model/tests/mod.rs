@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{ModelOptions, ModelStage};
+use super::{ModelOptions, ModelStage, Violation};
 use crate::expect::Mismatch;
 use crate::faults::{Fault, FaultSpec};
 use crate::on::{Done, Stage};
@@ -96,7 +96,7 @@ impl Run {
                 outcome.details().unwrap_or_default()
             );
         }
-        assert_eq!(self.stage.violations(), [] as [&str; 0], "seed {seed}");
+        assert_eq!(self.stage.violations(), [], "seed {seed}");
         assert_eq!(self.leaks, [] as [&str; 0], "seed {seed}");
         for (node, entries) in self.stage.plugin_journals() {
             let replayed = plugin_core::journal::replay(entries);

@@ -107,7 +107,7 @@ fn an_edited_config_map_reaches_the_nodes_that_use_it() {
     let sliced = "version: v1\nsharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, replicas: 3}]}}\n";
     stage.edit_configs([("default".to_owned(), sliced.to_owned())].into());
     until(&mut stage, "the new text holds", |world| gpus(world, 12));
-    assert_eq!(stage.violations(), [] as [&str; 0]);
+    assert_eq!(stage.violations(), []);
 }
 
 #[test]

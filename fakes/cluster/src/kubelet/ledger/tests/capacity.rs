@@ -99,7 +99,7 @@ fn a_pod_beyond_the_nodes_figures_is_out_of_that_resource() {
     let mut bench = Bench::serving("a b");
     bench.take("p1", 1).unwrap();
     let second = pod("p2", &[(RES, 1)]);
-    bench.ledger.pods.insert("p2".to_owned(), KnownPod { request: second.clone(), active: true });
+    bench.ledger.pods.insert("p2".to_owned(), KnownPod::active(&Arc::new(second.clone())));
     let refused = bench.ledger.check_fit(&second, &limits(&[(RES, 0)])).unwrap_err();
     assert_eq!(refused.reason, "OutOfvendor.test/dev");
     assert_eq!(

@@ -88,7 +88,7 @@ impl Bench {
                 affinity.insert(container.name.clone(), nodes.iter().copied().collect());
             }
         }
-        let step = self.ledger.begin_aligned(pod, affinity);
+        let step = self.ledger.begin_aligned(&Arc::new(pod.clone()), affinity);
         self.drive(step)
     }
 

@@ -68,8 +68,16 @@ fn play(deeds: &[Deed], profile: Profile, seed: u64) {
             Deed::ReadPodResources => drop(bench.ledger.list_pod_resources()),
         }
         no_device_has_two_holders(&bench);
+        what_is_recorded_is_in_use(&bench);
         let text = bench.ledger.checkpoint().to_text().unwrap();
         assert_eq!(Checkpoint::from_text(&text).unwrap(), bench.ledger.checkpoint());
+    }
+}
+
+fn what_is_recorded_is_in_use(bench: &Bench) {
+    for (resource, ids) in bench.ledger.records.in_use() {
+        let in_use = &bench.ledger.devices.in_use[&resource];
+        assert!(ids.is_subset(in_use), "{resource}: {ids:?} are recorded, {in_use:?} in use");
     }
 }
 

@@ -1,0 +1,88 @@
+//! What invariants look at, wherever it comes from: a view of the world, or the parts of the model that changed.
+
+use crate::world::{DeviceCounts, Given, NodeView, PodView};
+
+/// The label that names a node's configuration.
+const CONFIG_LABEL: &str = "nvidia.com/device-plugin.config";
+/// The configuration of a node without that label.
+pub(super) const CONFIG_DEFAULT: &str = "default";
+/// How the names of resources begin whose devices are GPUs.
+const GPU_RESOURCES: &str = "nvidia.com/gpu";
+
+/// A pod.
+#[derive(Debug, Clone)]
+pub struct PodSeen<'p> {
+    /// Its name.
+    pub name: &'p str,
+    /// The node it is bound to.
+    pub node: Option<&'p str>,
+    /// Its phase, as the API writes it.
+    pub phase: &'p str,
+    /// `status.reason`.
+    pub reason: &'p str,
+    /// `status.message`.
+    pub message: &'p str,
+    /// What the kubelet gave it.
+    pub given: Given,
+}
+
+/// A node.
+#[derive(Debug)]
+pub struct NodeSeen<'n> {
+    /// Its name.
+    pub name: &'n str,
+    /// The name of its configuration.
+    pub config: &'n str,
+    /// How many GPUs it has.
+    pub gpus: usize,
+    /// `status.allocatable` of its GPU resources.
+    pub allocatable: Vec<(&'n str, u64)>,
+    /// The kubelet's newest device lists, counted.
+    pub lists: &'n DeviceCounts,
+}
+
+impl<'p> PodSeen<'p> {
+    pub(super) fn of(name: &'p str, pod: &'p PodView) -> PodSeen<'p> {
+        PodSeen {
+            name,
+            node: pod.node.as_deref(),
+            phase: &pod.phase,
+            reason: &pod.reason,
+            message: &pod.message,
+            given: Given {
+                ids: pod.ids.clone().into(),
+                replicas: pod.replicas.clone().into(),
+                containers: pod.containers.clone().into(),
+            },
+        }
+    }
+
+    /// Whether it still holds its devices: bound and not ended.
+    pub(super) fn holds(&self) -> bool {
+        self.node.is_some() && self.phase != "Failed" && self.phase != "Succeeded"
+    }
+}
+
+impl<'n> NodeSeen<'n> {
+    pub(super) fn of(name: &'n str, node: &'n NodeView) -> NodeSeen<'n> {
+        let amounts =
+            node.allocatable.iter().filter_map(|(name, count)| Some((name.as_str(), count.as_u64()?)));
+        NodeSeen {
+            name,
+            config: config_of(&node.labels),
+            gpus: node.gpus.len(),
+            allocatable: amounts.filter(|(resource, _)| is_gpu(resource)).collect(),
+            lists: &node.lists,
+        }
+    }
+}
+
+/// The configuration that a node's labels ask for.
+pub fn config_of(labels: &std::collections::BTreeMap<String, String>) -> &str {
+    labels.get(CONFIG_LABEL).map_or(CONFIG_DEFAULT, String::as_str)
+}
+
+/// Whether a resource's devices are GPUs.
+pub fn is_gpu(resource: &str) -> bool {
+    resource.starts_with(GPU_RESOURCES)
+}

@@ -1,0 +1,108 @@
+//! The invariants at every change: only what has changed is judged, straight from the model's parts and without a view of
+//! the world.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::cluster::Cluster;
+use super::happening::PodId;
+use super::latency;
+use crate::invariants::{Invariants, NodeSeen, PodSeen, config_of, is_gpu};
+
+/// Violations that are remembered.
+const VIOLATIONS_MAX: usize = 100;
+
+/// An invariant that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// When, in nanoseconds of virtual time.
+    pub at: u64,
+    /// How, in a sentence.
+    pub sentence: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.6}s: {}", self.at as f64 / latency::SECOND as f64, self.sentence)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Judge {
+    invariants: Invariants,
+    /// The names of pods, which are gone from the cluster when they must be forgotten.
+    names: BTreeMap<PodId, Arc<str>>,
+    /// What was found.
+    pub(super) found: Vec<Violation>,
+}
+
+impl Judge {
+    /// Has seen nothing yet.
+    pub(super) fn new(invariants: Invariants) -> Judge {
+        Judge { invariants, names: BTreeMap::new(), found: Vec::new() }
+    }
+
+    /// The configurations change.
+    pub(super) fn configs(&mut self, configs: &BTreeMap<String, String>) {
+        self.invariants.configs(configs);
+    }
+
+    /// Judges what has changed since the last time.
+    pub(super) fn look(&mut self, cluster: &mut Cluster) {
+        let changed = cluster.api.changes.take_to_judge();
+        for (number, labels) in changed.labels {
+            if let Some(node) = cluster.nodes.get(number) {
+                self.invariants.asks(&node.name, config_of(&labels));
+            }
+        }
+        for number in changed.nodes {
+            self.node(cluster, number);
+        }
+        for id in changed.pods {
+            self.pod(cluster, id);
+        }
+    }
+
+    fn node(&mut self, cluster: &Cluster, number: usize) {
+        let (Some(node), Some(entry)) = (cluster.nodes.get(number), cluster.api.nodes.get(number)) else {
+            return;
+        };
+        let allocatable = entry.extended.iter().map(|(resource, count)| (resource.as_str(), *count));
+        let broken = self.invariants.node(&NodeSeen {
+            name: &node.name,
+            config: config_of(&entry.labels),
+            gpus: node.host.gpus.as_ref().map_or(0, |gpus| gpus.gpus().len()),
+            allocatable: allocatable.filter(|(resource, _)| is_gpu(resource)).collect(),
+            lists: node.kubelet.lists(),
+        });
+        self.note(cluster, broken);
+    }
+
+    fn pod(&mut self, cluster: &Cluster, id: PodId) {
+        let Some(pod) = cluster.api.pods.get(&id) else {
+            if let Some(name) = self.names.remove(&id) {
+                self.invariants.pod_gone(&name);
+            }
+            return;
+        };
+        let node = pod.node.and_then(|number| cluster.nodes.get(number));
+        self.names.entry(id).or_insert_with(|| Arc::clone(&pod.name));
+        let broken = self.invariants.pod(&PodSeen {
+            name: &pod.name,
+            node: node.map(|node| node.name.as_str()),
+            phase: pod.phase.text(),
+            reason: &pod.reason,
+            message: &pod.message,
+            given: node.and_then(|node| node.kubelet.given(id)).cloned().unwrap_or_default(),
+        });
+        self.note(cluster, broken);
+    }
+
+    fn note(&mut self, cluster: &Cluster, broken: Vec<String>) {
+        let at = cluster.engine.now();
+        let room = VIOLATIONS_MAX.saturating_sub(self.found.len());
+        self.found.extend(broken.into_iter().take(room).map(|sentence| Violation { at, sentence }));
+    }
+}
