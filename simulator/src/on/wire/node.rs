@@ -18,9 +18,10 @@ use super::layout::NodeLayout;
 use super::process::Launch;
 use super::programs::{MPS, Name, PLUGIN, Programs};
 use super::{config_map, launch, objects, refused};
+use crate::invariants::{count_by_gpu, replicas_of};
 use crate::on::{Done, StageError};
 use crate::scenario::{GpuNode, NodeSpec, Scenario};
-use crate::world::{ContainerView, DeviceCounts, count_by_gpu, replicas_of};
+use crate::world::{ContainerView, DeviceCounts};
 
 /// What a node is made from.
 pub(super) struct Setting<'s> {
