@@ -1,6 +1,7 @@
 //! What must hold after every step whatever the scenario says, because an author cannot expect everything.
 
 mod asked;
+mod given;
 mod holders;
 mod name;
 mod seen;
@@ -8,11 +9,12 @@ mod seen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use self::given::{DeviceIds, Given, count_by_gpu, replicas_of};
 use self::holders::{Holders, gpus_of};
 pub use self::name::Invariant;
 pub use self::seen::{NodeSeen, PodSeen, config_of, is_gpu};
 use crate::scenario::Scenario;
-use crate::world::{Given, World};
+use crate::world::World;
 
 /// The environment variable from which a container runtime takes its GPUs.
 const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::given::{DeviceIds, Given};
 use super::seen::PodSeen;
-use crate::world::{DeviceIds, Given, gpu_of};
+use crate::world::gpu_of;
 
 /// The holders of every GPU of every node.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! What invariants look at, wherever it comes from: a view of the world, or the parts of the model that changed.
 
-use crate::world::{DeviceCounts, Given, NodeView, PodView};
+use super::given::Given;
+use crate::world::{DeviceCounts, NodeView, PodView};
 
 /// The label that names a node's configuration.
 const CONFIG_LABEL: &str = "nvidia.com/device-plugin.config";

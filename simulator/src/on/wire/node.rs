@@ -19,9 +19,10 @@ use super::layout::NodeLayout;
 use super::process::Launch;
 use super::programs::{MPS, Name, PLUGIN, Programs};
 use super::{config_map, launch, objects, refused};
+use crate::invariants::{count_by_gpu, replicas_of};
 use crate::on::{Done, StageError};
 use crate::scenario::{GpuNode, NodeSpec, Scenario};
-use crate::world::{ContainerView, DeviceCounts, count_by_gpu, replicas_of};
+use crate::world::{ContainerView, DeviceCounts};
 
 /// Instead of an MPS root, whose paths are shortened for people: no path holds it.
 const NOT_SHORTENED: &str = "\0";

@@ -10,7 +10,7 @@ use super::super::happening::{PodId, What};
 use super::super::latency::{self, Latency, SECOND};
 use super::Kubelet;
 use super::admission::Turn;
-use crate::world::{Given, replicas_of};
+use crate::invariants::{Given, replicas_of};
 
 /// How long until a kubelet that cannot list its pods tries again.
 const LIST_AGAIN: Latency = Latency { least: SECOND / 2, most: SECOND };

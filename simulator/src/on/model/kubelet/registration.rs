@@ -7,7 +7,7 @@ use super::super::happening::{Devices, Dial, Register, StreamId, What};
 use super::super::host::Host;
 use super::super::latency;
 use super::{Connection, Kubelet};
-use crate::world::count_by_gpu;
+use crate::invariants::count_by_gpu;
 
 /// The API version that plugins name (device plugin API of Kubernetes).
 const API_VERSION: &str = "v1beta1";
