@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fake_cluster::kubelet::ledger::{AllocateCall, CallError, ClientId, PreferredCall};
-use plugin_core::allocate::Allocation;
-use plugin_core::config::ResourceName;
+use fake_cluster::kubelet::ledger::ClientId;
 use plugin_core::event::Event;
 use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::SupervisorEvent;
 use plugin_core::view::Device;
 
+use super::message::{Answer, Call, Dial, NodePatch, Register};
 use crate::on::driver_faults;
 
 /// A pod by the number of its creation.
@@ -44,27 +43,6 @@ pub(super) type Devices = Option<Arc<BTreeMap<String, Device>>>;
 pub(super) type Labels = BTreeMap<String, String>;
 /// Changes of labels or annotations; `None` removes the key.
 pub(super) type Changes = BTreeMap<String, Option<String>>;
-
-/// A change of a Node's metadata on its way to the API server.
-#[derive(Debug)]
-pub(super) enum NodePatch {
-    /// Of its labels.
-    Labels(Changes),
-    /// Of its annotations.
-    Annotations(Changes),
-}
-
-impl NodePatch {
-    /// The answer as the plugin hears of it.
-    pub(super) fn answered(&self, result: Result<(), String>) -> Event {
-        match (self, result) {
-            (NodePatch::Labels(_), Ok(())) => Event::LabelsPatched,
-            (NodePatch::Labels(_), Err(why)) => Event::LabelsFailed { why },
-            (NodePatch::Annotations(_), Ok(())) => Event::AnnotationsPatched,
-            (NodePatch::Annotations(_), Err(why)) => Event::AnnotationsFailed { why },
-        }
-    }
-}
 
 /// One of the plugin's two programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,74 +81,6 @@ pub(super) enum ApiEnding {
     Refuses,
     /// It remembers versions again.
     WatchExpired,
-}
-
-/// What the kubelet asks a server.
-#[derive(Debug)]
-pub(super) enum Request {
-    /// GetPreferredAllocation.
-    Preferred(PreferredCall),
-    /// Allocate.
-    Allocate(AllocateCall),
-}
-
-/// What the server answers.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// To GetPreferredAllocation.
-    Preferred(Result<Vec<String>, CallError>),
-    /// To Allocate.
-    Allocate(Result<Allocation, CallError>),
-}
-
-/// A call on its way to a server.
-#[derive(Debug)]
-pub(super) struct Call {
-    /// The kubelet process's life.
-    pub(super) kubelet: u32,
-    /// The kubelet's number for it.
-    pub(super) number: u64,
-    /// Whom it asks.
-    pub(super) server: ServerId,
-    /// What it asks.
-    pub(super) request: Request,
-}
-
-/// A Register call on its way to the kubelet.
-#[derive(Debug, Clone)]
-pub(super) struct Register {
-    /// The plugin process's life.
-    pub(super) plugin: u32,
-    /// The extended resource.
-    pub(super) resource: ResourceName,
-    /// The socket's file name.
-    pub(super) endpoint: String,
-    /// Which of the resource's sockets.
-    pub(super) attempt: u64,
-}
-
-impl Register {
-    /// The answer as the plugin hears of it.
-    pub(super) fn answered(self, result: Result<(), String>) -> Event {
-        let Register { resource, attempt, .. } = self;
-        match result {
-            Ok(()) => Event::Registered { resource, attempt },
-            Err(why) => Event::RegisterFailed { resource, attempt, why },
-        }
-    }
-}
-
-/// A kubelet that tries to reach the plugin that registered.
-#[derive(Debug, Clone)]
-pub(super) struct Dial {
-    /// The kubelet process's life.
-    pub(super) kubelet: u32,
-    /// The call that it answers.
-    pub(super) call: Register,
-    /// The registration.
-    pub(super) client: ClientId,
-    /// When the kubelet gives up, in nanoseconds.
-    pub(super) until: u64,
 }
 
 /// Something that happens.

@@ -8,8 +8,9 @@ use fake_cluster::api::{ApiError, DeleteOptions, Key, Part, PatchKind, Quantity,
 use serde_json::{Map, Value, json};
 
 use super::super::engine::{Channel, Engine};
-use super::super::happening::{Changes, Happening, Labels, NodePatch, PodId, What};
+use super::super::happening::{Changes, Happening, Labels, PodId, What};
 use super::super::latency;
+use super::super::message::NodePatch;
 use super::{Api, timestamp};
 
 /// Pods that a node takes (Kubernetes 1.36's default).

@@ -7,8 +7,9 @@ use fake_cluster::kubelet::ledger::{
 
 use super::super::api::pods::{StatusWrite, uid};
 use super::super::engine::Context;
-use super::super::happening::{Answer, Call, PodId, Request, What};
+use super::super::happening::{PodId, What};
 use super::super::latency;
+use super::super::message::{Answer, Call, Request};
 use super::response::allocated;
 use super::{Kubelet, Running};
 

@@ -3,9 +3,10 @@
 use fake_cluster::kubelet::ledger::{Device, PluginOptions};
 
 use super::super::engine::Context;
-use super::super::happening::{Devices, Dial, Register, StreamId, What};
+use super::super::happening::{Devices, StreamId, What};
 use super::super::host::Host;
 use super::super::latency;
+use super::super::message::{Dial, Register};
 use super::{Connection, Kubelet};
 use crate::invariants::count_by_gpu;
 

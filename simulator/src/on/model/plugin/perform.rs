@@ -4,9 +4,10 @@ use plugin_core::action::{Action, Severity};
 use plugin_core::event::Event;
 
 use super::super::engine::Context;
-use super::super::happening::{NodePatch, Register, What};
+use super::super::happening::What;
 use super::super::host::Host;
 use super::super::latency;
+use super::super::message::{NodePatch, Register};
 use super::{Exit, Shell};
 
 /// NVML calls for the list of GPUs, and for each of them, as production makes them.

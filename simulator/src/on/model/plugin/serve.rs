@@ -9,9 +9,10 @@ use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 
 use super::super::engine::{Channel, Context};
-use super::super::happening::{Answer, Call, Devices, Request, ServerId, StreamId, What};
+use super::super::happening::{Devices, ServerId, StreamId, What};
 use super::super::host::{Host, Socket};
 use super::super::latency;
+use super::super::message::{Answer, Call, Request};
 use super::Shell;
 
 /// A server that accepts connections, until it is closed.

@@ -6,9 +6,10 @@ use plugin_core::backoff::Backoff;
 use plugin_core::event::Event;
 
 use super::super::engine::Context;
-use super::super::happening::{Labels, NodePatch, What};
+use super::super::happening::{Labels, What};
 use super::super::host::Host;
 use super::super::latency;
+use super::super::message::NodePatch;
 use super::Shell;
 
 /// The watch of the plugin's own Node.
