@@ -82,6 +82,7 @@ impl Plugin {
             now: self.now,
             target: self.applied.as_ref().and_then(|a| a.roles.get(&gpu.uuid).cloned()),
             held_as: self.held_as(&gpu.uuid),
+            stranger: self.is_held_by_stranger(&gpu.uuid),
             evidence: self.ownership.evidence(),
             unreadable: self.kubelet_up && self.ownership.unreadable().is_some(),
             mps: self.mps_condition(&gpu.uuid),

@@ -64,12 +64,6 @@ impl Role {
         }
     }
 
-    /// Whether devices of the other role are called like this one's: holders of one could be holders of the other.
-    pub fn is_kin(&self, other: &Role) -> bool {
-        let exclusive = |role: &Role| role.strategy == Strategy::Exclusive;
-        self.resource == other.resource && exclusive(self) == exclusive(other)
-    }
-
     /// The control daemon that this role needs.
     pub fn daemon(&self) -> Option<DesiredDaemon> {
         let limits = self.limits.filter(|_| self.strategy == Strategy::Mps)?;

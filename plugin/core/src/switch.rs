@@ -59,6 +59,8 @@ pub struct Situation {
     pub target: Option<Role>,
     /// The role that the present holders know, when anybody holds it.
     pub held_as: Option<Role>,
+    /// A holder knows it under a name that the wanted role does not have.
+    pub stranger: bool,
     /// When the newest answered PodResources read was asked for.
     pub evidence: Option<Time>,
     /// PodResources cannot be read, and never could.
@@ -76,7 +78,7 @@ impl GpuState {
         };
         if let (GpuState::Converting | GpuState::Settled { .. }, Some(held_as)) = (&self, &s.held_as)
             && self.role().is_none_or(|role| *role == target)
-            && !held_as.is_kin(&target)
+            && s.stranger
         {
             return GpuState::Draining { from: held_as.clone(), since: s.now };
         }
@@ -153,6 +155,7 @@ mod tests {
             now: Time::from_millis(100),
             target: Some(target),
             held_as: None,
+            stranger: false,
             evidence: None,
             unreadable: false,
             mps: MpsCondition::Absent,
@@ -172,12 +175,13 @@ mod tests {
                     for mps in [MpsCondition::Absent, MpsCondition::Busy, MpsCondition::Ready] {
                         let s = Situation {
                             held_as: held_as.clone(),
+                            stranger: held_as.is_some() && target != exclusive,
                             evidence,
                             mps,
                             ..situation(target.clone())
                         };
                         let same = target == exclusive;
-                        let other = held_as.is_some() && !exclusive.is_kin(&target);
+                        let other = s.stranger;
                         let after_settled = settled.clone().next(&s);
                         assert_eq!(after_settled == settled, same, "settled {s:?}");
                         if !same {
