@@ -18,6 +18,10 @@ pub const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
 /// The command that builds all three.
 const BUILD: &str = "cargo build -p plugin-daemon -p fake-nvml -p fake-gpu";
 
+/// How the variables begin by which Cargo tells a program of itself.
+const OF_A_PROGRAM: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+
 /// Where the three lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries {
@@ -96,7 +100,14 @@ impl Binaries {
     pub fn build(root: &Path) -> Result<Binaries, BinaryError> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-        let mut child = Command::new(cargo)
+        let mut build = Command::new(cargo);
+        // what Cargo tells a program of itself: a build script that sees it change is run again, and half of the
+        // dependencies with it
+        let of_this_program = |name: &str| OF_A_PROGRAM.iter().any(|prefix| name.starts_with(prefix));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_program)) {
+            build.env_remove(name);
+        }
+        let mut child = build
             .current_dir(root)
             .args(["build", "--quiet", "--profile", profile, "--message-format=json-render-diagnostics"])
             .args(["-p", "plugin-daemon", "-p", "fake-nvml", "-p", "fake-gpu"])
