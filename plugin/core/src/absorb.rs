@@ -25,6 +25,7 @@ impl Plugin {
             Event::StopRequested => self.stopping = true,
             Event::GpusFound { facts } => {
                 self.driver = Driver::Present(facts);
+                self.specs.stale = true;
                 self.choice_is_stale = true;
             }
             Event::NoDriver { why } => self.driver_missing(why, false),
@@ -74,6 +75,9 @@ impl Plugin {
             Event::MpsDesiredFailed { why } => {
                 self.say_once("desired", Severity::Warning, "MpsDesiredNotWritten", why);
             }
+            Event::DriverFilesFound { attempt, found } => self.driver_files_found(attempt, found),
+            Event::CdiSpecsWritten => self.specs_written(),
+            Event::CdiSpecsFailed { why } => self.specs_failed(&why),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cdi::Search;
 use crate::config::ResourceName;
 use crate::mps::Desired;
 
@@ -62,6 +63,19 @@ pub enum Action {
         /// Key → value.
         labels: BTreeMap<String, Option<String>>,
     },
+    /// Look for what CDI specs need of the driver, and read the plugin's own files in the spec directory. Answered by
+    /// `DriverFilesFound`.
+    FindDriverFiles {
+        /// Which search since the start; the answer repeats it.
+        attempt: u64,
+        /// What to look for.
+        search: Search,
+    },
+    /// Replace these files in the spec directory, each in one step. Answered by `CdiSpecsWritten` or `CdiSpecsFailed`.
+    WriteCdiSpecs {
+        /// Name → text.
+        specs: BTreeMap<String, String>,
+    },
     /// Say it: log, and a Kubernetes Event on the Node.
     Announce {
         /// How much it matters.
@@ -92,6 +106,8 @@ impl Action {
             Action::ReadConfig => "read_config",
             Action::WriteMpsDesired { .. } => "write_mps_desired",
             Action::PatchLabels { .. } => "patch_labels",
+            Action::FindDriverFiles { .. } => "find_driver_files",
+            Action::WriteCdiSpecs { .. } => "write_cdi_specs",
             Action::Announce { .. } => "announce",
             Action::Exit { .. } => "exit",
         }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::cdi::{self, Class};
 use crate::config::ResourceName;
 use crate::view::{Device, Strategy, View};
 
@@ -41,6 +42,23 @@ pub struct ContainerEdits {
     pub gds: bool,
     /// `NVIDIA_MOFED=enabled`.
     pub mofed: bool,
+    /// IMEX channels that every container gets.
+    pub imex_channels: Vec<u32>,
+    /// Strategies `cdi-annotations` and `cdi-cri`.
+    pub cdi: CdiEdits,
+}
+
+/// How containers are told the CDI names of their devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CdiEdits {
+    /// By an annotation whose key begins with this.
+    pub annotation_prefix: Option<String>,
+    /// In the kubelet's own field.
+    pub cri: bool,
+    /// Whose devices.
+    pub vendor: String,
+    /// Features that have a spec: their device `all` is named too.
+    pub features: BTreeSet<Class>,
 }
 
 /// A bind mount into the container.
@@ -72,6 +90,12 @@ pub struct Allocation {
     pub mounts: Vec<Mount>,
     /// Device nodes, in order.
     pub device_nodes: Vec<DeviceNode>,
+    /// Annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Qualified CDI names, in order.
+    #[serde(default)]
+    pub cdi_devices: Vec<String>,
 }
 
 /// Why an Allocate is refused. The texts of the first two are NVIDIA's: users search for them.
@@ -125,13 +149,23 @@ pub(crate) fn allocate(
     add_features(edits, &mut out);
     add_mps(edits, resource, &devices, &mut out);
     let names = distinct(devices.iter().map(|d| device_name(edits, d)));
+    add_cdi(edits, resource, &devices, &names, &mut out);
+    if !edits.envvar && !edits.volume_mounts {
+        // what a runtime finds by name has everything already, device nodes too
+        return Ok(out);
+    }
+    let channels: Vec<String> = edits.imex_channels.iter().map(u32::to_string).collect();
     if edits.envvar {
         out.envs.insert("NVIDIA_VISIBLE_DEVICES".into(), names.join(","));
+        if !channels.is_empty() {
+            out.envs.insert("NVIDIA_IMEX_CHANNELS".into(), channels.join(","));
+        }
     }
     if edits.volume_mounts {
         out.envs.insert("NVIDIA_VISIBLE_DEVICES".into(), VOLUME_MOUNTS_ROOT.into());
-        out.mounts.extend(names.iter().map(|n| Mount {
-            container_path: format!("{VOLUME_MOUNTS_ROOT}/{n}"),
+        let channels = channels.iter().map(|id| format!("imex/{id}"));
+        out.mounts.extend(names.into_iter().chain(channels).map(|name| Mount {
+            container_path: format!("{VOLUME_MOUNTS_ROOT}/{name}"),
             host_path: "/dev/null".into(),
         }));
     }
@@ -176,6 +210,31 @@ fn add_features(edits: &ContainerEdits, out: &mut Allocation) {
     }
 }
 
+/// Names of GPUs, then of IMEX channels, then of features.
+fn add_cdi(
+    edits: &ContainerEdits,
+    resource: &ResourceName,
+    devices: &[&Device],
+    names: &[String],
+    out: &mut Allocation,
+) {
+    let cdi = &edits.cdi;
+    let gpus = names.iter().map(|name| cdi::qualified(&cdi.vendor, Class::Gpu, name));
+    let channels = edits.imex_channels.iter().map(u32::to_string);
+    let channels = channels.map(|id| cdi::qualified(&cdi.vendor, Class::ImexChannel, &id));
+    let features = [(edits.gdrcopy, Class::Gdrcopy), (edits.gds, Class::Gds), (edits.mofed, Class::Mofed)];
+    let features = features.into_iter().filter(|(on, class)| *on && cdi.features.contains(class));
+    let features = features.map(|(_, class)| cdi::qualified(&cdi.vendor, class, cdi::ALL));
+    let all: Vec<String> = gpus.chain(channels).chain(features).collect();
+    if let Some(prefix) = cdi.annotation_prefix.as_ref().filter(|_| !all.is_empty()) {
+        let ids = devices.iter().map(|device| device.id.as_str());
+        out.annotations.insert(cdi::annotation_key(prefix, resource.as_str(), ids), all.join(","));
+    }
+    if cdi.cri {
+        out.cdi_devices = all;
+    }
+}
+
 /// The pipe directory of the GPU's own control daemon appears at the path that NVIDIA's plugin uses for the whole resource,
 /// so that a container sees the same environment.
 fn add_mps(edits: &ContainerEdits, resource: &ResourceName, devices: &[&Device], out: &mut Allocation) {
@@ -200,7 +259,8 @@ pub fn pipe_dir(mps_root: &str, resource: &ResourceName, gpu: &str) -> String {
 fn add_device_nodes(edits: &ContainerEdits, devices: &[&Device], out: &mut Allocation) {
     let control = CONTROL_NODES.iter().filter(|n| edits.control_nodes.contains(**n)).map(|n| (*n).to_owned());
     let gpus = distinct(devices.iter().map(|d| format!("/dev/nvidia{}", d.gpu_minor)));
-    out.device_nodes.extend(control.chain(gpus).map(|path| DeviceNode {
+    let channels = edits.imex_channels.iter().map(|id| format!("{}{id}", cdi::IMEX_CHANNELS));
+    out.device_nodes.extend(control.chain(gpus).chain(channels).map(|path| DeviceNode {
         host_path: format!("{}{path}", edits.dev_root),
         container_path: path,
         permissions: "rw".into(),

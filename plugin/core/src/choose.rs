@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::{
     self, AllocationPolicy, Config, Effective, Overrides, Read, ResourceName, Selected, Strictness,
 };
+use crate::imex;
 use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{ConfigSource, Settings};
 use crate::resources::Role;
@@ -117,7 +118,14 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
     match sharing::assign(&read, &effective, facts) {
         Ok(assignment) => {
             let Assignment { roles, names, one_at_most, policies, warnings } = assignment;
-            let warnings = read.warnings.iter().chain(&warnings).map(ToString::to_string).collect();
+            let mut warnings: Vec<String> =
+                read.warnings.iter().chain(&warnings).map(ToString::to_string).collect();
+            match imex::missing(&effective, facts) {
+                Some(why) if effective.imex_required => {
+                    return Choice::Refused { requested, problems: vec![format!("{name}: {why}")] };
+                }
+                why => warnings.extend(why.map(|why| format!("{name}: {why}"))),
+            }
             let applied =
                 Box::new(Applied { name, effective, roles, names, one_at_most, policies, warnings });
             Choice::Candidate { requested, applied }

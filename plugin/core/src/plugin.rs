@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::action::{Action, Severity};
+use crate::cdi::Specs;
 use crate::change::Change;
 use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
@@ -66,6 +67,7 @@ pub struct Plugin {
     pub(crate) actual: Option<Actual>,
     pub(crate) supervisor_alive: bool,
     pub(crate) label_patch: LabelPatch,
+    pub(crate) specs: Specs,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
     pub(crate) exited: bool,
@@ -109,6 +111,7 @@ impl Plugin {
             actual: None,
             supervisor_alive: false,
             label_patch: LabelPatch::default(),
+            specs: Specs::default(),
             said: BTreeMap::new(),
             stopping: false,
             exited: false,
@@ -154,6 +157,7 @@ impl Plugin {
             self.next_read,
             self.node_deadline(),
             self.staged_deadline(),
+            self.specs_deadline(),
         ]
         .into_iter()
         .flatten()
