@@ -4,6 +4,7 @@ mod admin;
 mod announce;
 mod boot;
 mod cause;
+mod cdi_files;
 mod config_dir;
 mod dial;
 mod dir_watch;

@@ -1,6 +1,7 @@
 //! What the process was told: command line and environment, read once, before anything is started.
 
 mod args;
+mod cdi;
 mod given;
 mod overrides;
 mod run_settings;
@@ -11,6 +12,7 @@ use clap::{Parser, ValueEnum};
 use plugin_core::config::parse_boolean;
 
 use crate::boot::RunSettings;
+use crate::cdi_files::SpecDir;
 use crate::mps_files::MpsRoot;
 use crate::mps_supervisor::MpsSettings;
 use crate::nvml::NvmlPaths;
@@ -25,8 +27,8 @@ const SYSFS_ROOT: &str = "/sys";
 const MPS_ROOT: &str = "/run/nvidia/mps";
 const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
 /// The words that are subcommands; anything else belongs to `run`.
-const SUBCOMMANDS: [&str; 9] =
-    ["run", "mps", "validate", "status", "help", "--help", "-h", "--version", "-V"];
+const SUBCOMMANDS: [&str; 10] =
+    ["run", "mps", "validate", "status", "uninstall", "help", "--help", "-h", "--version", "-V"];
 
 /// How the log looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub(crate) enum Command {
         /// As JSON.
         json: bool,
     },
+    /// Remove the CDI specs that the plugin wrote.
+    Uninstall(SpecDir),
 }
 
 /// Reads the command line (program name first) and the environment.
@@ -95,6 +99,9 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
             let address =
                 text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS);
             Ok(Command::Status { address, json: args.json })
+        }
+        CommandArgs::Uninstall(args) => {
+            Ok(Command::Uninstall(cdi::spec_dir(&args.cdi, &GpuArgs::default(), env)?))
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use plugin_core::action::Action;
+use plugin_core::cdi::Found;
 use plugin_core::config::ResourceName;
 use plugin_core::event::{Event, Holding};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
@@ -31,6 +32,12 @@ pub struct Node {
     pub journal: Vec<Entry>,
     pub actions: Vec<Action>,
     pub desired: Option<Desired>,
+    /// The driver's files and the spec directory.
+    pub found: Found,
+    /// Why specs cannot be written, if they cannot.
+    pub read_only: Option<String>,
+    /// The plugin's configurations.
+    pub files: BTreeMap<String, String>,
     inbox: VecDeque<Event>,
 }
 
@@ -49,6 +56,11 @@ impl Node {
             journal: Vec::new(),
             actions: Vec::new(),
             desired: None,
+            found: Found::default(),
+            read_only: None,
+            files: [("default", DEFAULT), ("mps-config", MPS)]
+                .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                .into(),
             inbox: VecDeque::new(),
         }
     }
@@ -72,9 +84,7 @@ impl Node {
         let mps_desired = self.desired.clone();
         self.tell(Event::Started { settings: Box::new(settings), mps_desired });
         self.tell(Event::KubeletAppeared);
-        let files = [("default", DEFAULT), ("mps-config", MPS)];
-        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
-        self.tell(Event::ConfigRead { files });
+        self.tell(Event::ConfigRead { files: self.files.clone() });
         self.tell(Event::NodeRead { labels: self.labels.clone() });
     }
 
@@ -189,6 +199,16 @@ impl Node {
                 self.actual = Some(Actual { generation: desired.generation, daemons });
                 Event::MpsReported { supervisor_alive: self.supervisor_alive, actual: self.actual.clone() }
             }
+            Action::FindDriverFiles { attempt, .. } => {
+                Event::DriverFilesFound { attempt, found: self.found.clone() }
+            }
+            Action::WriteCdiSpecs { specs } => match &self.read_only {
+                Some(why) => Event::CdiSpecsFailed { why: why.clone() },
+                None => {
+                    self.found.specs.extend(specs);
+                    Event::CdiSpecsWritten
+                }
+            },
             Action::Announce { reason, message, .. } => {
                 return self.said.push(format!("{reason}: {message}"));
             }

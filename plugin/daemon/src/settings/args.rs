@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::cdi::{CdiArgs, CdiPlaceArgs};
 use crate::telemetry::LogFormat;
 
 /// A Kubernetes device plugin for NVIDIA GPUs that runs exclusive and shared GPUs side by side.
@@ -32,6 +33,8 @@ pub(crate) enum CommandArgs {
     Validate(ValidateArgs),
     /// Print what a running plugin is doing.
     Status(StatusArgs),
+    /// Remove what `run` leaves on the node when it ends: the CDI specs of its vendor.
+    Uninstall(UninstallArgs),
 }
 
 /// Flags of `run`.
@@ -39,6 +42,8 @@ pub(crate) enum CommandArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) nvidia: NvidiaArgs,
+    #[command(flatten)]
+    pub(crate) cdi: CdiArgs,
     #[command(flatten)]
     pub(crate) timing: TimingArgs,
     #[command(flatten)]
@@ -250,4 +255,11 @@ pub(crate) struct StatusArgs {
     /// Print the state as JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Flags of `uninstall`.
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    pub(crate) cdi: CdiPlaceArgs,
 }

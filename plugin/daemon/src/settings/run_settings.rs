@@ -9,7 +9,7 @@ use plugin_core::settings::{ConfigSource, Settings, Timing};
 
 use super::args::RunArgs;
 use super::given::{Environment, SettingError, duration, given_text};
-use super::{ADMIN_ADDRESS, mps_root, overrides, text_or};
+use super::{ADMIN_ADDRESS, cdi, mps_root, overrides, text_or};
 use crate::boot::RunSettings;
 use crate::config_dir::ConfigPath;
 use crate::node_client::NodeSettings;
@@ -44,6 +44,7 @@ pub(super) fn run_settings(args: &RunArgs, env: Environment<'_>) -> Result<RunSe
             "POD_RESOURCES_SOCKET",
             POD_RESOURCES_SOCKET,
         ),
+        cdi: cdi::spec_dir(&args.cdi.place, &args.gpu, env)?,
         mps_root: mps_root(&args.nvidia.mps_root, &args.gpu, env),
         admin_address: text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS),
         admin_address_file: path(&args.admin_address_file, "--admin-address-file", "ADMIN_ADDRESS_FILE"),
@@ -72,6 +73,7 @@ fn core_settings(
         nvidia_compat: false,
         overrides: overrides::overrides(&args.nvidia, &args.gpu, env)?,
         timing: timing(args, env)?,
+        cdi: cdi::settings(&args.cdi, env)?,
     })
 }
 
