@@ -15,6 +15,10 @@ use crate::view::{Device, Strategy, View};
 const MPS_CONTAINER_ROOT: &str = "/mps";
 /// Where the volume-mounts strategy mounts one file per device.
 const VOLUME_MOUNTS_ROOT: &str = "/var/run/nvidia-container-devices";
+/// Most device ids in one request: more than 16 GPUs with the most replicas have, and less than a request's bytes hold.
+pub const IDS_MAX: usize = 65_536;
+/// Most bytes of an unknown id that are repeated in the refusal.
+const ID_SHOWN_MAX: usize = 128;
 /// The control nodes, in the order in which they are passed.
 const CONTROL_NODES: [&str; 4] =
     ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"];
@@ -129,6 +133,14 @@ pub enum AllocateError {
         /// The id.
         id: String,
     },
+    /// More ids than a node can have.
+    #[error("{found} device ids of `{resource}` in one request, at most {IDS_MAX}")]
+    TooMany {
+        /// The extended resource.
+        resource: String,
+        /// How many ids were asked for.
+        found: usize,
+    },
     /// The resource is not served (any more).
     #[error("resource `{resource}` is not served by this plugin now")]
     NotServed {
@@ -183,13 +195,16 @@ fn requested<'a>(
 ) -> Result<Vec<&'a Device>, AllocateError> {
     let name = || resource.to_string();
     let served = view.resources.get(resource).ok_or_else(|| AllocateError::NotServed { resource: name() })?;
+    if ids.len() > IDS_MAX {
+        return Err(AllocateError::TooMany { resource: name(), found: ids.len() });
+    }
     let devices: Vec<&Device> = ids
         .iter()
         .map(|id| {
             served
                 .devices
                 .get(id)
-                .ok_or_else(|| AllocateError::UnknownDevice { resource: name(), id: id.clone() })
+                .ok_or_else(|| AllocateError::UnknownDevice { resource: name(), id: shown(id) })
         })
         .collect::<Result<_, _>>()?;
     let shared = devices.iter().any(|d| d.strategy != Strategy::Exclusive);
@@ -199,6 +214,14 @@ fn requested<'a>(
     match devices.iter().find(|d| !d.granted) {
         Some(ill) => Err(AllocateError::Unhealthy { resource: name(), id: ill.id.clone() }),
         None => Ok(devices),
+    }
+}
+
+/// An id as it is repeated to whoever sent it.
+fn shown(id: &str) -> String {
+    match id.char_indices().nth(ID_SHOWN_MAX) {
+        Some((at, _)) => format!("{}…", id.get(..at).unwrap_or_default()),
+        None => id.to_owned(),
     }
 }
 
