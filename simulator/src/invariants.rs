@@ -2,12 +2,13 @@
 
 mod asked;
 mod name;
+mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::name::Invariant;
 use crate::scenario::Scenario;
-use crate::world::{NodeView, PodView, World, gpu_of};
+use crate::world::{GpuView, NodeView, PodView, World, gpu_of};
 
 /// The label that says how many replicas each GPU of a node has.
 const REPLICAS_LABEL: &str = "nvidia.com/gpu.replicas";
@@ -74,7 +75,9 @@ impl Invariants {
             broken.extend(allocatable_exists(name, node, replicas));
         }
         for (name, pod) in &world.pods {
-            broken.extend(environment_names_the_gpus(name, pod));
+            let gpus = pod.node.as_ref().and_then(|node| world.nodes.get(node));
+            let gpus = gpus.map_or(&[][..], |node| node.gpus.as_slice());
+            broken.extend(environment_names_the_gpus(name, pod, gpus));
             broken.extend(no_refusal_by_the_plugin(name, pod));
         }
         broken.extend(self.given_stays(world));
@@ -175,22 +178,19 @@ fn allocatable_exists(name: &str, node: &NodeView, replicas: u64) -> Vec<String>
         .collect()
 }
 
-fn environment_names_the_gpus(name: &str, pod: &PodView) -> Option<String> {
+fn environment_names_the_gpus(name: &str, pod: &PodView, gpus: &[GpuView]) -> Option<String> {
     if pod.phase != "Running" || pod.gpus.is_empty() {
         return None;
     }
-    let named: BTreeSet<&str> = pod
-        .containers
-        .values()
-        .filter_map(|container| container.env.get(VISIBLE))
-        .flat_map(|value| value.split(','))
-        .collect();
-    let held: BTreeSet<&str> = pod.gpus.iter().map(String::as_str).collect();
-    (named != held).then(|| {
-        format!(
-            "`{VISIBLE}` names exactly the GPUs of a pod's ids: pod `{name}` has {named:?}, holds {held:?}"
-        )
-    })
+    let held: BTreeSet<String> = pod.gpus.iter().cloned().collect();
+    let ways = seen::gpus(pod, gpus);
+    let wrong = ways.iter().find(|(_, named)| *named != held);
+    let none = (String::from("no way"), BTreeSet::new());
+    let (way, named) = if ways.is_empty() { &none } else { wrong? };
+    Some(format!(
+        "`{VISIBLE}` names exactly the GPUs of a pod's ids, and so does CDI: pod `{name}` has {named:?} by {way}, holds \
+         {held:?}"
+    ))
 }
 
 fn no_refusal_by_the_plugin(name: &str, pod: &PodView) -> Option<String> {

@@ -39,6 +39,7 @@ pub fn event(event: &Event) -> String {
         | Event::NodeUnreadable { why }
         | Event::LabelsFailed { why }
         | Event::HoldersUnreadable { why }
+        | Event::CdiSpecsFailed { why }
         | Event::MpsDesiredFailed { why } => why.clone(),
         Event::Listening { resource, endpoint, .. } => format!("{resource} on {endpoint}"),
         Event::ListenFailed { resource, why, .. } | Event::RegisterFailed { resource, why, .. } => {
@@ -50,6 +51,9 @@ pub fn event(event: &Event) -> String {
         Event::Allocated { resource, ids, view_generation, refused } => {
             let answer = answer(refused.as_deref());
             format!("{resource} {}: {answer} from view {view_generation}", ids.join(", "))
+        }
+        Event::DriverFilesFound { found, .. } => {
+            format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
         }
         Event::HoldersRead { holdings } => holders(holdings),
         Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
@@ -68,6 +72,7 @@ pub fn action(action: &Action) -> String {
         Action::WriteMpsDesired { desired } => {
             format!("wish {}: control daemons for {} GPUs", desired.generation, desired.daemons.len())
         }
+        Action::WriteCdiSpecs { specs } => specs.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
         Action::PatchLabels { labels } => {
             let parts: Vec<String> = labels
                 .iter()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fake_cluster::kubelet::ledger::{AllocateCall, CallError, ClientId, PreferredCall};
 use plugin_core::allocate::Allocation;
+use plugin_core::cdi::Search;
 use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 use plugin_core::inventory::GpuUuid;
@@ -181,6 +182,10 @@ pub(super) enum What {
     NodeListed(u32),
     /// NVML has listed the GPUs.
     GpusListed(u32),
+    /// The driver's files and the spec directory have been looked at.
+    DriverFilesLooked(u32, u64, Box<Search>),
+    /// CDI specs are replaced.
+    SpecsWritten(u32, Box<BTreeMap<String, String>>),
     /// `desired.json` is replaced.
     DesiredWritten(u32),
     /// A label patch reaches the API server.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fake_gpu::{ComputeMode as GpuMode, Gpu, GpuError, MpsDaemon, Node as Gpus, Text};
+use plugin_core::cdi::{Found, NodeAccess, Search};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::mps::{Actual, Desired, DesiredDaemon, OriginalModes};
 
@@ -49,6 +50,8 @@ pub(super) struct Host {
     pub(super) accepting: BTreeSet<ServerId>,
     /// The MPS root.
     pub(super) mps: MpsFiles,
+    /// The CDI spec directory, which lies in memory: name → text.
+    pub(super) cdi: BTreeMap<String, String>,
     /// What the config map holds.
     pub(super) config_map: Arc<BTreeMap<String, String>>,
     /// What the config volume shows.
@@ -69,6 +72,7 @@ impl Host {
             kubelet_socket: None,
             accepting: BTreeSet::new(),
             mps: MpsFiles::default(),
+            cdi: BTreeMap::new(),
             config_map: Arc::clone(&config),
             config,
             gpus,
@@ -106,6 +110,23 @@ impl Host {
             gpus: gpus.gpus().iter().map(gpu_facts).collect(),
             control_nodes: Vec::new(),
         })
+    }
+
+    /// What a search for the driver's files finds.
+    pub(super) fn find(&self, search: &Search) -> Found {
+        let installed = self.gpus.is_some();
+        let library = |pattern: &&String| installed && pattern.starts_with("/usr/lib64/*.so.");
+        let path = |pattern: &String| pattern.replace('*', "libcuda");
+        let libraries = search.files.iter().filter(library).map(|pattern| (path(pattern), path(pattern)));
+        let world = NodeAccess { world: true, gid: 0 };
+        let node = |path: &&String| installed && !path.contains('*') && path.starts_with("/dev/nvidia");
+        let nodes = search.nodes.iter().filter(node).filter(|path| !path.contains("imex"));
+        Found {
+            files: libraries.collect(),
+            nodes: nodes.map(|path| (path.clone(), world)).collect(),
+            drm: BTreeMap::new(),
+            specs: self.cdi.clone(),
+        }
     }
 
     /// The compute mode of a GPU.

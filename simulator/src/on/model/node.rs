@@ -132,6 +132,16 @@ impl Node {
                     shell.gpus_listed(cx, host);
                 }
             }
+            What::DriverFilesLooked(life, attempt, search) => {
+                if let Some(shell) = program.living(life) {
+                    shell.driver_files_looked(cx, host, attempt, &search);
+                }
+            }
+            What::SpecsWritten(life, specs) => {
+                if let Some(shell) = program.living(life) {
+                    shell.specs_written(cx, host, *specs);
+                }
+            }
             What::DesiredWritten(life) => {
                 if let Some(shell) = program.living(life) {
                     shell.desired_written(cx, host);
@@ -205,7 +215,7 @@ impl Node {
             }
             What::PodsListed(life) => kubelet.pods_listed(cx, life),
             What::PodSeen(pod) => kubelet.pod_seen(cx, pod),
-            What::ContainersStart(life, pod) => kubelet.containers_start(cx, life, pod),
+            What::ContainersStart(life, pod) => kubelet.containers_start(cx, life, pod, &self.host.cdi),
             What::PodTerminated(life, pod) => {
                 kubelet.pod_terminated(cx, life, pod);
                 None

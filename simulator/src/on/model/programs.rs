@@ -211,6 +211,7 @@ impl Node {
         self.kubelet.stop(cx);
         self.kubelet.lose_containers();
         self.host.mps = super::host::MpsFiles::default();
+        self.host.cdi.clear();
         if let Some(gpus) = self.host.gpus.as_mut() {
             let daemons: Vec<u32> = gpus.mps_daemons().iter().map(|daemon| daemon.pid).collect();
             daemons.into_iter().for_each(|pid| gpus.remove_mps_daemon(pid));

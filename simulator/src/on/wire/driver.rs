@@ -29,6 +29,7 @@ impl Driver {
     ) -> Result<Driver, StageError> {
         let state = NodeFile::create(&layout.gpus, &gpus.spec(node))
             .map_err(|error| refused(format!("install a driver on node `{node}`"), &error))?;
+        files(&state, layout)?;
         let link = layout.nvml();
         std::os::unix::fs::symlink(library, &link).map_err(|error| StageError::File {
             what: "link",
@@ -77,11 +78,29 @@ impl Driver {
     }
 }
 
+/// What CDI specs are made from: a library of the driver's version, and control nodes that are character devices.
+fn files(state: &NodeFile, layout: &NodeLayout) -> Result<(), StageError> {
+    let version = state.snapshot().map_err(|error| refused("read the GPUs' state", &error))?.driver_version;
+    let failed = |path: &Path, error| StageError::File { what: "make", path: path.to_owned(), error };
+    let library = layout.driver_root.join("usr/lib64").join(format!("libcuda.so.{version}"));
+    let dev = layout.driver_root.join("dev");
+    for directory in [library.parent().unwrap_or(&library), &dev] {
+        std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    }
+    std::fs::write(&library, "").map_err(|error| failed(&library, error))?;
+    for node in ["nvidiactl", "nvidia-uvm"] {
+        let path = dev.join(node);
+        std::os::unix::fs::symlink("/dev/null", &path).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}
+
 /// A GPU as the driver shows it; holders and the plugin's account are added by others.
 pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
     GpuView {
         uuid: gpu.uuid.clone(),
         index: gpu.index,
+        minor: gpu.minor,
         compute_mode: compute_mode(gpu.compute_mode).to_owned(),
         mps_daemon: if gpu.mps_daemon_pid.is_some() { "running" } else { "absent" }.to_owned(),
         memory: MemoryView {

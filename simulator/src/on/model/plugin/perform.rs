@@ -1,6 +1,9 @@
 //! From actions to effects: each is started here and answered by an event later, as in production.
 
+use std::collections::BTreeMap;
+
 use plugin_core::action::{Action, Severity};
+use plugin_core::cdi::Search;
 use plugin_core::event::Event;
 
 use super::super::engine::Context;
@@ -37,6 +40,12 @@ impl Shell {
             Action::PatchLabels { labels } => {
                 cx.after(latency::API, What::PatchArrives(life, Box::new(labels)));
             }
+            Action::FindDriverFiles { attempt, search } => {
+                cx.after(latency::DISK, What::DriverFilesLooked(life, attempt, Box::new(search)));
+            }
+            Action::WriteCdiSpecs { specs } => {
+                cx.after(latency::DISK, What::SpecsWritten(life, Box::new(specs)));
+            }
             Action::Announce { severity, message, .. } => self.warn(severity, message),
             Action::Exit { code, why } => return Some(Exit { code, why }),
             other => self.warn(Severity::Warning, format!("the model cannot perform `{}`", other.tag())),
@@ -54,6 +63,29 @@ impl Shell {
             host.mps.desired = Some(desired);
             cx.after(latency::TASK, What::MpsReportLooked(self.life));
         }
+    }
+
+    /// The driver's files have been looked at.
+    pub(in super::super) fn driver_files_looked(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: &Host,
+        attempt: u64,
+        search: &Search,
+    ) {
+        let event = Event::DriverFilesFound { attempt, found: host.find(search) };
+        cx.after(latency::TASK, What::PluginTold(self.life, Box::new(event)));
+    }
+
+    /// CDI specs are on disk.
+    pub(in super::super) fn specs_written(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: &mut Host,
+        specs: BTreeMap<String, String>,
+    ) {
+        host.cdi.extend(specs);
+        cx.after(latency::TASK, What::PluginTold(self.life, Box::new(Event::CdiSpecsWritten)));
     }
 
     /// NVML has answered.
