@@ -113,7 +113,7 @@ fn gpus_are_counted_by_what_cdi_names_lead_to_and_not_by_the_names() {
         container.env.clear();
         container.cdi = vec!["k8s.device-plugin.nvidia.com/gpu=GPU-1".to_owned()];
         container.cdi_nodes =
-            nodes.iter().map(|node| format!("/root/dev/{node} -> /dev/{node} (rwm)")).collect();
+            nodes.iter().map(|node| format!("/driver/dev/{node} -> /dev/{node} (rwm)")).collect();
         told
     };
     let judged = |pod: PodView| {

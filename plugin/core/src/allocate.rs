@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::cdi::{self, Class};
+pub use crate::cdi::CdiEdits;
+use crate::cdi::{self, answer};
 use crate::config::ResourceName;
 use crate::view::{Device, Strategy, View};
 
@@ -50,19 +51,6 @@ pub struct ContainerEdits {
     pub imex_channels: Vec<u32>,
     /// Strategies `cdi-annotations` and `cdi-cri`.
     pub cdi: CdiEdits,
-}
-
-/// How containers are told the CDI names of their devices.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CdiEdits {
-    /// By an annotation whose key begins with this.
-    pub annotation_prefix: Option<String>,
-    /// In the kubelet's own field.
-    pub cri: bool,
-    /// Whose devices.
-    pub vendor: String,
-    /// Features that have a spec: their device `all` is named too.
-    pub features: BTreeSet<Class>,
 }
 
 /// A bind mount into the container.
@@ -161,7 +149,7 @@ pub(crate) fn allocate(
     add_features(edits, &mut out);
     add_mps(edits, resource, &devices, &mut out);
     let names = distinct(devices.iter().map(|d| device_name(edits, d)));
-    add_cdi(edits, resource, &devices, &names, &mut out);
+    answer::add(edits, resource, &devices, &names, &mut out);
     if !edits.envvar && !edits.volume_mounts {
         // what a runtime finds by name has everything already, device nodes too
         return Ok(out);
@@ -230,31 +218,6 @@ fn add_features(edits: &ContainerEdits, out: &mut Allocation) {
         [(edits.gdrcopy, "NVIDIA_GDRCOPY"), (edits.gds, "NVIDIA_GDS"), (edits.mofed, "NVIDIA_MOFED")];
     for (_, name) in features.into_iter().filter(|(on, _)| *on) {
         out.envs.insert(name.into(), "enabled".into());
-    }
-}
-
-/// Names of GPUs, then of IMEX channels, then of features.
-fn add_cdi(
-    edits: &ContainerEdits,
-    resource: &ResourceName,
-    devices: &[&Device],
-    names: &[String],
-    out: &mut Allocation,
-) {
-    let cdi = &edits.cdi;
-    let gpus = names.iter().map(|name| cdi::qualified(&cdi.vendor, Class::Gpu, name));
-    let channels = edits.imex_channels.iter().map(u32::to_string);
-    let channels = channels.map(|id| cdi::qualified(&cdi.vendor, Class::ImexChannel, &id));
-    let features = [(edits.gdrcopy, Class::Gdrcopy), (edits.gds, Class::Gds), (edits.mofed, Class::Mofed)];
-    let features = features.into_iter().filter(|(on, class)| *on && cdi.features.contains(class));
-    let features = features.map(|(_, class)| cdi::qualified(&cdi.vendor, class, cdi::ALL));
-    let all: Vec<String> = gpus.chain(channels).chain(features).collect();
-    if let Some(prefix) = cdi.annotation_prefix.as_ref().filter(|_| !all.is_empty()) {
-        let ids = devices.iter().map(|device| device.id.as_str());
-        out.annotations.insert(cdi::annotation_key(prefix, resource.as_str(), ids), all.join(","));
-    }
-    if cdi.cri {
-        out.cdi_devices = all;
     }
 }
 

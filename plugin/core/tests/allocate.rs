@@ -1,6 +1,8 @@
 //! What Allocate answers, as one reviewed table: device list strategies × device ID strategies × sharing × device nodes, and
 //! the examples worked out from NVIDIA's plugin.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;

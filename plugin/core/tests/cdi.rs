@@ -1,5 +1,7 @@
 //! CDI specs over the life of a node: what they say, when they are written, and what a name means to whom.
 
+#![allow(clippy::unwrap_used)]
+
 mod shell;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -160,7 +160,7 @@ mod tests {
 
     const SPEC: &str = r#"{"cdiVersion": "0.5.0", "kind": "example.com/gpu",
         "devices": [
-            {"name": "0", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/root/dev/nvidia0"}]}},
+            {"name": "0", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/driver/dev/nvidia0"}]}},
             {"name": "b", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia1"}]}}],
         "containerEdits": {"env": ["A=b=c"], "mounts": [{"hostPath": "/h", "containerPath": "/c", "options": ["ro"]}]}}"#;
 
@@ -182,7 +182,7 @@ mod tests {
         assert!(injected.mounts.iter().all(|mount| mount.read_only) && injected.mounts.len() == 1);
         assert_eq!(
             nodes(&files(&[SPEC]), &["example.com/gpu=0"]).unwrap(),
-            ["/dev/nvidia0 /root/dev/nvidia0"]
+            ["/dev/nvidia0 /driver/dev/nvidia0"]
         );
         assert_eq!(nodes(&files(&[SPEC]), &["example.com/gpu=b"]).unwrap(), ["/dev/nvidia1 /dev/nvidia1"]);
     }

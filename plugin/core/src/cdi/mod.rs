@@ -4,6 +4,7 @@
 //! for on disk, [`Found`] what is there, [`files`](generate::files) turns both into text, [`keep`] decides when it is
 //! written. A name in use keeps its meaning: see [`keep`].
 
+pub(crate) mod answer;
 mod generate;
 mod hooks;
 mod keep;
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::answer::CdiEdits;
 pub use self::generate::files;
 pub use self::hooks::{Hook, HookError};
 pub(crate) use self::keep::Specs;

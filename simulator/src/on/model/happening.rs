@@ -185,7 +185,7 @@ pub(super) enum What {
     /// The driver's files and the spec directory have been looked at.
     DriverFilesLooked(u32, u64, Box<Search>),
     /// CDI specs are replaced.
-    SpecsWritten(u32, Box<BTreeMap<String, String>>),
+    SpecsWritten(u32, BTreeMap<String, String>),
     /// `desired.json` is replaced.
     DesiredWritten(u32),
     /// A label patch reaches the API server.

@@ -132,6 +132,20 @@ impl Node {
                     shell.gpus_listed(cx, host);
                 }
             }
+            What::DesiredWritten(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.desired_written(cx, host);
+                    self.mps_root_changed(cx);
+                }
+            }
+            what => self.on_specs(cx, what),
+        }
+    }
+
+    /// What becomes of CDI specs.
+    fn on_specs(&mut self, cx: &mut Context<'_>, what: What) {
+        let (host, program) = (&mut self.host, &mut self.plugin);
+        match what {
             What::DriverFilesLooked(life, attempt, search) => {
                 if let Some(shell) = program.living(life) {
                     shell.driver_files_looked(cx, host, attempt, &search);
@@ -139,13 +153,7 @@ impl Node {
             }
             What::SpecsWritten(life, specs) => {
                 if let Some(shell) = program.living(life) {
-                    shell.specs_written(cx, host, *specs);
-                }
-            }
-            What::DesiredWritten(life) => {
-                if let Some(shell) = program.living(life) {
-                    shell.desired_written(cx, host);
-                    self.mps_root_changed(cx);
+                    shell.specs_written(cx, host, specs);
                 }
             }
             what => self.on_server(cx, what),

@@ -44,7 +44,7 @@ impl Shell {
                 cx.after(latency::DISK, What::DriverFilesLooked(life, attempt, Box::new(search)));
             }
             Action::WriteCdiSpecs { specs } => {
-                cx.after(latency::DISK, What::SpecsWritten(life, Box::new(specs)));
+                cx.after(latency::DISK, What::SpecsWritten(life, specs));
             }
             Action::Announce { severity, message, .. } => self.warn(severity, message),
             Action::Exit { code, why } => return Some(Exit { code, why }),

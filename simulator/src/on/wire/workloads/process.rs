@@ -22,11 +22,20 @@ pub(super) fn start(node: &Node, container: &ContainerSnapshot, pid: u32) -> Res
     let driver = node.driver.as_ref().ok_or("CUDA_ERROR_NO_DEVICE: no driver")?;
     let snapshot = driver.snapshot().map_err(|error| error.to_string())?;
     let visible = container.env.get(VISIBLE).map(String::as_str).unwrap_or_default();
-    let seen = |uuid: &str| visible.split(',').any(|name| name == uuid);
-    let gpus: Vec<(u32, String)> =
-        snapshot.gpus.iter().filter(|gpu| seen(&gpu.uuid)).map(|gpu| (gpu.index, gpu.uuid.clone())).collect();
+    let named = |uuid: &str| visible.split(',').any(|name| name == uuid);
+    let has_node = |minor: u32| {
+        let path = format!("/dev/nvidia{minor}");
+        container.injected.devices.iter().any(|node| node.container_path == path)
+    };
+    let gpus: Vec<(u32, String)> = snapshot
+        .gpus
+        .iter()
+        .filter(|gpu| named(&gpu.uuid) || has_node(gpu.minor))
+        .map(|gpu| (gpu.index, gpu.uuid.clone()))
+        .collect();
     if gpus.is_empty() {
-        return Err(format!("CUDA_ERROR_NO_DEVICE: `{VISIBLE}` is `{visible}`"));
+        let names = container.cdi_devices.join(", ");
+        return Err(format!("CUDA_ERROR_NO_DEVICE: `{VISIBLE}` is `{visible}`, CDI names are `{names}`"));
     }
     if let Some(pipe) = pipe_directory(container) {
         let client = ClientSpec {
