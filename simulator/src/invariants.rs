@@ -5,6 +5,7 @@ mod given;
 mod holders;
 mod name;
 mod seen;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 pub use self::given::{DeviceIds, Given, count_by_gpu, replicas_of};
 use self::holders::{Holders, gpus_of};
 pub use self::name::Invariant;
-pub use self::seen::{NodeSeen, PodSeen, config_of, is_gpu};
+pub use self::seen::{GpuName, NodeSeen, PodSeen, config_of, is_gpu};
 use crate::scenario::Scenario;
 use crate::world::World;
 
@@ -72,7 +73,9 @@ impl Invariants {
         self.holders.keep(|name| world.pods.contains_key(name));
         self.given.retain(|name, _| world.pods.contains_key(name));
         for (name, pod) in &world.pods {
-            let seen = PodSeen::of(name, pod);
+            let gpus = pod.node.as_ref().and_then(|node| world.nodes.get(node));
+            let gpus = gpus.map_or_else(Vec::new, |node| node.gpus.iter().map(GpuName::of).collect());
+            let seen = PodSeen::of(name, pod, &gpus);
             self.holders.place(&seen);
             self.judge_pod(&seen, &mut broken);
         }
@@ -190,16 +193,16 @@ fn allocatable_exists(seen: &NodeSeen<'_>, most: &Most, broken: &mut Vec<String>
 }
 
 fn environment_names_the_gpus(seen: &PodSeen<'_>) -> Option<String> {
-    let Given { ids, containers, .. } = &seen.given;
-    let values = containers.values().filter_map(|container| container.env.get(VISIBLE));
-    let named: BTreeSet<&str> = values.flat_map(|value| value.split(',')).collect();
-    let held = gpus_of(ids);
+    let held = gpus_of(&seen.given.ids);
+    let ways = ways::gpus(&seen.given.containers, seen.gpus);
+    let wrong = ways.iter().find(|(_, named)| !named.iter().eq(&held));
+    let none = ("no way", BTreeSet::new());
+    let (way, named) = if ways.is_empty() { &none } else { wrong? };
     let name = seen.name;
-    (!named.iter().eq(&held)).then(|| {
-        format!(
-            "`{VISIBLE}` names exactly the GPUs of a pod's ids: pod `{name}` has {named:?}, holds {held:?}"
-        )
-    })
+    Some(format!(
+        "`{VISIBLE}` names exactly the GPUs of a pod's ids, and so does CDI: pod `{name}` has {named:?} by {way}, holds \
+         {held:?}"
+    ))
 }
 
 fn no_refusal_by_the_plugin(seen: &PodSeen<'_>) -> Option<String> {

@@ -133,18 +133,55 @@ fn a_change_is_judged_like_a_whole_world() {
     let mut invariants = Invariants::default();
     let (one, other) = (pod(&[(GPU, "GPU-1")]), pod(&[(SHARED, "GPU-1::0")]));
     let none: [&str; 0] = [];
-    assert_eq!(invariants.pod(&PodSeen::of("a", &one)), none);
-    assert!(invariants.pod(&PodSeen::of("b", &other)).join("").contains("share one strategy"));
-    assert_eq!(invariants.pod(&PodSeen::of("b", &other)), none, "each change is told once");
+    assert_eq!(invariants.pod(&PodSeen::of("a", &one, &[])), none);
+    assert!(invariants.pod(&PodSeen::of("b", &other, &[])).join("").contains("share one strategy"));
+    assert_eq!(invariants.pod(&PodSeen::of("b", &other, &[])), none, "each change is told once");
     invariants.pod_gone("a");
-    assert_eq!(invariants.pod(&PodSeen::of("c", &pod(&[(SHARED, "GPU-1::1")]))), none);
-    let twice = invariants.pod(&PodSeen::of("d", &other)).join("");
+    assert_eq!(invariants.pod(&PodSeen::of("c", &pod(&[(SHARED, "GPU-1::1")]), &[])), none);
+    let twice = invariants.pod(&PodSeen::of("d", &other, &[])).join("");
     assert!(twice.contains("handed out once"), "{twice}");
     let failed = PodView { phase: "Failed".into(), ..other };
-    invariants.pod(&PodSeen::of("d", &failed));
+    invariants.pod(&PodSeen::of("d", &failed, &[]));
     assert_eq!(
-        invariants.pod(&PodSeen::of("e", &pod(&[(SHARED, "GPU-1::2")]))),
+        invariants.pod(&PodSeen::of("e", &pod(&[(SHARED, "GPU-1::2")]), &[])),
         none,
         "an ended pod holds nothing"
     );
+}
+
+#[test]
+fn gpus_are_counted_by_what_cdi_names_lead_to_and_not_by_the_names() {
+    let told = |nodes: &[&str]| {
+        let mut told = pod(&[(GPU, "GPU-1")]);
+        let container = told.containers.get_mut("main").unwrap();
+        container.env.clear();
+        container.cdi = vec!["k8s.device-plugin.nvidia.com/gpu=GPU-1".to_owned()];
+        container.cdi_nodes =
+            nodes.iter().map(|node| format!("/driver/dev/{node} -> /dev/{node} (rwm)")).collect();
+        told
+    };
+    let judged = |pod: PodView| {
+        let mut world = world(1, &[("a", pod)]);
+        let gpu =
+            |uuid: &str, minor| GpuView { uuid: uuid.into(), minor, index: minor, ..GpuView::default() };
+        world.nodes.get_mut("n1").unwrap().gpus = vec![gpu("GPU-0", 0), gpu("GPU-1", 1)];
+        broken(&world)
+    };
+    assert_eq!(judged(told(&["nvidiactl", "nvidia1"])), "");
+    for wrong in [&["nvidiactl"][..], &["nvidia0"], &["nvidia0", "nvidia1"], &["nvidia7"]] {
+        let text = judged(told(wrong));
+        assert!(text.contains("names exactly the GPUs") && text.contains("CDI"), "{wrong:?}: {text}");
+    }
+    let mut both = told(&["nvidia1"]);
+    both.containers.get_mut("main").unwrap().env.insert(VISIBLE.into(), "GPU-0".into());
+    assert!(judged(both.clone()).contains("environment"), "every way that is used must be right");
+    both.containers.get_mut("main").unwrap().env.insert(VISIBLE.into(), "1".into());
+    assert_eq!(judged(both), "", "an index is a name too");
+}
+
+#[test]
+fn a_running_pod_that_was_told_nothing_is_seen() {
+    let mut told = pod(&[(GPU, "GPU-1")]);
+    told.containers.get_mut("main").unwrap().env.clear();
+    assert!(broken(&world(1, &[("a", told)])).contains("names exactly the GPUs"));
 }

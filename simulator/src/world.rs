@@ -15,6 +15,7 @@ pub const NODE_FIELDS: &[&str] =
 pub const GPU_FIELDS: &[&str] = &[
     "uuid",
     "index",
+    "minor",
     "computeMode",
     "mpsDaemon",
     "memory",
@@ -47,6 +48,8 @@ pub const POD_FIELDS: &[&str] = &[
     "env",
     "mounts",
     "devices",
+    "cdi",
+    "cdiNodes",
     "containers",
     "labels",
     "events",
@@ -100,6 +103,8 @@ pub struct GpuView {
     pub uuid: String,
     /// NVML index.
     pub index: u32,
+    /// The `N` of its `/dev/nvidiaN`.
+    pub minor: u32,
     /// `default`, `exclusive-process`, `prohibited`, …, as the driver says.
     pub compute_mode: String,
     /// `running`, `absent` or `fault`: whether a live MPS control daemon serves this GPU, and its servers take clients.
@@ -203,6 +208,10 @@ pub struct PodView {
     pub mounts: Vec<String>,
     /// Device nodes of the first container, `host -> container (permissions)`.
     pub devices: Vec<String>,
+    /// Qualified CDI names of the first container.
+    pub cdi: Vec<String>,
+    /// Device nodes that these names lead to, `host -> container (permissions)`.
+    pub cdi_nodes: Vec<String>,
     /// What each container was given.
     pub containers: BTreeMap<String, ContainerView>,
     /// Events about the pod, `reason: message`, in order.
@@ -226,6 +235,7 @@ pub struct Condition {
 
 /// What a device plugin gave a container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ContainerView {
     /// Environment.
     pub env: BTreeMap<String, String>,
@@ -233,6 +243,10 @@ pub struct ContainerView {
     pub mounts: Vec<String>,
     /// Device nodes, as in [`PodView::devices`].
     pub devices: Vec<String>,
+    /// Qualified CDI names.
+    pub cdi: Vec<String>,
+    /// As [`PodView::cdi_nodes`].
+    pub cdi_nodes: Vec<String>,
 }
 
 /// Resource → GPU → healthy devices in a list.

@@ -26,6 +26,7 @@ impl Plugin {
             Event::StopRequested => self.stopping = true,
             Event::GpusFound { facts } => {
                 self.driver = Driver::Present(facts);
+                self.specs.stale = true;
                 self.choice_is_stale = true;
             }
             Event::NoDriver { why } => self.driver_missing(why, false),
@@ -82,6 +83,9 @@ impl Plugin {
                 let message = format!("{why}; trying again (is the disk full?)");
                 self.say_once("desired", Severity::Warning, "MpsDesiredNotWritten", message);
             }
+            Event::DriverFilesFound { attempt, found } => self.driver_files_found(attempt, found),
+            Event::CdiSpecsWritten => self.specs_written(),
+            Event::CdiSpecsFailed { why } => self.specs_failed(&why),
         }
     }
 

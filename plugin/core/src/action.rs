@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cdi::Search;
 use crate::config::ResourceName;
 use crate::mps::Desired;
 
@@ -67,6 +68,19 @@ pub enum Action {
         /// Key → value.
         labels: BTreeMap<String, Option<String>>,
     },
+    /// Look for what CDI specs need of the driver, and read the plugin's own files in the spec directory. Answered by
+    /// `DriverFilesFound`.
+    FindDriverFiles {
+        /// Which search since the start; the answer repeats it.
+        attempt: u64,
+        /// What to look for.
+        search: Search,
+    },
+    /// Replace these files in the spec directory, each in one step. Answered by `CdiSpecsWritten` or `CdiSpecsFailed`.
+    WriteCdiSpecs {
+        /// Name → text.
+        specs: BTreeMap<String, String>,
+    },
     /// Merge these into the Node's annotations; `None` removes the key. Answered by `AnnotationsPatched` or
     /// `AnnotationsFailed`.
     PatchAnnotations {
@@ -105,6 +119,8 @@ impl Action {
             Action::KeepLastGood { .. } => "keep_last_good",
             Action::PatchLabels { .. } => "patch_labels",
             Action::PatchAnnotations { .. } => "patch_annotations",
+            Action::FindDriverFiles { .. } => "find_driver_files",
+            Action::WriteCdiSpecs { .. } => "write_cdi_specs",
             Action::Announce { .. } => "announce",
             Action::Exit { .. } => "exit",
         }

@@ -28,6 +28,7 @@ impl Plugin {
             return;
         }
         self.choose_config();
+        self.keep_specs();
         self.stage();
         self.advance_gpus();
         self.wish_mps();

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use crate::cdi::CdiEdits;
+use crate::cdi::{self, answer};
 use crate::config::ResourceName;
 use crate::view::{Device, Strategy, View};
 
@@ -14,6 +16,10 @@ use crate::view::{Device, Strategy, View};
 const MPS_CONTAINER_ROOT: &str = "/mps";
 /// Where the volume-mounts strategy mounts one file per device.
 const VOLUME_MOUNTS_ROOT: &str = "/var/run/nvidia-container-devices";
+/// Most device ids in one request: more than 16 GPUs with the most replicas have, and less than a request's bytes hold.
+pub const IDS_MAX: usize = 65_536;
+/// Most bytes of an unknown id that are repeated in the refusal.
+const ID_SHOWN_MAX: usize = 128;
 /// The control nodes, in the order in which they are passed.
 const CONTROL_NODES: [&str; 4] =
     ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"];
@@ -41,6 +47,10 @@ pub struct ContainerEdits {
     pub gds: bool,
     /// `NVIDIA_MOFED=enabled`.
     pub mofed: bool,
+    /// IMEX channels that every container gets.
+    pub imex_channels: Vec<u32>,
+    /// Strategies `cdi-annotations` and `cdi-cri`.
+    pub cdi: CdiEdits,
 }
 
 /// A bind mount into the container.
@@ -72,6 +82,12 @@ pub struct Allocation {
     pub mounts: Vec<Mount>,
     /// Device nodes, in order.
     pub device_nodes: Vec<DeviceNode>,
+    /// Annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Qualified CDI names, in order.
+    #[serde(default)]
+    pub cdi_devices: Vec<String>,
 }
 
 /// Why an Allocate is refused. The texts of the first two are NVIDIA's: users search for them.
@@ -105,6 +121,14 @@ pub enum AllocateError {
         /// The id.
         id: String,
     },
+    /// More ids than a node can have.
+    #[error("{found} device ids of `{resource}` in one request, at most {IDS_MAX}")]
+    TooMany {
+        /// The extended resource.
+        resource: String,
+        /// How many ids were asked for.
+        found: usize,
+    },
     /// The resource is not served (any more).
     #[error("resource `{resource}` is not served by this plugin now")]
     NotServed {
@@ -125,13 +149,23 @@ pub(crate) fn allocate(
     add_features(edits, &mut out);
     add_mps(edits, resource, &devices, &mut out);
     let names = distinct(devices.iter().map(|d| device_name(edits, d)));
+    answer::add(edits, resource, &devices, &names, &mut out);
+    if !edits.envvar && !edits.volume_mounts {
+        // what a runtime finds by name has everything already, device nodes too
+        return Ok(out);
+    }
+    let channels: Vec<String> = edits.imex_channels.iter().map(u32::to_string).collect();
     if edits.envvar {
         out.envs.insert("NVIDIA_VISIBLE_DEVICES".into(), names.join(","));
+        if !channels.is_empty() {
+            out.envs.insert("NVIDIA_IMEX_CHANNELS".into(), channels.join(","));
+        }
     }
     if edits.volume_mounts {
         out.envs.insert("NVIDIA_VISIBLE_DEVICES".into(), VOLUME_MOUNTS_ROOT.into());
-        out.mounts.extend(names.iter().map(|n| Mount {
-            container_path: format!("{VOLUME_MOUNTS_ROOT}/{n}"),
+        let channels = channels.iter().map(|id| format!("imex/{id}"));
+        out.mounts.extend(names.into_iter().chain(channels).map(|name| Mount {
+            container_path: format!("{VOLUME_MOUNTS_ROOT}/{name}"),
             host_path: "/dev/null".into(),
         }));
     }
@@ -149,13 +183,16 @@ fn requested<'a>(
 ) -> Result<Vec<&'a Device>, AllocateError> {
     let name = || resource.to_string();
     let served = view.resources.get(resource).ok_or_else(|| AllocateError::NotServed { resource: name() })?;
+    if ids.len() > IDS_MAX {
+        return Err(AllocateError::TooMany { resource: name(), found: ids.len() });
+    }
     let devices: Vec<&Device> = ids
         .iter()
         .map(|id| {
             served
                 .devices
                 .get(id)
-                .ok_or_else(|| AllocateError::UnknownDevice { resource: name(), id: id.clone() })
+                .ok_or_else(|| AllocateError::UnknownDevice { resource: name(), id: shown(id) })
         })
         .collect::<Result<_, _>>()?;
     let shared = devices.iter().any(|d| d.strategy != Strategy::Exclusive);
@@ -165,6 +202,14 @@ fn requested<'a>(
     match devices.iter().find(|d| !d.granted) {
         Some(ill) => Err(AllocateError::Unhealthy { resource: name(), id: ill.id.clone() }),
         None => Ok(devices),
+    }
+}
+
+/// An id as it is repeated to whoever sent it.
+fn shown(id: &str) -> String {
+    match id.char_indices().nth(ID_SHOWN_MAX) {
+        Some((at, _)) => format!("{}…", id.get(..at).unwrap_or_default()),
+        None => id.to_owned(),
     }
 }
 
@@ -200,7 +245,8 @@ pub fn pipe_dir(mps_root: &str, resource: &ResourceName, gpu: &str) -> String {
 fn add_device_nodes(edits: &ContainerEdits, devices: &[&Device], out: &mut Allocation) {
     let control = CONTROL_NODES.iter().filter(|n| edits.control_nodes.contains(**n)).map(|n| (*n).to_owned());
     let gpus = distinct(devices.iter().map(|d| format!("/dev/nvidia{}", d.gpu_minor)));
-    out.device_nodes.extend(control.chain(gpus).map(|path| DeviceNode {
+    let channels = edits.imex_channels.iter().map(|id| format!("{}{id}", cdi::IMEX_CHANNELS));
+    out.device_nodes.extend(control.chain(gpus).chain(channels).map(|path| DeviceNode {
         host_path: format!("{}{path}", edits.dev_root),
         container_path: path,
         permissions: "rw".into(),

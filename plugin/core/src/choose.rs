@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::{
     self, AllocationPolicy, Config, Effective, Overrides, Problem, Read, ResourceName, Selected, Strictness,
 };
+use crate::imex::{self, MissingChannel};
 use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{ConfigSource, Settings};
 use crate::resources::Role;
@@ -117,7 +118,19 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
     match sharing::assign(&read, &effective, facts) {
         Ok(assignment) => {
             let Assignment { roles, names, one_at_most, policies, warnings } = assignment;
-            let warnings = read.warnings.iter().chain(&warnings).cloned().collect();
+            let mut warnings: Vec<Problem> = read.warnings.iter().chain(&warnings).cloned().collect();
+            match imex::missing(&effective, facts) {
+                Some(why) if effective.imex_required => {
+                    return Choice::Refused {
+                        requested,
+                        problems: vec![format!("{name}: {why} (hint: {})", MissingChannel::HINT)],
+                    };
+                }
+                why => warnings.extend(why.map(|why| {
+                    let hint = Some(MissingChannel::HINT.to_owned());
+                    read.places.warning("imex.channelIDs", why.to_string(), hint)
+                })),
+            }
             let applied =
                 Box::new(Applied { name, effective, roles, names, one_at_most, policies, warnings });
             Choice::Candidate { requested, applied }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cdi::Found;
 use crate::config::ResourceName;
 use crate::inventory::Facts;
 use crate::mps::{Actual, Desired};
@@ -194,6 +195,21 @@ pub enum Event {
         /// The path and the reason.
         why: String,
     },
+
+    /// Answer to `FindDriverFiles`.
+    DriverFilesFound {
+        /// Which search; what is told of an older one changes nothing.
+        attempt: u64,
+        /// What is there.
+        found: Found,
+    },
+    /// Answer to `WriteCdiSpecs`: done.
+    CdiSpecsWritten,
+    /// Answer to `WriteCdiSpecs`: they could not be written.
+    CdiSpecsFailed {
+        /// The path and the reason.
+        why: String,
+    },
 }
 
 impl Event {
@@ -231,6 +247,9 @@ impl Event {
             Event::HoldersUnreadable { .. } => "holders_unreadable",
             Event::MpsReported { .. } => "mps_reported",
             Event::MpsDesiredFailed { .. } => "mps_desired_failed",
+            Event::DriverFilesFound { .. } => "driver_files_found",
+            Event::CdiSpecsWritten => "cdi_specs_written",
+            Event::CdiSpecsFailed { .. } => "cdi_specs_failed",
         }
     }
 }

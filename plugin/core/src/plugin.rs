@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::action::{Action, Severity};
 use crate::annotations::AnnotationPatch;
+use crate::cdi::Specs;
 use crate::change::Change;
 use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
@@ -73,6 +74,7 @@ pub struct Plugin {
     pub(crate) annotation_patch: AnnotationPatch,
     /// The configuration to fall back on after a restart.
     pub(crate) last_goods: LastGoods,
+    pub(crate) specs: Specs,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
     pub(crate) exited: bool,
@@ -119,6 +121,7 @@ impl Plugin {
             label_patch: LabelPatch::default(),
             annotation_patch: AnnotationPatch::default(),
             last_goods: LastGoods::default(),
+            specs: Specs::default(),
             said: BTreeMap::new(),
             stopping: false,
             exited: false,
@@ -166,6 +169,7 @@ impl Plugin {
             self.next_read,
             self.node_deadline(),
             self.staged_deadline(),
+            self.specs_deadline(),
         ]
         .into_iter()
         .flatten()

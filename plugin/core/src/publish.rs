@@ -7,13 +7,15 @@
 //! | converting, or just left its role | old ones listed until they retire | no | no |
 //! | found | absent | | |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::allocate::ContainerEdits;
+use crate::allocate::{CdiEdits, ContainerEdits};
+use crate::cdi;
 use crate::choose::Applied;
 use crate::config::{AllocationPolicy, DeviceIdStrategy, DeviceListStrategy, Effective, ResourceName};
+use crate::imex;
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::mps::Actual;
 use crate::ownership::Ownership;
@@ -166,5 +168,13 @@ pub(crate) fn edits(flags: &Effective, facts: &Facts) -> ContainerEdits {
         gdrcopy: flags.gdrcopy_enabled,
         gds: flags.gds_enabled,
         mofed: flags.mofed_enabled,
+        imex_channels: imex::channels(flags, facts),
+        cdi: CdiEdits {
+            annotation_prefix: has(DeviceListStrategy::CdiAnnotations)
+                .then(|| flags.plugin.cdi_annotation_prefix.clone()),
+            cri: has(DeviceListStrategy::CdiCri),
+            vendor: cdi::VENDOR.to_owned(),
+            features: BTreeSet::new(),
+        },
     }
 }

@@ -120,11 +120,16 @@ impl Plugin {
     /// Staged → in force, as soon as everything that it needs is there.
     pub(crate) fn stage(&mut self) {
         let Some(next) = &self.next else { return };
+        if !self.specs_suffice(&next.effective) {
+            self.waiting_for = Some("the CDI specs of its devices are not written yet");
+            return;
+        }
         let needs_mps = next.roles.values().any(|role| role.strategy == Strategy::Mps);
         let had_mps = !self.desired.daemons.is_empty();
         if !needs_mps || self.supervisor_alive || had_mps {
             let name = next.name.clone();
             self.applied = self.next.take();
+            self.waiting_for = None;
             if let Some(in_force) = self.last_goods.staged.take() {
                 self.remember(in_force);
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cdi::CdiSettings;
 use crate::config::{Fallback, Overrides};
 
 /// The Node label that names the configuration, unless told otherwise.
@@ -75,6 +76,9 @@ pub struct Settings {
     pub overrides: Overrides,
     /// The named intervals.
     pub timing: Timing,
+    /// How CDI specs are made.
+    #[serde(default)]
+    pub cdi: CdiSettings,
 }
 
 impl Settings {

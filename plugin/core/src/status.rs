@@ -59,7 +59,10 @@ impl Plugin {
             applied: self.applied.as_deref(),
         };
         let resources = publish::resources(&source, &previous);
-        let edits = self.applied.as_ref().map(|a| publish::edits(&a.effective, facts)).unwrap_or_default();
+        let applied = self.applied.as_ref();
+        let mut edits = applied.map(|a| publish::edits(&a.effective, facts)).unwrap_or_default();
+        edits.cdi.vendor = self.settings.cdi.vendor().to_owned();
+        edits.cdi.features.clone_from(&self.specs.classes);
         let status = self.status(facts, &resources);
         let view = View { generation: previous.generation, resources, edits, status };
         if view != *previous {

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::admin_socket::AdminSocket;
+use crate::cdi_files::SpecDir;
 use crate::config_dir::{self, ConfigPath};
 use crate::gpu::{GpuBackend, GpuThread};
 use crate::journal_file::JournalFile;
@@ -45,6 +46,8 @@ pub(crate) struct RunSettings {
     pub(crate) kubelet_socket: PathBuf,
     /// The kubelet's PodResources socket.
     pub(crate) pod_resources_socket: PathBuf,
+    /// Where CDI specs are.
+    pub(crate) cdi: SpecDir,
     /// The directory shared with the MPS supervisor.
     pub(crate) mps_root: MpsRoot,
     /// Where the last good configuration is kept, if anywhere.
@@ -137,6 +140,7 @@ fn start(
     let node = settings.node.map(|node| NodeLink::start(node, events.clone(), metrics.clone()));
     Ok(Performer {
         gpus: GpuThread::start(backend)?,
+        cdi: settings.cdi,
         kubelet_socket: settings.kubelet_socket,
         pod_resources_socket: settings.pod_resources_socket,
         serve: ServeContext { views, events: events.clone(), metrics, directory },

@@ -3,22 +3,30 @@
 //! A handler takes the view as it is, calls a pure function of it and answers. The only thing that it waits for is room in
 //! the event queue, so that an answer is written down before it leaves.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plugin_api::deviceplugin as pb;
 use plugin_api::deviceplugin::device_plugin_server::DevicePlugin;
+use plugin_core::allocate::AllocateError;
 use plugin_core::event::Event;
 use plugin_core::view::View;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::list_stream::{self, ListStream};
 use crate::serve::{ServeContext, Served};
 use crate::{proto, register};
 
+/// Most bytes of one request; tonic's own default, named because memory depends on it.
+pub(crate) const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most ids of a refused request that are told and written down.
+const REFUSED_IDS_MAX: usize = 16;
+/// A longer id of a refused request is not written down; ours have some 50 bytes.
+const ID_BYTES_MAX: usize = 256;
 /// Most container requests in one call; kubelets send one (Kubernetes 1.36).
 pub(crate) const CONTAINERS_MAX: usize = 64;
 
@@ -44,17 +52,40 @@ impl Handlers {
         &self,
         view: &View,
         ids: Vec<String>,
-    ) -> (Event, Result<pb::ContainerAllocateResponse, String>) {
-        let answer = view.allocate(&self.served.resource, &ids).map_err(|e| e.to_string());
+    ) -> (Event, Result<pb::ContainerAllocateResponse, Status>) {
+        let answer = view.allocate(&self.served.resource, &ids);
         self.context.metrics.count_allocation(self.served.resource.as_str(), answer.is_ok());
         let event = Event::Allocated {
             resource: self.served.resource.clone(),
-            ids,
+            ids: told(ids, answer.is_ok()),
             view_generation: view.generation,
-            refused: answer.as_ref().err().cloned(),
+            refused: answer.as_ref().err().map(ToString::to_string),
         };
-        (event, answer.map(proto::allocation_to_proto))
+        (event, answer.map(proto::allocation_to_proto).map_err(|e| status(&e)))
     }
+}
+
+/// The ids as the event tells them: each once, and of a refused request only the first, because anyone may send anything.
+fn told(mut ids: Vec<String>, granted: bool) -> Vec<String> {
+    if granted {
+        let mut seen = BTreeSet::new();
+        ids.retain(|id| seen.insert(id.clone()));
+    } else {
+        ids.truncate(REFUSED_IDS_MAX);
+        ids.retain(|id| id.len() <= ID_BYTES_MAX);
+    }
+    ids
+}
+
+/// What NVIDIA's plugin refuses too has the code of a plain error in Go, which it returns.
+fn status(error: &AllocateError) -> Status {
+    let code = match error {
+        AllocateError::UnknownDevice { .. } | AllocateError::MoreThanOneShared { .. } => Code::Unknown,
+        AllocateError::TooMany { .. } => Code::InvalidArgument,
+        AllocateError::Unhealthy { .. } => Code::FailedPrecondition,
+        AllocateError::NotServed { .. } => Code::Unavailable,
+    };
+    Status::new(code, error.to_string())
 }
 
 fn check_count(count: usize) -> Result<(), Status> {
@@ -129,8 +160,7 @@ impl DevicePlugin for Handlers {
                 (Err(_), _) => {}
             }
         }
-        // the code of a plain error in Go, which NVIDIA's plugin returns
-        let container_responses = container_responses.map_err(Status::unknown)?;
+        let container_responses = container_responses?;
         Ok(Response::new(pb::AllocateResponse { container_responses }))
     }
 

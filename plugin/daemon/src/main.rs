@@ -5,6 +5,7 @@ mod admin_socket;
 mod announce;
 mod boot;
 mod cause;
+mod cdi_files;
 mod config_dir;
 mod dial;
 mod dir_watch;

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use nvml_wrapper::enum_wrappers::device::ComputeMode as NvmlMode;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
+use plugin_core::cdi::IMEX_CHANNELS;
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 
 use crate::cause;
+use crate::cdi_files::{dev_root, is_device};
 use crate::gpu::{FindError, GpuBackend, GpuError};
 
 /// The library's name; the `1` is NVML's ABI version.
@@ -204,14 +206,16 @@ fn nvml_numa_node(device: &Device<'_>) -> Option<u32> {
     u32::try_from(word).ok().map(|word| word * 64 + bits.trailing_zeros())
 }
 
-/// The driver root when it holds device nodes, else the container's own root.
-fn dev_root(driver_root: &Path) -> PathBuf {
-    if driver_root.join("dev").is_dir() { driver_root.to_owned() } else { PathBuf::from("/") }
-}
-
 fn control_nodes(dev_root: &Path) -> Vec<String> {
-    let exists = |node: &&str| dev_root.join(node.trim_start_matches('/')).exists();
-    CONTROL_NODES.iter().copied().filter(exists).map(str::to_owned).collect()
+    let below = |node: &str| dev_root.join(node.trim_start_matches('/'));
+    let exists = |node: &&str| below(node).exists();
+    let mut nodes: Vec<String> = CONTROL_NODES.iter().copied().filter(exists).map(str::to_owned).collect();
+    // the only channel that can be configured; it may stand beside the driver's other nodes or at the plain path
+    let channel = format!("{IMEX_CHANNELS}0");
+    if is_device(&below(&channel)) || is_device(Path::new(&channel)) {
+        nodes.push(channel);
+    }
+    nodes
 }
 
 fn from_nvml(mode: NvmlMode) -> ComputeMode {

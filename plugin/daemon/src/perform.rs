@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin_core::action::Action;
+use plugin_core::cdi::Search;
 use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 use plugin_core::mps::Desired;
@@ -13,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::announce::{self, Announcement};
+use crate::cdi_files::SpecDir;
 use crate::gpu::{FindError, GpuThread};
 use crate::node_link::NodeLink;
 use crate::node_watch::NodePatch;
@@ -37,6 +39,8 @@ pub(crate) struct Performer {
     pub(crate) events: mpsc::Sender<Event>,
     /// The GPUs.
     pub(crate) gpus: GpuThread,
+    /// Where CDI specs are.
+    pub(crate) cdi: SpecDir,
     /// The kubelet's registration socket; plugin sockets are made beside it.
     pub(crate) kubelet_socket: PathBuf,
     /// The kubelet's PodResources socket.
@@ -80,6 +84,8 @@ impl Performer {
             Action::KeepLastGood { text } => {
                 self.last_good.send_replace(Some(text));
             }
+            Action::FindDriverFiles { attempt, search } => self.find_driver_files(attempt, search),
+            Action::WriteCdiSpecs { specs } => self.write_cdi_specs(specs),
             Action::PatchLabels { labels } => self.patch(NodePatch::Labels(labels)),
             Action::PatchAnnotations { annotations } => self.patch(NodePatch::Annotations(annotations)),
             Action::Announce { severity, reason, message } => {
@@ -136,6 +142,26 @@ impl Performer {
                 Ok(facts) => Event::GpusFound { facts },
                 Err(FindError::NoDriver { why }) => Event::NoDriver { why },
                 Err(FindError::DriverFailed { why }) => Event::DriverFailed { why },
+            }
+        });
+    }
+
+    /// On another thread: a disk that hangs must not hold up an Allocate.
+    fn find_driver_files(&self, attempt: u64, search: Search) {
+        let cdi = self.cdi.clone();
+        self.answer_later(async move {
+            let found = tokio::task::spawn_blocking(move || cdi.find(&search)).await;
+            Event::DriverFilesFound { attempt, found: found.unwrap_or_default() }
+        });
+    }
+
+    fn write_cdi_specs(&self, specs: BTreeMap<String, String>) {
+        let cdi = self.cdi.clone();
+        self.answer_later(async move {
+            let written = tokio::task::spawn_blocking(move || cdi.write(&specs)).await;
+            match written.map_err(|e| e.to_string()).and_then(|written| written) {
+                Ok(()) => Event::CdiSpecsWritten,
+                Err(why) => Event::CdiSpecsFailed { why },
             }
         });
     }

@@ -39,7 +39,8 @@ pub(crate) fn allocation_to_proto(allocation: Allocation) -> pb::ContainerAlloca
         envs: allocation.envs.into_iter().collect(),
         mounts: allocation.mounts.into_iter().map(mount).collect(),
         devices: allocation.device_nodes.into_iter().map(node).collect(),
-        ..Default::default()
+        annotations: allocation.annotations.into_iter().collect(),
+        cdi_devices: allocation.cdi_devices.into_iter().map(|name| pb::CdiDevice { name }).collect(),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::files::Identity;
-use crate::handlers::Handlers;
+use crate::handlers::{Handlers, REQUEST_BYTES_MAX};
 use crate::metrics::Metrics;
 
 /// How long open connections may take to end after Close.
@@ -125,8 +125,9 @@ impl Server {
 
 async fn serve(listener: UnixListener, handlers: Handlers, closed: watch::Receiver<bool>) {
     let mut router = tonic::transport::Server::builder();
+    let service = DevicePluginServer::new(handlers).max_decoding_message_size(REQUEST_BYTES_MAX);
     let server = router
-        .add_service(DevicePluginServer::new(handlers))
+        .add_service(service)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), wait_closed(closed.clone()));
     let give_up = async {
         wait_closed(closed).await;

@@ -1,6 +1,7 @@
 //! What the process was told: command line and environment, read once, before anything is started.
 
 mod args;
+mod cdi;
 mod doctor_settings;
 mod given;
 mod look_args;
@@ -15,6 +16,7 @@ use clap::{Parser, ValueEnum};
 use plugin_core::config::parse_boolean;
 
 use crate::boot::RunSettings;
+use crate::cdi_files::SpecDir;
 use crate::doctor::DoctorSettings;
 use crate::mps_files::MpsRoot;
 use crate::mps_supervisor::MpsSettings;
@@ -36,8 +38,20 @@ const SYSFS_ROOT: &str = "/sys";
 pub(crate) const MPS_ROOT: &str = "/run/nvidia/mps";
 const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
 /// The words that are subcommands; anything else belongs to `run`.
-const SUBCOMMANDS: [&str; 11] =
-    ["run", "mps", "validate", "status", "doctor", "print-config", "help", "--help", "-h", "--version", "-V"];
+const SUBCOMMANDS: [&str; 12] = [
+    "run",
+    "mps",
+    "validate",
+    "status",
+    "doctor",
+    "print-config",
+    "uninstall",
+    "help",
+    "--help",
+    "-h",
+    "--version",
+    "-V",
+];
 
 /// How the log looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +82,8 @@ pub(crate) enum Command {
         /// As JSON.
         json: bool,
     },
+    /// Remove the CDI specs that the plugin wrote.
+    Uninstall(SpecDir),
 }
 
 /// Reads the command line (program name first) and the environment.
@@ -121,6 +137,9 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
         CommandArgs::Doctor(args) => {
             let settings = doctor_settings::doctor_settings(&args, env);
             Ok(Command::Doctor(Box::new(settings), args.status.json))
+        }
+        CommandArgs::Uninstall(args) => {
+            Ok(Command::Uninstall(cdi::spec_dir(&args.cdi, &GpuArgs::default(), env)?))
         }
     }
 }

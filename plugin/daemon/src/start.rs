@@ -4,6 +4,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::cdi_files::SpecDir;
 use crate::nvml::NvmlBackend;
 use crate::perform::Exit;
 use crate::settings::{Command, LogSettings};
@@ -38,6 +39,7 @@ pub(crate) fn start(command: Command) -> ExitCode {
         Command::Status { at, json } => {
             wait_for(status::print(&at, json)).map(|()| Exit { code: 0, why: String::new() })
         }
+        Command::Uninstall(cdi) => uninstall(&cdi),
     };
     let exit = result.unwrap_or_else(|e| Exit { code: FAILED, why: cause::line(e.as_ref()) });
     if exit.code == 0 && !exit.why.is_empty() {
@@ -46,6 +48,17 @@ pub(crate) fn start(command: Command) -> ExitCode {
         eprintln!("tandem-device-plugin: {}", exit.why);
     }
     ExitCode::from(exit.code)
+}
+
+fn uninstall(cdi: &SpecDir) -> anyhow::Result<Exit> {
+    let removed = cdi.remove().map_err(|why| anyhow::anyhow!("a CDI spec cannot be removed: {why}"))?;
+    for path in &removed {
+        println!("removed {}", path.display());
+    }
+    if removed.is_empty() {
+        println!("no CDI spec of vendor `{}` in {}", cdi.vendor, cdi.path.display());
+    }
+    Ok(Exit { code: 0, why: String::new() })
 }
 
 fn with_log(log: &LogSettings) -> anyhow::Result<()> {

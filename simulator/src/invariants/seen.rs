@@ -1,7 +1,7 @@
 //! What invariants look at, wherever it comes from: a view of the world, or the parts of the model that changed.
 
 use super::given::Given;
-use crate::world::{DeviceCounts, NodeView, PodView};
+use crate::world::{DeviceCounts, GpuView, NodeView, PodView};
 
 /// The label that names a node's configuration.
 const CONFIG_LABEL: &str = "nvidia.com/device-plugin.config";
@@ -25,6 +25,25 @@ pub struct PodSeen<'p> {
     pub message: &'p str,
     /// What the kubelet gave it.
     pub given: Given,
+    /// Its node's GPUs.
+    pub gpus: &'p [GpuName],
+}
+
+impl GpuName {
+    pub(super) fn of(gpu: &GpuView) -> GpuName {
+        GpuName { uuid: gpu.uuid.clone(), index: gpu.index, minor: gpu.minor }
+    }
+}
+
+/// How a GPU of a node can be named.
+#[derive(Debug, Clone)]
+pub struct GpuName {
+    /// Its UUID.
+    pub uuid: String,
+    /// NVML index.
+    pub index: u32,
+    /// The `N` of its `/dev/nvidiaN`.
+    pub minor: u32,
 }
 
 /// A node.
@@ -43,7 +62,7 @@ pub struct NodeSeen<'n> {
 }
 
 impl<'p> PodSeen<'p> {
-    pub(super) fn of(name: &'p str, pod: &'p PodView) -> PodSeen<'p> {
+    pub(super) fn of(name: &'p str, pod: &'p PodView, gpus: &'p [GpuName]) -> PodSeen<'p> {
         PodSeen {
             name,
             node: pod.node.as_deref(),
@@ -55,6 +74,7 @@ impl<'p> PodSeen<'p> {
                 replicas: pod.replicas.clone().into(),
                 containers: pod.containers.clone().into(),
             },
+            gpus,
         }
     }
 

@@ -116,17 +116,24 @@ pub(super) fn show_busy<'p>(node: &mut Node, running: impl Iterator<Item = &'p P
 ///
 /// # Errors
 /// It sees none.
-pub(super) fn visible(node: &Node, env: &BTreeMap<String, String>) -> Result<Vec<(u32, String)>, String> {
-    let visible = env.get(VISIBLE).map(String::as_str).unwrap_or_default();
-    let seen = |uuid: &str| visible.split(',').any(|name| name == uuid);
+pub(super) fn visible(node: &Node, container: &ContainerView) -> Result<Vec<(u32, String)>, String> {
+    let visible = container.env.get(VISIBLE).map(String::as_str).unwrap_or_default();
+    let named = |uuid: &str| visible.split(',').any(|name| name == uuid);
+    let has_node = |minor: u32| {
+        let inside = format!("-> /dev/nvidia{minor} (");
+        container.cdi_nodes.iter().any(|node| node.contains(&inside))
+    };
     let gpus: Vec<(u32, String)> = node
         .gpus()
         .iter()
-        .filter(|gpu| seen(gpu.uuid.as_str()))
+        .filter(|gpu| named(gpu.uuid.as_str()) || has_node(gpu.minor))
         .map(|gpu| (gpu.index, gpu.uuid.as_str().to_owned()))
         .collect();
     match gpus.is_empty() {
-        true => Err(format!("CUDA_ERROR_NO_DEVICE: `{VISIBLE}` is `{visible}`")),
+        true => {
+            let names = container.cdi.join(", ");
+            Err(format!("CUDA_ERROR_NO_DEVICE: `{VISIBLE}` is `{visible}`, CDI names are `{names}`"))
+        }
         false => Ok(gpus),
     }
 }

@@ -44,6 +44,7 @@ pub fn event(event: &Event) -> String {
         | Event::LastGoodUnreadable { why }
         | Event::LastGoodNotKept { why }
         | Event::HoldersUnreadable { why }
+        | Event::CdiSpecsFailed { why }
         | Event::MpsDesiredFailed { why } => why.clone(),
         Event::Listening { resource, endpoint, .. } => format!("{resource} on {endpoint}"),
         Event::ListenFailed { resource, why, .. } | Event::RegisterFailed { resource, why, .. } => {
@@ -55,6 +56,9 @@ pub fn event(event: &Event) -> String {
         Event::Allocated { resource, ids, view_generation, refused } => {
             let answer = answer(refused.as_deref());
             format!("{resource} {}: {answer} from view {view_generation}", ids.join(", "))
+        }
+        Event::DriverFilesFound { found, .. } => {
+            format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
         }
         Event::HoldersRead { holdings } => holders(holdings),
         Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
@@ -82,6 +86,7 @@ pub fn action(action: &Action) -> String {
         Action::WriteMpsDesired { desired } => {
             format!("wish {}: control daemons for {} GPUs", desired.generation, desired.daemons.len())
         }
+        Action::WriteCdiSpecs { specs } => specs.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
         Action::KeepLastGood { text } => last_good(Some(text)),
         Action::PatchLabels { labels } | Action::PatchAnnotations { annotations: labels } => {
             let parts: Vec<String> = labels

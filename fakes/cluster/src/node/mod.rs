@@ -2,6 +2,7 @@
 //!
 //! * [`agent`]: one node; [`settings`] is what it is made with, [`runtime`] what its containers look like. Inside,
 //!   `pods` admits and ends pods, `status` writes the Node object; `podstatus` and `nodestatus` are their pure parts.
+//! * [`cdi`]: how names of devices are looked up in spec files when a container is created.
 //! * [`config_volume`]: config maps as files.
 //! * [`daemonsets`]: programs that run on nodes by label.
 //!
@@ -9,6 +10,7 @@
 //! back-off of crashing containers.
 
 pub mod agent;
+pub mod cdi;
 pub mod config_volume;
 pub mod daemonsets;
 mod nodestatus;

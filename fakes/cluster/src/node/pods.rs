@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::cdi;
 use super::nodestatus;
 use super::podstatus;
 use super::runtime::ContainerSnapshot;
@@ -188,9 +189,11 @@ async fn create_all(life: &Life, pod: &Arc<Value>) -> Result<(), (String, String
 pub(super) async fn create(life: &Life, pod: &Value, spec: &Value) -> Result<(), String> {
     let name = spec["name"].as_str().unwrap_or_default();
     let options = life.kubelet.start_container(uid(pod), name).await.map_err(|why| why.to_string())?;
+    let injected = cdi::inject(&cdi::read(&life.node.settings.cdi_spec_dirs), &cdi::names(&options))?;
     let ids = life.kubelet.devices_of(uid(pod)).remove(name).unwrap_or_default();
     let chosen_from = life.kubelet.chosen_from(uid(pod));
-    let created = ContainerSnapshot { chosen_from, ..ContainerSnapshot::new(pod, spec, &options, ids) };
+    let created =
+        ContainerSnapshot { chosen_from, injected, ..ContainerSnapshot::new(pod, spec, &options, ids) };
     life.node.runtime.created(created);
     life.node.report(pod, false, "Started", &format!("Started container {name}"));
     Ok(())

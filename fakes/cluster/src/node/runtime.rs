@@ -8,6 +8,7 @@ use plugin_api::deviceplugin::{DeviceSpec, Mount};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::cdi::{self, Injected};
 use crate::kubelet::ledger::{DeviceList, RunOptions};
 
 /// One mount of a container.
@@ -55,8 +56,10 @@ pub struct ContainerSnapshot {
     pub devices: Vec<DeviceSnapshot>,
     /// Annotations that device plugins asked for.
     pub annotations: BTreeMap<String, String>,
-    /// Qualified CDI device names.
+    /// Qualified CDI device names, from the CRI's field and from annotations.
     pub cdi_devices: Vec<String>,
+    /// What these names added.
+    pub injected: Injected,
     /// Device IDs by resource, as the kubelet recorded them.
     pub ids: BTreeMap<String, Vec<String>>,
     /// The lists from which the pod's devices were chosen, with their resources.
@@ -89,7 +92,8 @@ impl ContainerSnapshot {
             mounts: options.mounts.iter().map(mount).collect(),
             devices: options.devices.iter().map(device).collect(),
             annotations: options.annotations.clone(),
-            cdi_devices: options.cdi_devices.clone(),
+            cdi_devices: cdi::names(options),
+            injected: Injected::default(),
             ids,
             chosen_from: Vec::new(),
         }

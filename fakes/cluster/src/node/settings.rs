@@ -1,6 +1,7 @@
 //! What a simulated node is made with: its identity, its size, and the kubelet's timers with their real values as defaults.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::kubelet::wire::{KubeletError, KubeletSettings};
@@ -35,6 +36,8 @@ pub struct NodeSettings {
     pub start_retry: Duration,
     /// How long containers take to end after they were asked to. They are killed at the end of their grace period.
     pub stop_takes: Duration,
+    /// Where the container runtime looks for CDI specs.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Grace periods are multiplied by this; 1 is real time.
     pub grace_scale: f64,
 }
@@ -53,6 +56,7 @@ impl NodeSettings {
             quick_start: QUICK_START,
             start_retry: START_RETRY,
             stop_takes: Duration::ZERO,
+            cdi_spec_dirs: Vec::new(),
             grace_scale: 1.0,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use plugin_core::action::Action;
+use plugin_core::cdi::Found;
 use plugin_core::config::ResourceName;
 use plugin_core::event::{Event, Holding};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
@@ -34,6 +35,11 @@ pub struct Node {
     /// The state file, which outlives the plugin.
     pub state: Option<String>,
     pub state_is_writable: bool,
+    /// The driver's files and the spec directory.
+    pub found: Found,
+    /// Why specs cannot be written, if they cannot.
+    pub read_only: Option<String>,
+    /// The plugin's configurations.
     pub files: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
     /// The API server answers; otherwise the Node cannot be read or written.
@@ -58,6 +64,8 @@ impl Node {
             desired: None,
             state: None,
             state_is_writable: true,
+            found: Found::default(),
+            read_only: None,
             files: [("default", DEFAULT), ("mps-config", MPS)]
                 .map(|(n, t)| (n.to_owned(), t.to_owned()))
                 .into(),
@@ -232,6 +240,16 @@ impl Node {
                 self.actual = Some(Actual { generation: desired.generation, daemons });
                 Event::MpsReported { supervisor_alive: self.supervisor_alive, actual: self.actual.clone() }
             }
+            Action::FindDriverFiles { attempt, .. } => {
+                Event::DriverFilesFound { attempt, found: self.found.clone() }
+            }
+            Action::WriteCdiSpecs { specs } => match &self.read_only {
+                Some(why) => Event::CdiSpecsFailed { why: why.clone() },
+                None => {
+                    self.found.specs.extend(specs);
+                    Event::CdiSpecsWritten
+                }
+            },
             Action::Announce { reason, message, .. } => {
                 return self.said.push(format!("{reason}: {message}"));
             }

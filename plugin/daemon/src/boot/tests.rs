@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use plugin_api::deviceplugin as pb;
 use plugin_api::deviceplugin::registration_server::{Registration, RegistrationServer};
+use plugin_core::cdi::VENDOR;
 use plugin_core::inventory::{Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{self, Record};
 use tokio::net::UnixListener;
@@ -40,6 +41,7 @@ fn serve_kubelet(socket: &Path) -> mpsc::Receiver<pb::RegisterRequest> {
 
 fn settings(folder: &Path) -> RunSettings {
     RunSettings {
+        cdi: SpecDir { path: folder.join("cdi"), vendor: VENDOR.into(), sysfs_root: folder.join("sys") },
         core: Settings::default(),
         config: None,
         node: None,

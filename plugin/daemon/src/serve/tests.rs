@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 
 use super::*;
 use crate::dial;
-use crate::handlers::CONTAINERS_MAX;
+use crate::handlers::{CONTAINERS_MAX, REQUEST_BYTES_MAX};
 
 fn served() -> Served {
     Served { resource: ResourceName::gpu(), attempt: 1 }
@@ -209,4 +209,76 @@ async fn an_endpoint_outside_the_directory_is_refused() {
         let opened = Server::open(bench.directory.path(), endpoint, served(), bench.context.clone());
         assert!(matches!(opened, Err(ListenError::NotAFileName { .. })), "{endpoint}");
     }
+}
+
+async fn refusal(bench: &Bench, ids: Vec<String>) -> tonic::Status {
+    let request =
+        pb::AllocateRequest { container_requests: vec![pb::ContainerAllocateRequest { devices_ids: ids }] };
+    bench.client().await.allocate(request).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_own_status_and_names_resource_and_id() {
+    let mut bench = Bench::new(view(1, &[("GPU-a", true), ("GPU-ill", false)]));
+    let _server = bench.open();
+    for (ids, code, part) in [
+        (vec!["GPU-x"], tonic::Code::Unknown, "unknown device: GPU-x"),
+        (vec!["GPU-a", ""], tonic::Code::Unknown, "unknown device: "),
+        (vec!["GPU-ill"], tonic::Code::FailedPrecondition, "`GPU-ill`"),
+    ] {
+        let status = refusal(&bench, ids.iter().map(|id| (*id).to_owned()).collect()).await;
+        assert_eq!(status.code(), code, "{status:?}");
+        assert!(status.message().contains(part) && status.message().contains("nvidia.com/gpu"), "{status:?}");
+        assert!(matches!(bench.event().await, Event::Allocated { refused: Some(_), .. }));
+    }
+    bench.publish.send_replace(Arc::new(View::default()));
+    let withdrawn = refusal(&bench, vec!["GPU-a".into()]).await;
+    assert_eq!(withdrawn.code(), tonic::Code::Unavailable);
+    assert!(withdrawn.message().contains("`nvidia.com/gpu` is not served"), "{withdrawn:?}");
+}
+
+#[tokio::test]
+async fn ten_thousand_ids_are_answered_or_refused_and_little_of_it_is_remembered() {
+    let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
+    let _server = bench.open();
+    let unknown = refusal(&bench, (0..10_000).map(|n| format!("GPU-{n}")).collect()).await;
+    assert!(unknown.message().contains("unknown device: GPU-0"), "{unknown:?}");
+    let Event::Allocated { ids, .. } = bench.event().await else { panic!("an allocation is told") };
+    assert_eq!(ids.len(), 16);
+
+    // the same id 10,000 times is that one device, as with NVIDIA's plugin
+    let ids = vec!["GPU-a"; 10_000];
+    let answer = bench.client().await.allocate(allocate_request(&ids)).await.unwrap().into_inner();
+    assert_eq!(answer.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"], "GPU-a");
+    let Event::Allocated { ids, refused: None, .. } = bench.event().await else { panic!("it was granted") };
+    assert_eq!(ids, ["GPU-a"]);
+
+    let too_many = refusal(&bench, vec!["GPU-a".into(); 65_537]).await;
+    assert_eq!(too_many.code(), tonic::Code::InvalidArgument);
+    assert!(too_many.message().contains("65537 device ids of `nvidia.com/gpu`"), "{too_many:?}");
+}
+
+#[tokio::test]
+async fn an_endless_id_and_an_oversized_message_are_refused_without_being_repeated() {
+    let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
+    let _server = bench.open();
+    let endless = refusal(&bench, vec!["x".repeat(1024 * 1024)]).await;
+    assert_eq!(endless.code(), tonic::Code::Unknown);
+    assert!(endless.message().len() < 512, "{}", endless.message().len());
+    let Event::Allocated { ids, .. } = bench.event().await else { panic!("an allocation is told") };
+    assert!(ids.is_empty(), "nothing of that size is written down");
+
+    let oversized = refusal(&bench, vec!["x".repeat(REQUEST_BYTES_MAX + 1)]).await;
+    assert_eq!(oversized.code(), tonic::Code::OutOfRange, "{oversized:?}");
+    assert!(bench.seen.try_recv().is_err());
+    // and the next one is served as if nothing had been
+    bench.client().await.allocate(allocate_request(&["GPU-a"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_list_is_answered_with_no_devices() {
+    let bench = Bench::new(view(1, &[("GPU-a", true)]));
+    let _server = bench.open();
+    let answer = bench.client().await.allocate(allocate_request(&[])).await.unwrap().into_inner();
+    assert_eq!(answer.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"], "");
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::cdi::{CdiArgs, CdiPlaceArgs};
 use super::look_args::{DoctorArgs, StatusArgs};
 use crate::telemetry::LogFormat;
 
@@ -38,6 +39,8 @@ pub(crate) enum CommandArgs {
     Status(StatusArgs),
     /// Look for what is wrong on this node, with the fix of each thing. Exit 0: nothing, 1: warnings, 2: something failed.
     Doctor(Box<DoctorArgs>),
+    /// Remove what `run` leaves on the node when it ends: the CDI specs of its vendor.
+    Uninstall(UninstallArgs),
 }
 
 /// Flags of `run`.
@@ -45,6 +48,8 @@ pub(crate) enum CommandArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) nvidia: NvidiaArgs,
+    #[command(flatten)]
+    pub(crate) cdi: CdiArgs,
     #[command(flatten)]
     pub(crate) timing: TimingArgs,
     #[command(flatten)]
@@ -277,4 +282,11 @@ pub(crate) struct ValidateArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) gpu: GpuArgs,
+}
+
+/// Flags of `uninstall`.
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    pub(crate) cdi: CdiPlaceArgs,
 }

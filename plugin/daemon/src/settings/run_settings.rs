@@ -9,7 +9,7 @@ use plugin_core::settings::{ConfigSource, Settings, Timing};
 
 use super::args::RunArgs;
 use super::given::{Environment, SettingError, duration, given, given_text};
-use super::{ADMIN_ADDRESS, admin_socket, mps_root, overrides, state_dir, text_or};
+use super::{ADMIN_ADDRESS, admin_socket, cdi, mps_root, overrides, state_dir, text_or};
 use crate::boot::RunSettings;
 use crate::config_dir::ConfigPath;
 use crate::node_client::NodeSettings;
@@ -44,6 +44,7 @@ pub(super) fn run_settings(args: &RunArgs, env: Environment<'_>) -> Result<RunSe
             "POD_RESOURCES_SOCKET",
             POD_RESOURCES_SOCKET,
         ),
+        cdi: cdi::spec_dir(&args.cdi.place, &args.gpu, env)?,
         mps_root: mps_root(&args.nvidia.mps_root, &args.gpu, env),
         admin_socket: admin_socket(&args.admin_socket, &args.state_dir, env),
         state_dir: state_dir(&args.state_dir, env),
@@ -75,6 +76,7 @@ fn core_settings(
         nvidia_compat: compat.map(|g| g.parse(parse_boolean)).transpose()?.unwrap_or(false),
         overrides: overrides::overrides(&args.nvidia, &args.gpu, env)?,
         timing: timing(args, env)?,
+        cdi: cdi::settings(&args.cdi, env)?,
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fake_cluster::kubelet::ledger::ClientId;
+use plugin_core::cdi::Search;
 use plugin_core::event::Event;
 use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::SupervisorEvent;
@@ -141,6 +142,10 @@ pub(super) enum What {
     GpusListed(u32),
     /// The supervisor tries again to write what the disk had no room for.
     ReportDue(u32),
+    /// The driver's files and the spec directory have been looked at.
+    DriverFilesLooked(u32, u64, Box<Search>),
+    /// CDI specs are replaced.
+    SpecsWritten(u32, BTreeMap<String, String>),
     /// `desired.json` is replaced.
     DesiredWritten(u32),
     /// The state file is replaced.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fake_gpu::{ComputeMode as GpuMode, Gpu, GpuError, MpsDaemon, Node as Gpus, Text};
+use plugin_core::cdi::{Found, NodeAccess, Search};
 use plugin_core::inventory::{ComputeMode, GpuUuid};
 use plugin_core::mps::{Actual, Desired, DesiredDaemon, OriginalModes};
 
@@ -54,6 +55,8 @@ pub(super) struct Host {
     pub(super) mps: MpsFiles,
     /// The plugin's state file with the last good configuration.
     pub(super) last_good: Option<String>,
+    /// The CDI spec directory, which lies in memory: name → text.
+    pub(super) cdi: BTreeMap<String, String>,
     /// What the config map holds.
     pub(super) config_map: Arc<BTreeMap<String, String>>,
     /// What the config volume shows.
@@ -87,6 +90,7 @@ impl Host {
             accepting: BTreeSet::new(),
             mps: MpsFiles::default(),
             last_good: None,
+            cdi: BTreeMap::new(),
             config_map: Arc::clone(&config),
             config,
             gpus,
@@ -122,8 +126,26 @@ impl Host {
     /// The machine went down: what lay in memory is lost, and no call of an old process is waited for.
     pub(super) fn reboots(&mut self) {
         self.mps = MpsFiles::default();
+        self.cdi.clear();
         self.parked.clear();
         self.hung.clear();
+    }
+
+    /// What a search for the driver's files finds.
+    pub(super) fn find(&self, search: &Search) -> Found {
+        let installed = self.gpus.is_some();
+        let library = |pattern: &&String| installed && pattern.starts_with("/usr/lib64/*.so.");
+        let path = |pattern: &String| pattern.replace('*', "libcuda");
+        let libraries = search.files.iter().filter(library).map(|pattern| (path(pattern), path(pattern)));
+        let world = NodeAccess { world: true, gid: 0 };
+        let node = |path: &&String| installed && !path.contains('*') && path.starts_with("/dev/nvidia");
+        let nodes = search.nodes.iter().filter(node).filter(|path| !path.contains("imex"));
+        Found {
+            files: libraries.collect(),
+            nodes: nodes.map(|path| (path.clone(), world)).collect(),
+            drm: BTreeMap::new(),
+            specs: self.cdi.clone(),
+        }
     }
 
     /// The compute mode of a GPU.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use fake_gpu::Gpu;
+
 use super::cluster::Cluster;
 use super::happening::PodId;
 use super::latency;
-use crate::invariants::{Invariants, NodeSeen, PodSeen, config_of, is_gpu};
+use crate::invariants::{GpuName, Invariants, NodeSeen, PodSeen, config_of, is_gpu};
 
 /// Violations that are remembered.
 const VIOLATIONS_MAX: usize = 100;
@@ -88,6 +90,14 @@ impl Judge {
             return;
         };
         let node = pod.node.and_then(|number| cluster.nodes.get(number));
+        let gpus = node.and_then(|node| node.host.gpus.as_ref()).map_or_else(Vec::new, |gpus| {
+            let name = |gpu: &Gpu| GpuName {
+                uuid: gpu.uuid.as_str().to_owned(),
+                index: gpu.index,
+                minor: gpu.minor,
+            };
+            gpus.gpus().iter().map(name).collect()
+        });
         self.names.entry(id).or_insert_with(|| Arc::clone(&pod.name));
         let broken = self.invariants.pod(&PodSeen {
             name: &pod.name,
@@ -96,6 +106,7 @@ impl Judge {
             reason: &pod.reason,
             message: &pod.message,
             given: node.and_then(|node| node.kubelet.given(id)).cloned().unwrap_or_default(),
+            gpus: &gpus,
         });
         self.note(cluster, broken);
     }

@@ -77,6 +77,8 @@ fn pod_view(cluster: &Cluster, id: PodId, pod: &Pod) -> PodView {
         env: first.env,
         mounts: first.mounts,
         devices: first.devices,
+        cdi: first.cdi,
+        cdi_nodes: first.cdi_nodes,
         containers: given.containers.as_ref().clone(),
         events: pod.events.clone(),
         restarts: pod.restarts,

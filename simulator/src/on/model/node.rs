@@ -187,6 +187,24 @@ impl Node {
                     self.mps_root_changed(cx);
                 }
             }
+            what => self.on_specs(cx, what),
+        }
+    }
+
+    /// What becomes of CDI specs.
+    fn on_specs(&mut self, cx: &mut Context<'_>, what: What) {
+        let (host, program) = (&mut self.host, &mut self.plugin);
+        match what {
+            What::DriverFilesLooked(life, attempt, search) => {
+                if let Some(shell) = program.living(life) {
+                    shell.driver_files_looked(cx, host, attempt, &search);
+                }
+            }
+            What::SpecsWritten(life, specs) => {
+                if let Some(shell) = program.living(life) {
+                    shell.specs_written(cx, host, specs);
+                }
+            }
             what => self.on_server(cx, what),
         }
     }
@@ -254,7 +272,7 @@ impl Node {
             }
             What::PodsListed(life) => kubelet.pods_listed(cx, life),
             What::PodSeen(pod) => kubelet.pod_seen(cx, pod),
-            What::ContainersStart(life, pod) => kubelet.containers_start(cx, life, pod),
+            What::ContainersStart(life, pod) => kubelet.containers_start(cx, life, pod, &self.host.cdi),
             What::PodTerminated(life, pod) => {
                 kubelet.pod_terminated(cx, life, pod);
                 None

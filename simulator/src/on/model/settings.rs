@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use plugin_core::config::{Fallback, parse_boolean};
+use plugin_core::config::{DeviceIdStrategy, DeviceListStrategy, Fallback, parse_boolean};
 use plugin_core::settings::{ConfigSource, Settings};
 
 use super::host::MPS_ROOT;
@@ -82,6 +82,15 @@ fn set(settings: &mut Settings, source: &mut Source, name: &str, value: &str) ->
         "config-validation" => settings.strict = value == "strict",
         "nvidia-compat" => settings.nvidia_compat = boolean()?.unwrap_or(false),
         "fail-on-init-error" => flags.fail_on_init_error = boolean()?,
+        "device-list-strategy" => {
+            let list = value.split(',').map(|word| DeviceListStrategy::from_str(word.trim()));
+            let list: Result<Vec<_>, _> = list.collect();
+            flags.plugin.device_list_strategy = Some(list.map_err(|error| error.to_string())?);
+        }
+        "device-id-strategy" => {
+            let by = DeviceIdStrategy::from_str(value).map_err(|error| error.to_string())?;
+            flags.plugin.device_id_strategy = Some(by);
+        }
         "pass-device-specs" => flags.plugin.pass_device_specs = boolean()?,
         "retire-after" => timing.retire_after = duration(value)?,
         "driver-retry" => timing.driver_retry = duration(value)?,

@@ -106,7 +106,7 @@ impl Node {
         let container = given.containers.get(first).cloned().unwrap_or_default();
         let name = pod.name.as_ref();
         let gpus = self.host.gpus.as_ref().ok_or("CUDA_ERROR_NO_DEVICE: no driver")?;
-        let gpus = work::visible(gpus, &container.env)?;
+        let gpus = work::visible(gpus, &container)?;
         let pid = self.host.new_pid();
         if let Some(pipe) = work::pipe_directory(&container) {
             let joined = self.host.join_mps(&pipe, pid, &gpus, name);

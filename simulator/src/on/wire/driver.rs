@@ -29,8 +29,9 @@ impl Driver {
     ) -> Result<Driver, StageError> {
         let state = NodeFile::create(&layout.gpus, &gpus.spec(node))
             .map_err(|error| refused(format!("install a driver on node `{node}`"), &error))?;
-        let gpus = state.snapshot().map_err(|error| refused("read the GPUs' state", &error))?.gpus;
-        gpus.iter().try_for_each(|gpu| on_the_bus(gpu, &layout.sysfs))?;
+        let snapshot = state.snapshot().map_err(|error| refused("read the GPUs' state", &error))?;
+        snapshot.gpus.iter().try_for_each(|gpu| on_the_bus(gpu, &layout.sysfs))?;
+        files(&snapshot.driver_version, layout)?;
         let link = layout.nvml();
         std::os::unix::fs::symlink(library, &link).map_err(|error| StageError::File {
             what: "link",
@@ -92,11 +93,28 @@ fn on_the_bus(gpu: &GpuSnapshot, sysfs: &Path) -> Result<(), StageError> {
         .map_err(|error| StageError::File { what: "write", path: file, error })
 }
 
+/// What CDI specs are made from: a library of the driver's version, and control nodes that are character devices.
+fn files(version: &str, layout: &NodeLayout) -> Result<(), StageError> {
+    let failed = |path: &Path, error| StageError::File { what: "make", path: path.to_owned(), error };
+    let library = layout.driver_root.join("usr/lib64").join(format!("libcuda.so.{version}"));
+    let dev = layout.driver_root.join("dev");
+    for directory in [library.parent().unwrap_or(&library), &dev] {
+        std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    }
+    std::fs::write(&library, "").map_err(|error| failed(&library, error))?;
+    for node in ["nvidiactl", "nvidia-uvm"] {
+        let path = dev.join(node);
+        std::os::unix::fs::symlink("/dev/null", &path).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}
+
 /// A GPU as the driver shows it; holders and the plugin's account are added by others.
 pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
     GpuView {
         uuid: gpu.uuid.clone(),
         index: gpu.index,
+        minor: gpu.minor,
         compute_mode: compute_mode(gpu.compute_mode).to_owned(),
         mps_daemon: match gpu.mps_daemon_pid {
             Some(_) if gpu.mps_fault => "fault",

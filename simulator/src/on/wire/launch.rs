@@ -25,6 +25,7 @@ pub(super) fn plugin(
     flag("--config-dir", text(&layout.config));
     flag("--kubelet-socket", text(&layout.device_plugins.join("kubelet.sock")));
     flag("--pod-resources-socket", text(&layout.pod_resources.join("kubelet.sock")));
+    flag("--cdi-spec-dir", text(&layout.cdi));
     flag("--mps-root", text(&layout.mps_root));
     flag("--state-dir", text(&layout.state));
     flag("--nvml-library", text(&layout.nvml()));

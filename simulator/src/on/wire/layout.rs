@@ -30,6 +30,8 @@ pub(super) struct NodeLayout {
     pub(super) mps_root: PathBuf,
     /// The plugin's config map, projected.
     pub(super) config: PathBuf,
+    /// CDI specs, which the container runtime reads.
+    pub(super) cdi: PathBuf,
     /// The plugin's own state.
     pub(super) state: PathBuf,
     /// The driver root: holds `libnvidia-ml.so.1` when a driver is installed.
@@ -63,6 +65,7 @@ impl NodeLayout {
             pod_resources: base.join("pr"),
             mps_root: base.join("mps"),
             config: base.join("config"),
+            cdi: base.join("cdi"),
             state: base.join("state"),
             driver_root: base.join("driver"),
             sysfs: base.join("sys"),
@@ -76,6 +79,7 @@ impl NodeLayout {
             &layout.pod_resources,
             &layout.mps_root,
             &layout.config,
+            &layout.cdi,
             &layout.state,
             &layout.driver_root,
             &layout.sysfs,

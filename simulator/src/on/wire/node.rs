@@ -277,6 +277,7 @@ fn agent_settings(setting: &Setting<'_>, layout: &NodeLayout) -> NodeSettings {
     kubelet.ledger.profile = setting.spec.kubelet.profile();
     let mut settings = NodeSettings::new(&setting.spec.name, kubelet);
     settings.labels = setting.spec.labels.clone();
+    settings.cdi_spec_dirs = vec![layout.cdi.clone()];
     settings.status_every = timers.node_status_update;
     settings.stop_takes = timers.termination;
     settings

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use fake_cluster::node::ContainerSnapshot;
+use fake_cluster::node::cdi::Injected;
+use fake_cluster::node::runtime::DeviceSnapshot;
 use serde_json::Value;
 
 use crate::world::{Condition, ContainerView, NodeView, PodView, gpu_of, quantity};
@@ -23,7 +25,19 @@ pub(super) fn container(given: &ContainerSnapshot, mps_root: &str) -> ContainerV
         .devices
         .iter()
         .map(|device| format!("{} -> {} ({})", device.host_path, device.container_path, device.permissions));
-    ContainerView { env: given.env.clone(), mounts: mounts.collect(), devices: devices.collect() }
+    ContainerView {
+        env: given.env.clone(),
+        mounts: mounts.collect(),
+        devices: devices.collect(),
+        cdi: given.cdi_devices.clone(),
+        cdi_nodes: cdi_nodes(&given.injected),
+    }
+}
+
+/// The device nodes to which CDI names led.
+pub(in crate::on) fn cdi_nodes(injected: &Injected) -> Vec<String> {
+    let shown = |d: &DeviceSnapshot| format!("{} -> {} ({})", d.host_path, d.container_path, d.permissions);
+    injected.devices.iter().map(shown).collect()
 }
 
 /// A node's API object.
@@ -70,6 +84,8 @@ pub(super) fn pod(
         env: given.env,
         mounts: given.mounts,
         devices: given.devices,
+        cdi: given.cdi,
+        cdi_nodes: given.cdi_nodes,
         containers,
         events: events
             .iter()
@@ -126,7 +142,7 @@ fn quantities(value: Option<&Value>) -> BTreeMap<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fake_cluster::node::runtime::{DeviceSnapshot, MountSnapshot};
+    use fake_cluster::node::runtime::MountSnapshot;
     use serde_json::json;
 
     #[test]

@@ -1,8 +1,10 @@
 //! Containers of admitted pods: what the plugins' answers make of them, and how they start.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fake_cluster::kubelet::ledger::RunOptions;
+use fake_cluster::node::cdi::{self, Injected};
 
 use super::super::api::pods::{Fate, StatusWrite, uid};
 use super::super::engine::Context;
@@ -11,6 +13,7 @@ use super::super::latency::SECOND;
 use super::Kubelet;
 use super::admission::Turn;
 use super::pods::{Stage, nanos};
+use crate::on::wire::objects;
 use crate::world::ContainerView;
 
 /// How long until a container that could not be created is tried again (Kubernetes' first back-off).
@@ -23,6 +26,7 @@ impl Kubelet {
         cx: &mut Context<'_>,
         life: u32,
         id: PodId,
+        specs: &BTreeMap<String, String>,
     ) -> Option<String> {
         let template = cx.api.pods.get(&id).map(|pod| pod.template.clone())?;
         let local = self.pods.get(&id).filter(|local| local.stage == Stage::Starting && !local.deleting)?;
@@ -36,10 +40,19 @@ impl Kubelet {
                 running.queue.push_back(Turn { pod: id, container: Some(container.name.clone()) });
                 return self.admit_next(cx);
             }
+            let options = options.unwrap_or_default();
+            let injected = cdi::inject(specs, &cdi::names(&options));
             if let Some(pod) = cx.api.pods.get_mut(&id) {
-                pod.tell(format!("Started: Started container {}", container.name));
+                pod.tell(match &injected {
+                    Ok(_) => format!("Started: Started container {}", container.name),
+                    Err(why) => format!("Failed: Error: {why}"),
+                });
             }
-            containers.insert(container.name.clone(), view(&options.unwrap_or_default()));
+            let Ok(injected) = injected else {
+                cx.at(cx.now() + CONTAINER_AGAIN, What::ContainersStart(life, id));
+                return None;
+            };
+            containers.insert(container.name.clone(), view(&options, &injected));
         }
         if let Some(local) = self.pods.get_mut(&id) {
             local.given.containers = Arc::new(containers);
@@ -67,7 +80,7 @@ impl Kubelet {
     }
 }
 
-fn view(options: &RunOptions) -> ContainerView {
+fn view(options: &RunOptions, injected: &Injected) -> ContainerView {
     let mount = |(host, container, read_only): (&str, &str, bool)| {
         let mark = if read_only { " (ro)" } else { "" };
         format!("{host} -> {container}{mark}")
@@ -77,5 +90,11 @@ fn view(options: &RunOptions) -> ContainerView {
         .devices
         .iter()
         .map(|d| format!("{} -> {} ({})", d.host_path, d.container_path, d.permissions));
-    ContainerView { env: options.envs.clone(), mounts: mounts.collect(), devices: devices.collect() }
+    ContainerView {
+        env: options.envs.clone(),
+        mounts: mounts.collect(),
+        devices: devices.collect(),
+        cdi: cdi::names(options),
+        cdi_nodes: objects::cdi_nodes(injected),
+    }
 }

@@ -16,6 +16,10 @@ pub(super) fn allocated(
         Err(error) => ledger.allocated(awaiting, Err(error)),
         Ok(allocation) => hand(Ledger::allocated, ledger, awaiting, |response| {
             response.envs = allocation.envs.into_iter().collect();
+            response.annotations = allocation.annotations.into_iter().collect();
+            for name in allocation.cdi_devices {
+                push(&mut response.cdi_devices, |device| device.name = name);
+            }
             for from in allocation.mounts {
                 push(&mut response.mounts, |mount| {
                     mount.container_path = from.container_path;

@@ -1,6 +1,9 @@
 //! From actions to effects: each is started here and answered by an event later, as in production.
 
+use std::collections::BTreeMap;
+
 use plugin_core::action::{Action, Severity};
+use plugin_core::cdi::Search;
 use plugin_core::event::Event;
 
 use super::super::engine::Context;
@@ -58,6 +61,12 @@ impl Shell {
                 self.warn(severity, message);
                 cx.show();
             }
+            Action::FindDriverFiles { attempt, search } => {
+                cx.after(latency::DISK, What::DriverFilesLooked(life, attempt, Box::new(search)));
+            }
+            Action::WriteCdiSpecs { specs } => {
+                cx.after(latency::DISK, What::SpecsWritten(life, specs));
+            }
             Action::Exit { code, why } => return Some(Exit { code, why }),
             other => self.warn(Severity::Warning, format!("the model cannot perform `{}`", other.tag())),
         }
@@ -105,6 +114,36 @@ impl Shell {
             return self.post(cx, Event::LastGoodNotKept { why });
         }
         host.last_good = Some(text);
+    }
+
+    /// The driver's files have been looked at.
+    pub(in super::super) fn driver_files_looked(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: &Host,
+        attempt: u64,
+        search: &Search,
+    ) {
+        let event = Event::DriverFilesFound { attempt, found: host.find(search) };
+        cx.after(latency::TASK, What::PluginTold(self.life, Box::new(event)));
+    }
+
+    /// CDI specs are on disk.
+    pub(in super::super) fn specs_written(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: &mut Host,
+        specs: BTreeMap<String, String>,
+    ) {
+        let event = if host.disk_full {
+            Event::CdiSpecsFailed {
+                why: "the spec directory: No space left on device (os error 28)".to_owned(),
+            }
+        } else {
+            host.cdi.extend(specs);
+            Event::CdiSpecsWritten
+        };
+        cx.after(latency::TASK, What::PluginTold(self.life, Box::new(event)));
     }
 
     /// NVML has answered.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fake_cluster::kubelet::ledger::{AllocateCall, CallError, PreferredCall};
 use plugin_core::action::Severity;
+use plugin_core::allocate::AllocateError;
 use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 
@@ -204,6 +205,7 @@ impl Shell {
         call: AllocateCall,
     ) -> Result<plugin_core::allocate::Allocation, CallError> {
         let answer = self.view.allocate(&resource, &call.ids);
+        let code = answer.as_ref().err().map_or("", code);
         let mut answer = answer.map_err(|error| error.to_string());
         if let (Some(saboteur), Ok(answer)) = (&self.saboteur, &mut answer) {
             saboteur.answers(answer);
@@ -215,7 +217,17 @@ impl Shell {
             refused: answer.as_ref().err().cloned(),
         };
         self.post(cx, event);
-        answer.map_err(unknown)
+        answer.map_err(|message| CallError { code: code.to_owned(), message })
+    }
+}
+
+/// As the production handlers answer.
+fn code(error: &AllocateError) -> &'static str {
+    match error {
+        AllocateError::UnknownDevice { .. } | AllocateError::MoreThanOneShared { .. } => "Unknown",
+        AllocateError::TooMany { .. } => "InvalidArgument",
+        AllocateError::Unhealthy { .. } => "FailedPrecondition",
+        AllocateError::NotServed { .. } => "Unavailable",
     }
 }
 

@@ -14,7 +14,7 @@ use crate::world::ContainerView;
 /// Makes a context on each GPU that the container sees.
 pub(super) fn start(node: &Node, pod: &str, container: &ContainerView, pid: u32) -> Result<Process, String> {
     let driver = node.driver.as_ref().ok_or("CUDA_ERROR_NO_DEVICE: no driver")?.state();
-    let seen = driver.read(|driver| work::visible(driver, &container.env));
+    let seen = driver.read(|driver| work::visible(driver, container));
     let gpus = seen.map_err(|error| error.to_string())??;
     if let Some(pipe) = work::pipe_directory(container) {
         let client = ClientSpec {

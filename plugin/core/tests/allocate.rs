@@ -1,0 +1,188 @@
+//! What Allocate answers, as one reviewed table: device list strategies × device ID strategies × sharing × device nodes, and
+//! the examples worked out from NVIDIA's plugin.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use plugin_core::allocate::{Allocation, CdiEdits, ContainerEdits};
+use plugin_core::cdi::{Class, VENDOR};
+use plugin_core::config::{AllocationPolicy, ResourceName};
+use plugin_core::inventory::GpuUuid;
+use plugin_core::view::{Device, ResourceView, Strategy, View};
+
+const TABLE: &str = "tests/snapshots/allocate.txt";
+
+fn device(gpu: &str, id: &str, strategy: Strategy) -> (String, Device) {
+    let index = u32::from(gpu != "GPU-a");
+    let device = Device {
+        id: id.to_owned(),
+        healthy: true,
+        granted: true,
+        gpu: GpuUuid::new(gpu),
+        numa_node: None,
+        strategy,
+        gpu_index: index,
+        gpu_minor: index + 4,
+    };
+    (id.to_owned(), device)
+}
+
+fn view(strategy: Strategy, edits: ContainerEdits) -> View {
+    let devices = match strategy {
+        Strategy::Exclusive => vec![device("GPU-a", "GPU-a", strategy), device("GPU-b", "GPU-b", strategy)],
+        Strategy::TimeSlicing | Strategy::Mps => ["a::0", "a::1", "a::2", "b::0"]
+            .map(|id| device(&format!("GPU-{}", &id[..1]), &format!("GPU-{id}"), strategy))
+            .to_vec(),
+    };
+    let served = ResourceView {
+        devices: Arc::new(devices.into_iter().collect()),
+        one_shared_device_at_most: false,
+        policy: AllocationPolicy::Distributed,
+    };
+    View { resources: [(ResourceName::gpu().shared(), served)].into(), edits, ..View::default() }
+}
+
+/// Strategies are named by the first letters of `envvar`, `volume-mounts`, `cdi-annotations`, `cdi-cri`.
+fn edits(strategies: &str) -> ContainerEdits {
+    let has = |word: &str| strategies.split('+').any(|one| one == word);
+    ContainerEdits {
+        envvar: has("envvar"),
+        volume_mounts: has("volume-mounts"),
+        cdi: CdiEdits {
+            annotation_prefix: has("cdi-annotations").then(|| "cdi.k8s.io/".to_owned()),
+            cri: has("cdi-cri"),
+            vendor: VENDOR.to_owned(),
+            features: BTreeSet::new(),
+        },
+        control_nodes: ["/dev/nvidiactl".to_owned(), "/dev/nvidia-uvm".to_owned()].into(),
+        mps_root: "/run/nvidia/mps".to_owned(),
+        ..ContainerEdits::default()
+    }
+}
+
+fn answer(view: &View, ids: &[&str]) -> Allocation {
+    let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+    view.allocate(&ResourceName::gpu().shared(), &ids).unwrap()
+}
+
+/// One line per thing that a container gets.
+fn told(got: &Allocation) -> Vec<String> {
+    let envs = got.envs.iter().map(|(name, value)| format!("env {name}={value}"));
+    let mounts = got.mounts.iter().map(|m| format!("mount {} -> {}", m.host_path, m.container_path));
+    let nodes = got.device_nodes.iter().map(|n| format!("node {} ({})", n.container_path, n.permissions));
+    let annotations = got.annotations.iter().map(|(key, value)| format!("annotation {key}={value}"));
+    let cdi = got.cdi_devices.iter().map(|name| format!("cdi {name}"));
+    envs.chain(mounts).chain(nodes).chain(annotations).chain(cdi).collect()
+}
+
+fn combinations() -> Vec<String> {
+    let words = ["envvar", "volume-mounts", "cdi-annotations", "cdi-cri"];
+    let chosen = |mask: usize| -> Vec<&str> {
+        words.iter().enumerate().filter(|(n, _)| mask & (1 << n) != 0).map(|(_, word)| *word).collect()
+    };
+    (0..16).map(|mask| chosen(mask).join("+")).collect()
+}
+
+fn table() -> String {
+    let mut text = String::from(
+        "# Two devices of two GPUs, the second GPU first; under sharing two replicas of each kind of order.\n\
+         # strategies | device id | sharing | passDeviceSpecs: what the container gets\n",
+    );
+    let sharing = [
+        ("exclusive", Strategy::Exclusive, &["GPU-b", "GPU-a"][..]),
+        ("time-slicing", Strategy::TimeSlicing, &["GPU-a::2", "GPU-b::0", "GPU-a::0"][..]),
+        ("mps", Strategy::Mps, &["GPU-a::1"][..]),
+    ];
+    for strategies in combinations() {
+        for by_index in [false, true] {
+            for (word, strategy, ids) in sharing {
+                for device_specs in [false, true] {
+                    let edits = ContainerEdits { by_index, device_specs, ..edits(&strategies) };
+                    let got = answer(&view(strategy, edits), ids);
+                    let by = if by_index { "index" } else { "uuid" };
+                    let shown = if strategies.is_empty() { "(none)" } else { &strategies };
+                    let nodes = if device_specs { "specs" } else { "-" };
+                    writeln!(text, "{shown} | {by} | {word} | {nodes}").unwrap();
+                    told(&got).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
+                }
+            }
+        }
+    }
+    text.push_str("# IMEX channel 0, GDRCopy, GDS and MOFED, of which GDRCopy and MOFED have a spec\n");
+    for strategies in combinations() {
+        let mut edits = ContainerEdits {
+            gdrcopy: true,
+            gds: true,
+            mofed: true,
+            imex_channels: vec![0],
+            device_specs: true,
+            ..edits(&strategies)
+        };
+        edits.cdi.features = [Class::Gdrcopy, Class::Mofed].into();
+        let shown = if strategies.is_empty() { "(none)" } else { &strategies };
+        writeln!(text, "{shown} | uuid | exclusive | specs").unwrap();
+        let got = answer(&view(Strategy::Exclusive, edits), &["GPU-a"]);
+        told(&got).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
+    }
+    text
+}
+
+#[test]
+fn every_combination_of_settings_answers_as_reviewed() {
+    let table = table();
+    if std::env::var_os("TANDEM_UPDATE_SNAPSHOTS").is_some() {
+        return std::fs::write(TABLE, table).unwrap();
+    }
+    let reviewed = include_str!("snapshots/allocate.txt");
+    let lines = table.lines().zip(reviewed.lines()).enumerate();
+    let first = lines.into_iter().find(|(_, (now, before))| now != before);
+    assert!(first.is_none(), "{first:?}; review, then TANDEM_UPDATE_SNAPSHOTS=1 cargo test -p plugin-core");
+    assert_eq!(table.lines().count(), reviewed.lines().count());
+}
+
+#[test]
+fn the_worked_examples_of_nvidias_plugin_with_cdi_come_out_exactly() {
+    let cri = ContainerEdits { device_specs: true, ..edits("cdi-cri") };
+    let got = answer(&view(Strategy::Exclusive, cri), &["GPU-a"]);
+    assert_eq!(told(&got), ["cdi k8s.device-plugin.nvidia.com/gpu=GPU-a"], "no environment, no device nodes");
+
+    let both = answer(&view(Strategy::Exclusive, edits("envvar+cdi-annotations")), &["GPU-a"]);
+    assert_eq!(both.envs["NVIDIA_VISIBLE_DEVICES"], "GPU-a");
+    let (key, value) = both.annotations.first_key_value().unwrap();
+    assert!(key.starts_with("cdi.k8s.io/nvidia-device-plugin_"), "{key}");
+    assert_eq!(value, "k8s.device-plugin.nvidia.com/gpu=GPU-a");
+    assert_eq!(told(&both).len(), 2);
+
+    let mps = answer(&view(Strategy::Mps, edits("cdi-cri")), &["GPU-a::1"]);
+    assert_eq!(
+        told(&mps),
+        [
+            "env CUDA_MPS_PIPE_DIRECTORY=/mps/nvidia.com/gpu.shared/pipe",
+            "mount /run/nvidia/mps/nvidia.com/gpu.shared/GPU-a/pipe -> /mps/nvidia.com/gpu.shared/pipe",
+            "mount /run/nvidia/mps/shm -> /dev/shm",
+            "cdi k8s.device-plugin.nvidia.com/gpu=GPU-a",
+        ],
+        "the MPS block comes before the CDI short cut"
+    );
+}
+
+#[test]
+fn no_answer_has_anything_twice_whatever_is_asked_for() {
+    for strategies in combinations() {
+        let edits = ContainerEdits { device_specs: true, ..edits(&strategies) };
+        let got =
+            answer(&view(Strategy::TimeSlicing, edits), &["GPU-a::0", "GPU-a::0", "GPU-a::1", "GPU-a::0"]);
+        let lines = told(&got);
+        let distinct: BTreeSet<&String> = lines.iter().collect();
+        assert_eq!(distinct.len(), lines.len(), "{strategies}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_container_without_devices_gets_no_cdi_name_and_no_annotation() {
+    let got = answer(&view(Strategy::Exclusive, edits("cdi-annotations+cdi-cri")), &[]);
+    assert_eq!(got, Allocation::default());
+}
