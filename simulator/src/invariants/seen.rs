@@ -26,20 +26,20 @@ pub struct PodSeen<'p> {
     /// What the kubelet gave it.
     pub given: Given,
     /// Its node's GPUs.
-    pub gpus: &'p [GpuName],
+    pub gpus: &'p [GpuName<'p>],
 }
 
-impl GpuName {
-    pub(super) fn of(gpu: &GpuView) -> GpuName {
-        GpuName { uuid: gpu.uuid.clone(), index: gpu.index, minor: gpu.minor }
+impl<'n> GpuName<'n> {
+    pub(super) fn of(gpu: &'n GpuView) -> GpuName<'n> {
+        GpuName { uuid: &gpu.uuid, index: gpu.index, minor: gpu.minor }
     }
 }
 
 /// How a GPU of a node can be named.
-#[derive(Debug, Clone)]
-pub struct GpuName {
+#[derive(Debug, Clone, Copy)]
+pub struct GpuName<'n> {
     /// Its UUID.
-    pub uuid: String,
+    pub uuid: &'n str,
     /// NVML index.
     pub index: u32,
     /// The `N` of its `/dev/nvidiaN`.
@@ -62,7 +62,7 @@ pub struct NodeSeen<'n> {
 }
 
 impl<'p> PodSeen<'p> {
-    pub(super) fn of(name: &'p str, pod: &'p PodView, gpus: &'p [GpuName]) -> PodSeen<'p> {
+    pub(super) fn of(name: &'p str, pod: &'p PodView, gpus: &'p [GpuName<'p>]) -> PodSeen<'p> {
         PodSeen {
             name,
             node: pod.node.as_deref(),

@@ -14,12 +14,12 @@ const CHANNELS: &str = "imex/";
 const NODE: &str = "/dev/nvidia";
 
 /// What one way gives a container; `None` when the container was not told in this way.
-type Way = fn(&ContainerView, &[GpuName]) -> Option<BTreeSet<String>>;
+type Way = fn(&ContainerView, &[GpuName<'_>]) -> Option<BTreeSet<String>>;
 
 /// Each way that is used, with the GPUs that it gives all containers together.
 pub(super) fn gpus(
     containers: &BTreeMap<String, ContainerView>,
-    gpus: &[GpuName],
+    gpus: &[GpuName<'_>],
 ) -> Vec<(&'static str, BTreeSet<String>)> {
     let ways: [(&str, Way); 3] =
         [("environment", by_environment), ("mounts", by_mounts), ("CDI names", by_cdi)];
@@ -34,12 +34,12 @@ pub(super) fn gpus(
     used
 }
 
-fn by_environment(container: &ContainerView, gpus: &[GpuName]) -> Option<BTreeSet<String>> {
+fn by_environment(container: &ContainerView, gpus: &[GpuName<'_>]) -> Option<BTreeSet<String>> {
     let value = container.env.get(VISIBLE).filter(|value| *value != MOUNTS)?;
     Some(value.split(',').map(|name| uuid(name, gpus)).collect())
 }
 
-fn by_mounts(container: &ContainerView, gpus: &[GpuName]) -> Option<BTreeSet<String>> {
+fn by_mounts(container: &ContainerView, gpus: &[GpuName<'_>]) -> Option<BTreeSet<String>> {
     container.env.get(VISIBLE).filter(|value| *value == MOUNTS)?;
     let name = |mount: &String| {
         let path = mount.split(" -> ").nth(1)?.strip_prefix(MOUNTS)?.strip_prefix('/')?.to_owned();
@@ -49,7 +49,7 @@ fn by_mounts(container: &ContainerView, gpus: &[GpuName]) -> Option<BTreeSet<Str
 }
 
 /// The nodes that the names lead to, not the names: a name may lie.
-fn by_cdi(container: &ContainerView, gpus: &[GpuName]) -> Option<BTreeSet<String>> {
+fn by_cdi(container: &ContainerView, gpus: &[GpuName<'_>]) -> Option<BTreeSet<String>> {
     if container.cdi.is_empty() {
         return None;
     }
@@ -57,14 +57,14 @@ fn by_cdi(container: &ContainerView, gpus: &[GpuName]) -> Option<BTreeSet<String
         let path = node.split(" -> ").nth(1)?.split(' ').next()?.to_owned();
         let minor: u32 = path.strip_prefix(NODE)?.parse().ok()?;
         let known = gpus.iter().find(|gpu| gpu.minor == minor);
-        Some(known.map_or(path, |gpu| gpu.uuid.clone()))
+        Some(known.map_or(path, |gpu| gpu.uuid.to_owned()))
     };
     Some(container.cdi_nodes.iter().filter_map(gpu).collect())
 }
 
 /// A GPU's UUID from a name, which may be its index.
-fn uuid(name: &str, gpus: &[GpuName]) -> String {
+fn uuid(name: &str, gpus: &[GpuName<'_>]) -> String {
     let index: Option<u32> = name.parse().ok();
     let known = index.and_then(|index| gpus.iter().find(|gpu| gpu.index == index));
-    known.map_or_else(|| name.to_owned(), |gpu| gpu.uuid.clone())
+    known.map_or_else(|| name.to_owned(), |gpu| gpu.uuid.to_owned())
 }

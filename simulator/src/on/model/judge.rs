@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use fake_gpu::Gpu;
-
 use super::cluster::Cluster;
 use super::happening::PodId;
 use super::latency;
@@ -91,12 +89,10 @@ impl Judge {
         };
         let node = pod.node.and_then(|number| cluster.nodes.get(number));
         let gpus = node.and_then(|node| node.host.gpus.as_ref()).map_or_else(Vec::new, |gpus| {
-            let name = |gpu: &Gpu| GpuName {
-                uuid: gpu.uuid.as_str().to_owned(),
-                index: gpu.index,
-                minor: gpu.minor,
-            };
-            gpus.gpus().iter().map(name).collect()
+            gpus.gpus()
+                .iter()
+                .map(|gpu| GpuName { uuid: gpu.uuid.as_str(), index: gpu.index, minor: gpu.minor })
+                .collect()
         });
         self.names.entry(id).or_insert_with(|| Arc::clone(&pod.name));
         let broken = self.invariants.pod(&PodSeen {
