@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
 use crate::event::Event;
+use crate::inventory::Facts;
 use crate::mps::Desired;
 use crate::plugin::{Driver, Plugin, Settings};
 use crate::registration::Input;
@@ -24,11 +25,7 @@ impl Plugin {
             Event::Timeout => {}
             Event::ReloadRequested => self.reload(),
             Event::StopRequested => self.stopping = true,
-            Event::GpusFound { facts } => {
-                self.driver = Driver::Present(facts);
-                self.specs.stale = true;
-                self.choice_is_stale = true;
-            }
+            Event::GpusFound { facts } => self.gpus_found(facts),
             Event::NoDriver { why } => self.driver_missing(why, false),
             Event::DriverFailed { why } => self.driver_missing(why, true),
             Event::LastGoodRead { text } => self.last_good_read(text.as_deref()),
@@ -78,15 +75,23 @@ impl Plugin {
                 self.supervisor_alive = supervisor_alive;
                 self.actual = actual;
             }
-            Event::MpsDesiredFailed { why } => {
-                self.desired_retry_at = Some(self.now + DESIRED_RETRY);
-                let message = format!("{why}; trying again (is the disk full?)");
-                self.say_once("desired", Severity::Warning, "MpsDesiredNotWritten", message);
-            }
+            Event::MpsDesiredFailed { why } => self.desired_failed(&why),
             Event::DriverFilesFound { attempt, found } => self.driver_files_found(attempt, found),
             Event::CdiSpecsWritten => self.specs_written(),
             Event::CdiSpecsFailed { why } => self.specs_failed(&why),
         }
+    }
+
+    fn gpus_found(&mut self, facts: Facts) {
+        self.driver = Driver::Present(facts);
+        self.specs.stale = true;
+        self.choice_is_stale = true;
+    }
+
+    fn desired_failed(&mut self, why: &str) {
+        self.desired_retry_at = Some(self.now + DESIRED_RETRY);
+        let message = format!("{why}; trying again (is the disk full?)");
+        self.say_once("desired", Severity::Warning, "MpsDesiredNotWritten", message);
     }
 
     fn not_served(
