@@ -296,8 +296,15 @@ fn a_held_gpu_keeps_its_name_when_it_is_gone_and_when_the_names_change() {
     node.restart_plugin();
     assert_eq!(names(&gpu_spec(&node)), ["GPU-0", "GPU-1", "all"], "also after a restart of the plugin");
     node.files.insert("default".into(), BY_INDEX.into());
+    let before = node.actions.len();
     node.tell(Event::ConfigRead { files: node.files.clone() });
-    assert_eq!(names(&gpu_spec(&node)), ["0", "GPU-0", "GPU-1", "all"], "until the switch both names hold");
+    let written = node.actions[before..].iter().find_map(|action| match action {
+        Action::WriteCdiSpecs { specs } => serde_json::from_str(&specs[GPU_FILE]).ok(),
+        _ => None,
+    });
+    let written: Spec = written.unwrap();
+    assert_eq!(names(&written), ["0", "GPU-0", "GPU-1", "all"], "until the switch both names hold");
+    assert_eq!(names(&gpu_spec(&node)), ["0", "GPU-1", "all"], "then only the holder's");
     node.delete("p");
     node.tell(Event::KubeletAppeared);
     node.wait(Duration::from_secs(10));
