@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::scenario::{Object, Scenario, Step, Verb};
 
+/// `auto` asks for what fits, which the text alone does not tell; it is at most what one MPS daemon serves.
+const AUTO_MAX: u64 = 48;
+
 /// The most replicas of each configuration, over all texts that it has in the scenario.
 pub(super) fn replicas(scenario: &Scenario) -> BTreeMap<String, u64> {
     let mut asked = BTreeMap::new();
@@ -39,7 +42,10 @@ pub(super) fn note(asked: &mut BTreeMap<String, u64>, name: &str, text: &str) {
     let config: Value = serde_saphyr::from_str(text).unwrap_or_default();
     let strategies = ["mps", "timeSlicing"].iter();
     let resources = strategies.filter_map(|strategy| config["sharing"][strategy]["resources"].as_array());
-    let replicas = resources.flatten().filter_map(|resource| resource["replicas"].as_u64());
+    let replicas = resources.flatten().filter_map(|resource| match resource["replicas"].as_str() {
+        Some("auto") => Some(AUTO_MAX),
+        _ => resource["replicas"].as_u64(),
+    });
     let most = asked.entry(name.to_owned()).or_insert(1);
     *most = replicas.fold(*most, u64::max);
 }
@@ -55,15 +61,16 @@ mod tests {
             format!("{{sharing: {{mps: {{resources: [{{name: nvidia.com/gpu, replicas: {replicas}}}]}}}}}}")
         };
         let text = format!(
-            "story: s\nnodes: [{{name: n}}]\nconfigs:\n  a: '{}'\n  b: 'version: v1'\nsteps:\n\
+            "story: s\nnodes: [{{name: n}}]\nconfigs:\n  a: '{}'\n  b: 'version: v1'\n  c: '{}'\nsteps:\n\
              - edit: {{config: a, text: '{}'}}\n- parallel: [{{edit: {{config: b, text: '{}'}}}}]\n- edit: {{config: a, text: '{}'}}\n",
             mps("4"),
+            mps("auto"),
             mps("2"),
             mps("8"),
             mps("many"),
         );
         let scenario = read_text("s.yaml", &text).unwrap();
-        let expected = [("a".to_owned(), 4), ("b".to_owned(), 8)];
+        let expected = [("a".to_owned(), 4), ("b".to_owned(), 8), ("c".to_owned(), 48)];
         assert_eq!(replicas(&scenario), expected.into());
     }
 }
