@@ -10,6 +10,7 @@ mod ways;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::asked::Asked;
 pub use self::given::{DeviceIds, Given, count_by_gpu, replicas_of};
 use self::holders::{Holders, gpus_of};
 pub use self::name::Invariant;
@@ -28,7 +29,7 @@ pub struct Invariants {
     /// Which are suspended, and whether that was needed.
     excused: BTreeMap<Invariant, bool>,
     /// The most replicas that each configuration asks for.
-    asked: BTreeMap<String, u64>,
+    asked: Asked,
     /// What each node ever had.
     nodes: BTreeMap<String, Most>,
     /// Who holds what.
@@ -49,7 +50,7 @@ struct Most {
 impl Invariants {
     /// Judges what a scenario's configurations ask for; excuses nothing.
     pub fn of(scenario: &Scenario) -> Invariants {
-        Invariants { asked: asked::replicas(scenario), ..Invariants::default() }
+        Invariants { asked: Asked::of(scenario), ..Invariants::default() }
     }
 
     /// Suspends these.
@@ -120,13 +121,13 @@ impl Invariants {
     /// The configurations change.
     pub fn configs(&mut self, configs: &BTreeMap<String, String>) {
         for (name, text) in configs {
-            asked::note(&mut self.asked, name, text);
+            self.asked.note(name, text);
         }
     }
 
     /// This configuration is asked of a node, if only for a moment.
     pub fn asks(&mut self, node: &str, config: &str) {
-        let asked = self.asked.get(config).copied().unwrap_or(1);
+        let asked = self.asked.most(config);
         let most = self.nodes.entry(node.to_owned()).or_default();
         most.replicas = most.replicas.max(asked);
     }

@@ -37,8 +37,10 @@ fn broken(world: &World) -> String {
 
 /// Judges by a configuration that asks for four replicas.
 fn four_asked() -> Invariants {
-    let asked = BTreeMap::from([("default".to_owned(), 4)]);
-    Invariants { asked, ..Invariants::default() }
+    let mut invariants = Invariants::default();
+    let text = "sharing: {mps: {resources: [{name: nvidia.com/gpu, replicas: 4}]}}".to_owned();
+    invariants.configs(&BTreeMap::from([("default".to_owned(), text)]));
+    invariants
 }
 
 const GPU: &str = "nvidia.com/gpu";

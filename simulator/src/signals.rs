@@ -1,5 +1,7 @@
 //! Ctrl-C and SIGTERM, because an interrupted run must clean up after itself like any other.
 
+use std::io::Write as _;
+
 use crate::play::Stop;
 
 /// What was asked for from outside so far.
@@ -16,7 +18,8 @@ impl Signals {
         let (leaves, leave) = tokio::sync::watch::channel(false);
         tokio::spawn(async move {
             signal().await;
-            eprintln!("\nstopping; once more to leave at once");
+            // whoever closed the error output still wants the run to end
+            let _untold = writeln!(std::io::stderr(), "\nstopping; once more to leave at once");
             // With no receiver left there is nothing to stop.
             let _nobody = stops.send(true);
             signal().await;

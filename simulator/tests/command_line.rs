@@ -156,8 +156,8 @@ fn a_second_ctrl_c_leaves_at_once_and_leaves_nothing() {
     let file = scenario(dir.path(), &format!("{SMALL}- wait: 10m\n"));
     let mut command = tandem_sim(dir.path());
     command.args(["run", "--quiet", "--runs-dir"]).arg(dir.path().join("runs")).arg(&file);
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut run = Ended(command.stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(run.0.stderr.take().unwrap());
     let temporary = || {
         let entries = std::fs::read_dir(dir.path()).unwrap().flatten();
         entries.map(|entry| entry.path()).find(|path| path.join("kubeconfig").exists())
@@ -168,7 +168,12 @@ fn a_second_ctrl_c_leaves_at_once_and_leaves_nothing() {
         assert!(begun.elapsed() < SOON, "nothing was started");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let interrupt = || Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    // a plugin that does not hear its SIGTERM: stopping in order takes longer than the second interrupt needs
+    let needle = format!("{}/tandem-", dir.path().display());
+    let stopped =
+        Command::new("pkill").args(["-STOP", "-f", &format!("tandem-device-plugin.*{needle}")]).status();
+    assert!(stopped.unwrap().success());
+    let interrupt = || Command::new("kill").args(["-INT", &run.0.id().to_string()]).status().unwrap();
     assert!(interrupt().success());
     let mut text = String::new();
     while !text.contains("once more to leave at once") {
@@ -176,12 +181,25 @@ fn a_second_ctrl_c_leaves_at_once_and_leaves_nothing() {
     }
     assert!(interrupt().success());
     said.read_to_string(&mut text).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1), "{text}");
+    assert_eq!(run.0.wait().unwrap().code(), Some(1), "{text}");
     assert!(text.contains("left at once"), "the second one came too late to show anything: {text}");
     assert_eq!(temporary(), None, "{text}");
     let names = std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name());
     let left: Vec<_> = names.filter(|name| name != "runs" && name != "small.yaml").collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// A run that is ended however the test ends: a second interrupt makes it leave at once.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        while matches!(self.0.try_wait(), Ok(None)) {
+            // it is gone by then, or asked once more
+            let _asked = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
 }
 
 /// A `serve` that is ended however the test ends.
