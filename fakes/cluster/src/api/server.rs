@@ -127,11 +127,13 @@ async fn serve(stream: TcpStream, handle: ApiHandle, faults: watch::Receiver<Fau
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::select! {
+        // first: a server that is down answers no request, not even one that is there already
+        biased;
+        // The sender is gone only when the server is: the connection ends either way.
+        _ = down.wait_for(|faults| faults.down) => {}
         outcome = connection => if let Err(why) = outcome {
             tracing::debug!(%why, "connection ended");
         },
-        // The sender is gone only when the server is: the connection ends either way.
-        _ = down.wait_for(|faults| faults.down) => {}
     }
 }
 
