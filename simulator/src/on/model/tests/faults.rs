@@ -352,6 +352,21 @@ fn a_full_disk_holds_up_mps_until_it_has_room() {
 }
 
 #[test]
+fn a_full_disk_holds_up_cdi_specs_until_it_has_room() {
+    let named = "version: v1\nflags: {plugin: {deviceListStrategy: [cdi-cri]}}\n\
+                 sharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, replicas: 2}]}}\n";
+    for seed in 0..SEEDS {
+        let mut stage = serving(seed);
+        suffer(&mut stage, Fault::DiskFull, seconds(20));
+        stage.edit_configs([("default".to_owned(), named.to_owned())].into());
+        until(&mut stage, "the plugin says so", |world| warned(world, "CDI specs cannot be written"));
+        assert_eq!(offers(&stage.world().nodes["gpu-1"], "nvidia.com/gpu"), 4, "no name leads anywhere yet");
+        until(&mut stage, "the names hold", |world| offers(&world.nodes["gpu-1"], "nvidia.com/gpu") == 8);
+        assert_sound(&mut stage);
+    }
+}
+
+#[test]
 fn a_machine_that_stands_still_goes_on_afterwards() {
     for seed in 0..SEEDS {
         let mut stage = serving(seed);
