@@ -9,7 +9,6 @@ use plugin_core::action::Action;
 use plugin_core::annotations::{APPLIED, APPLIED_HASH, FAILED, OWNED, REASON, REQUESTED};
 use plugin_core::event::Event;
 use plugin_core::last_good::fingerprint;
-use plugin_core::plugin::{ConfigSource, Settings};
 use shell::{DEFAULT, MPS, Node, assert_replays, gpu, shared};
 
 const SLICED: &str =
@@ -107,15 +106,7 @@ fn an_api_server_that_never_answers_is_waited_for_ten_seconds_before_the_last_go
     let state = node.state.clone();
     let mut node = Node::new(2);
     node.state = state;
-    let settings = Settings {
-        node_name: Some("gpu-2".into()),
-        config_source: ConfigSource::Directory {
-            default_config: Some("default".into()),
-            fallback: Vec::new(),
-        },
-        ..Settings::default()
-    };
-    node.tell(Event::Started { settings: Box::new(settings), mps_desired: None });
+    node.tell(Event::Started { settings: Box::new(Node::settings()), mps_desired: None });
     node.tell(Event::LastGoodRead { text: node.state.clone() });
     node.tell(Event::ConfigRead { files: node.files.clone() });
     node.wait(Duration::from_secs(9));

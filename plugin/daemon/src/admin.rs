@@ -16,7 +16,7 @@ use plugin_core::view::View;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::admin_socket::AdminSocket;
 use crate::files;
@@ -86,38 +86,34 @@ impl Admin {
         tracing::info!(path = %socket.path().display(), "serving root");
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            match socket.accept().await {
-                Ok(stream) => {
-                    let admin = self.clone();
-                    tokio::spawn(async move {
-                        admin.converse(stream).await;
-                        drop(place);
-                    });
-                }
-                Err(e) => {
-                    tracing::warn!(why = %e, "an admin connection was not accepted");
-                    tokio::task::yield_now().await;
-                }
-            }
+            self.take_in(socket.accept().await, place).await;
         }
     }
 
     async fn accept(self, listener: TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let admin = self.clone();
-                    tokio::spawn(async move {
-                        admin.converse(stream).await;
-                        drop(place);
-                    });
-                }
-                // for example no file descriptor left: others must get one back first
-                Err(e) => {
-                    tracing::warn!(why = %e, "an admin connection was not accepted");
-                    tokio::task::yield_now().await;
-                }
+            self.take_in(listener.accept().await.map(|(stream, _)| stream), place).await;
+        }
+    }
+
+    /// Answers one connection in a task of its own, which gives its place back.
+    async fn take_in<S>(&self, stream: io::Result<S>, place: OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match stream {
+            Ok(stream) => {
+                let admin = self.clone();
+                tokio::spawn(async move {
+                    admin.converse(stream).await;
+                    drop(place);
+                });
+            }
+            // for example no file descriptor left: others must get one back first
+            Err(e) => {
+                tracing::warn!(why = %e, "an admin connection was not accepted");
+                tokio::task::yield_now().await;
             }
         }
     }

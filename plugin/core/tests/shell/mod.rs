@@ -82,17 +82,21 @@ impl Node {
         node
     }
 
-    pub fn start(&mut self) {
-        let settings = Settings {
+    /// How the plugin of a node of the mixed cluster is told to behave.
+    pub fn settings() -> Settings {
+        Settings {
             node_name: Some("gpu-2".into()),
             config_source: ConfigSource::Directory {
                 default_config: Some("default".into()),
                 fallback: Vec::new(),
             },
             ..Settings::default()
-        };
+        }
+    }
+
+    pub fn start(&mut self) {
         let mps_desired = self.desired.clone();
-        self.tell(Event::Started { settings: Box::new(settings), mps_desired });
+        self.tell(Event::Started { settings: Box::new(Node::settings()), mps_desired });
         self.tell(Event::LastGoodRead { text: self.state.clone() });
         self.tell(Event::KubeletAppeared);
         self.tell(Event::ConfigRead { files: self.files.clone() });
