@@ -30,21 +30,12 @@ pub struct Invariants {
     excused: BTreeMap<Invariant, bool>,
     /// The most replicas that each configuration asks for.
     asked: Asked,
-    /// What each node ever had.
-    nodes: BTreeMap<String, Most>,
+    /// The most replicas that were asked of each node: devices outlive a change of their configuration.
+    replicas: BTreeMap<String, u64>,
     /// Who holds what.
     holders: Holders,
     /// What running pods were given when first seen.
     given: BTreeMap<String, Given>,
-}
-
-/// The most that a node ever had: devices outlive a change of their configuration.
-#[derive(Debug, Default)]
-struct Most {
-    /// Replicas that were asked of it.
-    replicas: u64,
-    /// GPUs.
-    gpus: u64,
 }
 
 impl Invariants {
@@ -128,15 +119,14 @@ impl Invariants {
     /// This configuration is asked of a node, if only for a moment.
     pub fn asks(&mut self, node: &str, config: &str) {
         let asked = self.asked.most(config);
-        let most = self.nodes.entry(node.to_owned()).or_default();
-        most.replicas = most.replicas.max(asked);
+        let most = self.replicas.entry(node.to_owned()).or_insert(1);
+        *most = asked.max(*most);
     }
 
     fn judge_node(&mut self, seen: &NodeSeen<'_>, broken: &mut Vec<String>) {
         self.asks(seen.name, seen.config);
-        let most = self.nodes.entry(seen.name.to_owned()).or_default();
-        most.gpus = most.gpus.max(seen.gpus as u64);
-        allocatable_exists(seen, most, broken);
+        let replicas = self.replicas.get(seen.name).copied().unwrap_or(1);
+        allocatable_exists(seen, replicas, broken);
     }
 
     fn judge_pod(&mut self, seen: &PodSeen<'_>, broken: &mut Vec<String>) {
@@ -174,9 +164,9 @@ fn meaning_stays(seen: &PodSeen<'_>, first: &Given) -> Option<String> {
     })
 }
 
-fn allocatable_exists(seen: &NodeSeen<'_>, most: &Most, broken: &mut Vec<String>) {
-    let (name, replicas) = (seen.name, most.replicas);
-    let all = most.gpus * replicas;
+fn allocatable_exists(seen: &NodeSeen<'_>, replicas: u64, broken: &mut Vec<String>) {
+    let name = seen.name;
+    let all = seen.gpus as u64 * replicas;
     for (resource, count) in seen.allocatable.iter().filter(|(_, count)| *count > all) {
         broken.push(format!(
             "allocatable never exceeds what exists: `{resource}` on `{name}` is {count}, at most {all}"

@@ -109,6 +109,16 @@ fn a_device_that_changes_under_a_running_pod_is_seen() {
 }
 
 #[test]
+fn a_gpu_that_is_gone_does_not_exist_any_more() {
+    let mut world = world(1, &[]);
+    world.nodes.get_mut("n1").unwrap().allocatable.insert("nvidia.com/gpu".into(), 2.into());
+    let mut invariants = Invariants::default();
+    assert_eq!(invariants.check(&world), Vec::<String>::new());
+    world.nodes.get_mut("n1").unwrap().gpus.pop();
+    assert!(invariants.check(&world).concat().contains("is 2, at most 1"));
+}
+
+#[test]
 fn more_allocatable_than_exists_is_seen() {
     let mut world = world(4, &[]);
     let allow = |world: &mut World, count: u64| {
