@@ -117,7 +117,7 @@ impl Node {
             ..Settings::default()
         };
         self.tell(Event::Started { settings: Box::new(settings), mps_desired: None });
-        self.tell(Event::KubeletAppeared);
+        self.tell(Event::KubeletAppeared { age_ms: 60_000, has_checkpoint: true });
         let files = [("default", default_config), (MPS_NAME, MPS)];
         let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
         self.tell(Event::ConfigRead { files: files.into() });

@@ -39,8 +39,10 @@ impl Plugin {
             Event::LabelsFailed { why } => self.labels_failed(why),
             Event::AnnotationsPatched => self.annotations_patched(),
             Event::AnnotationsFailed { why } => self.annotations_failed(&why),
-            Event::KubeletAppeared => self.kubelet_appeared(),
-            Event::KubeletGone => self.kubelet_up = false,
+            Event::KubeletAppeared { age_ms, has_checkpoint } => {
+                self.kubelet_appeared(age_ms, has_checkpoint);
+            }
+            Event::KubeletGone => self.kubelet_gone(),
             Event::Listening { resource, attempt, .. } => self.socket(&resource, attempt, Input::Listening),
             Event::ListenFailed { resource, attempt, why } => {
                 self.not_served(&resource, attempt, Input::ListenFailed, "SocketFailed", why);
@@ -67,7 +69,9 @@ impl Plugin {
             Event::HoldersRead { holdings } => {
                 // the first answer after none can settle a GPU, which `advance` notices by itself
                 self.said.remove("holders");
-                let touched = self.ownership.read(self.now, &holdings);
+                let asked = self.ownership.answered();
+                let proven = asked.filter(|asked| self.kubelet_start.proves(*asked));
+                let touched = self.ownership.read(self.now, proven, &holdings);
                 self.change.holders.extend(touched);
             }
             Event::HoldersUnreadable { why } => self.holders_unreadable(why),
@@ -150,20 +154,9 @@ impl Plugin {
         self.driver = Driver::Missing { why, failed, retry_at };
     }
 
-    fn kubelet_appeared(&mut self) {
-        if self.kubelet_up || !self.registrations.is_empty() {
-            self.ownership.kubelet_restarted(self.settings.timing.hint_absence);
-        }
-        self.kubelet_up = true;
-        let resources: Vec<ResourceName> = self.registrations.keys().cloned().collect();
-        for resource in resources {
-            self.registration(&resource, Input::KubeletAppeared);
-        }
-        self.read_holders();
-    }
-
     fn holders_unreadable(&mut self, why: String) {
         self.ownership.unread(why.clone());
+        self.kubelet_start.unread(self.now);
         let message = format!(
             "who holds which GPU cannot be read from the kubelet: {why}; GPUs keep their roles until it can (is the \
              pod-resources directory mounted?)"

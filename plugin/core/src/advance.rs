@@ -85,7 +85,7 @@ impl Plugin {
             held_as: self.held_as(&gpu.uuid),
             stranger: self.is_held_by_stranger(&gpu.uuid),
             evidence: self.ownership.evidence(),
-            unreadable: self.kubelet_up && self.ownership.unreadable().is_some(),
+            unreadable: !self.kubelet_start.is_starting(self.now) && self.ownership.unreadable().is_some(),
             mps: self.mps_condition(&gpu.uuid),
         }
     }
@@ -245,7 +245,8 @@ impl Plugin {
             self.next_read = None;
             return;
         }
-        let fast = unproven && self.ownership.unreadable().is_none();
+        let starting = self.kubelet_start.is_starting(self.now);
+        let fast = unproven && self.ownership.unreadable().is_none() && !starting;
         if fast || self.next_read.is_some_and(|at| at <= self.now) {
             return self.read_holders();
         }
@@ -255,7 +256,10 @@ impl Plugin {
             } else {
                 self.settings.timing.holders_poll
             };
-            self.next_read = Some(self.now + pause);
+            let next = self.now + pause;
+            // the first read that proves something comes as soon as it can
+            let settles = self.kubelet_start.settles_at(self.now).filter(|_| draining);
+            self.next_read = Some(settles.map_or(next, |at| at.min(next)));
         }
     }
 

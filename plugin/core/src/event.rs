@@ -112,7 +112,14 @@ pub enum Event {
     },
 
     /// The kubelet's socket was created (also: found at start).
-    KubeletAppeared,
+    KubeletAppeared {
+        /// How long ago it was made. A journal that does not tell is of a kubelet that was there.
+        #[serde(default = "long_ago")]
+        age_ms: u64,
+        /// The kubelet's checkpoint is there: it may have handed out devices before.
+        #[serde(default)]
+        has_checkpoint: bool,
+    },
     /// The kubelet's socket is gone.
     KubeletGone,
     /// Answer to `Listen`: the resource's server accepts connections.
@@ -212,6 +219,11 @@ pub enum Event {
     },
 }
 
+/// The age of a kubelet of which none is told: its lists are complete.
+fn long_ago() -> u64 {
+    u64::from(u32::MAX)
+}
+
 impl Event {
     /// The snake_case tag: journal tag, log field and metric label.
     pub fn tag(&self) -> &'static str {
@@ -234,7 +246,7 @@ impl Event {
             Event::LabelsFailed { .. } => "labels_failed",
             Event::AnnotationsPatched => "annotations_patched",
             Event::AnnotationsFailed { .. } => "annotations_failed",
-            Event::KubeletAppeared => "kubelet_appeared",
+            Event::KubeletAppeared { .. } => "kubelet_appeared",
             Event::KubeletGone => "kubelet_gone",
             Event::Listening { .. } => "listening",
             Event::ListenFailed { .. } => "listen_failed",

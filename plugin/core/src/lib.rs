@@ -37,6 +37,7 @@ pub mod event;
 pub mod imex;
 pub mod inventory;
 pub mod journal;
+mod kubelet_start;
 mod label_patch;
 pub mod labels;
 pub mod last_good;

@@ -35,7 +35,7 @@ pub struct Ownership {
     holds: BTreeMap<String, Vec<Hold>>,
     /// How many reads were answered.
     reads: u64,
-    /// When the newest answered read was asked for.
+    /// When the newest read was asked for that proves what it does not list.
     evidence: Option<Time>,
     /// When the read under way was asked for.
     asked: Option<Time>,
@@ -57,7 +57,7 @@ impl Ownership {
         self.asked.is_some()
     }
 
-    /// When the newest answered read was asked for.
+    /// When the newest read was asked for that proves what it does not list.
     pub fn evidence(&self) -> Option<Time> {
         self.evidence
     }
@@ -86,9 +86,15 @@ impl Ownership {
         touched
     }
 
-    /// PodResources answered. Tells whose holders changed.
-    pub fn read(&mut self, now: Time, holdings: &[Holding]) -> BTreeSet<GpuUuid> {
-        self.evidence = self.asked.take().or(self.evidence);
+    /// The read under way was answered. Tells when it was asked for.
+    pub fn answered(&mut self) -> Option<Time> {
+        self.asked.take()
+    }
+
+    /// What PodResources answered; `proven` is when it was asked for, if what it does not list is absent. Tells whose holders
+    /// changed.
+    pub fn read(&mut self, now: Time, proven: Option<Time>, holdings: &[Holding]) -> BTreeSet<GpuUuid> {
+        self.evidence = proven.or(self.evidence);
         self.unreadable = None;
         self.reads += 1;
         let this = self.reads;
@@ -224,7 +230,8 @@ mod tests {
 
     fn read(ledger: &mut Ownership, at_ms: u64, holdings: &[Holding]) {
         ledger.asked(Time::from_millis(at_ms));
-        ledger.read(Time::from_millis(at_ms), holdings);
+        let asked = ledger.answered();
+        ledger.read(Time::from_millis(at_ms), asked, holdings);
     }
 
     #[test]

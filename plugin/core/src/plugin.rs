@@ -15,6 +15,7 @@ use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
 use crate::event::Event;
 use crate::inventory::{Facts, GpuUuid};
+use crate::kubelet_start::KubeletStart;
 use crate::label_patch::LabelPatch;
 use crate::last_good::LastGoods;
 use crate::mps::{Actual, Desired};
@@ -63,6 +64,7 @@ pub struct Plugin {
     pub(crate) ownership: Ownership,
     pub(crate) next_read: Option<Time>,
     pub(crate) kubelet_up: bool,
+    pub(crate) kubelet_start: KubeletStart,
     pub(crate) registrations: BTreeMap<ResourceName, Registration>,
     pub(crate) desired: Desired,
     pub(crate) earlier_desired: Option<Desired>,
@@ -112,6 +114,7 @@ impl Plugin {
             ownership: Ownership::default(),
             next_read: None,
             kubelet_up: false,
+            kubelet_start: KubeletStart::default(),
             registrations: BTreeMap::new(),
             desired: Desired::default(),
             earlier_desired: None,

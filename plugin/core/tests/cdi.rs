@@ -306,7 +306,7 @@ fn a_held_gpu_keeps_its_name_when_it_is_gone_and_when_the_names_change() {
     assert_eq!(names(&written), ["0", "GPU-0", "GPU-1", "all"], "until the switch both names hold");
     assert_eq!(names(&gpu_spec(&node)), ["0", "GPU-1", "all"], "then only the holder's");
     node.delete("p");
-    node.tell(Event::KubeletAppeared);
+    node.tell(Event::KubeletAppeared { age_ms: 60_000, has_checkpoint: true });
     node.wait(Duration::from_secs(10));
     node.tell(Event::ReloadRequested);
     assert_eq!(names(&gpu_spec(&node)), ["0", "all"]);

@@ -283,7 +283,7 @@ fn a_plugin_that_restarts_with_another_limit_leaves_the_daemon_to_its_clients() 
         ..Settings::default()
     };
     node.tell(Event::Started { settings: Box::new(settings), mps_desired: before.clone() });
-    node.tell(Event::KubeletAppeared);
+    node.tell(Event::KubeletAppeared { age_ms: 60_000, has_checkpoint: true });
     node.tell(Event::MpsReported { supervisor_alive: true, actual: node.actual.clone() });
     node.tell(Event::ConfigRead { files: files(2) });
     node.tell(Event::NodeRead { labels: node.labels.clone() });
@@ -302,7 +302,7 @@ fn with_nvidia_compat_a_node_offers_what_nvidias_plugin_would() {
     node.tell(Event::Started { settings: Box::new(settings), mps_desired: None });
     node.supervisor_alive = true;
     node.tell(Event::MpsReported { supervisor_alive: true, actual: None });
-    node.tell(Event::KubeletAppeared);
+    node.tell(Event::KubeletAppeared { age_ms: 60_000, has_checkpoint: true });
     put(&mut node, MIXED);
     assert_eq!(node.counts(&gpu()), (8, 8), "MPS for all, under the name of whole GPUs");
     let warned = node.said.iter().filter(|s| s.starts_with("ConfigWarning")).count();

@@ -182,7 +182,7 @@ fn a_kubelet_restart_registers_everything_again_and_keeps_the_holders() {
     node.wait(Duration::from_secs(1));
     node.tell(Event::StreamClosed { resource: gpu(), attempt: 1 });
     let before = node.actions.len();
-    node.tell(Event::KubeletAppeared);
+    node.tell(Event::KubeletAppeared { age_ms: 60_000, has_checkpoint: true });
     let endpoint = "nvidia-gpu.sock".to_owned();
     let after = &node.actions[before..];
     assert!(

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What tells one file from a later one of the same name. Inode numbers are reused at once, so the time of birth counts
 /// too; file systems without one give the time of the last status change.
@@ -23,6 +23,13 @@ impl Identity {
         let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
         let born_nanos = born.and_then(|d| i128::try_from(d.as_nanos()).ok()).unwrap_or(changed);
         Some(Identity { device: metadata.dev(), inode: metadata.ino(), born_nanos })
+    }
+
+    /// How long ago it was born; nothing when the clock was set back since.
+    pub(crate) fn age(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let born = u64::try_from(self.born_nanos).unwrap_or_default();
+        now.saturating_sub(Duration::from_nanos(born))
     }
 }
 
@@ -114,6 +121,7 @@ mod tests {
         fs::write(&path, "").unwrap();
         let first = Identity::of(&path);
         assert_eq!(Identity::of(&path), first);
+        assert!(first.is_some_and(|i| i.age() < Duration::from_secs(60)));
         let other = directory.path().join("other");
         fs::write(&other, "").unwrap();
         fs::rename(&other, &path).unwrap();

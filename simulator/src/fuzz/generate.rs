@@ -9,7 +9,6 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::kind::{Kind, kinds};
-use super::starts::{MEETING_MS, Starts};
 use super::story::{Ask, Label, Machine, Pod, Sharing, Step, Story};
 use crate::faults::{Fault, FaultSpec};
 
@@ -25,6 +24,8 @@ const STEPS_MAX: usize = 32;
 const PODS_AT_ONCE_MAX: u32 = 4;
 /// Pods that are deleted together.
 const DELETED_AT_ONCE_MAX: usize = 3;
+/// How long a story waits instead of a step that has nothing to do.
+const INSTEAD_MS: u64 = 1_000;
 /// Longest time that PodResources lists nothing after a start.
 const EMPTY_MAX_MS: u64 = 4_000;
 /// Longest time that a fault lasts which ends by itself.
@@ -133,6 +134,10 @@ fn faults() -> impl Strategy<Value = Draft> {
     })
 }
 
+fn wait(millis: u64) -> Vec<Step> {
+    vec![Step::Wait(Duration::from_millis(millis))]
+}
+
 /// Mostly short: what matters happens while something else is still under way.
 fn waits() -> impl Strategy<Value = Draft> {
     let millis = prop_oneof![4 => 1..300_u64, 4 => 300..5_000_u64, 2 => 5_000..40_000_u64];
@@ -144,7 +149,6 @@ struct Author {
     nodes: Vec<Machine>,
     pods: Vec<String>,
     named: u32,
-    starts: Starts,
 }
 
 impl Author {
@@ -157,7 +161,7 @@ impl Author {
         if has_cpu_node || nodes.len() < 2 {
             nodes.push(Machine { name: "cpu".to_owned(), gpus: 0 });
         }
-        Author { nodes, pods: Vec::new(), named: 0, starts: Starts::default() }
+        Author { nodes, pods: Vec::new(), named: 0 }
     }
 
     fn write(mut self, drafts: Vec<Draft>, quick_timers: bool) -> Story {
@@ -190,24 +194,15 @@ impl Author {
                 }
                 match names.is_empty() {
                     // nobody is there to be deleted: time passes instead, so that no story is too short
-                    true => self.wait(MEETING_MS),
+                    true => wait(INSTEAD_MS),
                     false => vec![Step::Delete(names)],
                 }
             }
             Draft::Fault { node, gpu, kind, lasts_ms } => {
-                let spec = self.fault(&node, &gpu, kind, lasts_ms);
-                match self.starts.take(&spec) {
-                    true => vec![Step::Fault(spec)],
-                    false => self.wait(MEETING_MS),
-                }
+                vec![Step::Fault(self.fault(&node, &gpu, kind, lasts_ms))]
             }
-            Draft::Wait(millis) => self.wait(millis),
+            Draft::Wait(millis) => wait(millis),
         }
-    }
-
-    fn wait(&mut self, millis: u64) -> Vec<Step> {
-        self.starts.now_ms += millis;
-        vec![Step::Wait(Duration::from_millis(millis))]
     }
 
     fn fault(&self, node: &Index, gpu: &Index, kind: Kind, lasts_ms: Option<u64>) -> FaultSpec {

@@ -19,7 +19,6 @@ pub mod progress;
 pub mod run;
 pub mod settle;
 pub mod shrink;
-mod starts;
 pub mod story;
 pub mod tally;
 pub mod wishes;

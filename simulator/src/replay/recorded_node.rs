@@ -30,7 +30,7 @@ impl RecordedNode {
         (self.plugin, self.now) = (Plugin::new(), Time::START);
         let settings = Settings { config_source, ..Settings::default() };
         self.tell(Event::Started { settings: Box::new(settings), mps_desired: None });
-        self.tell(Event::KubeletAppeared);
+        self.tell(Event::KubeletAppeared { age_ms: 60_000, has_checkpoint: true });
         self.tell(Event::GpusFound { facts: facts() });
     }
 

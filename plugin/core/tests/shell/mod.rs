@@ -44,6 +44,10 @@ pub struct Node {
     pub annotations: BTreeMap<String, String>,
     /// The API server answers; otherwise the Node cannot be read or written.
     pub api_is_up: bool,
+    /// The kubelet's age in milliseconds, and whether it has a checkpoint.
+    pub kubelet: (u64, bool),
+    /// PodResources answers.
+    pub holders_readable: bool,
     inbox: VecDeque<Event>,
 }
 
@@ -71,6 +75,8 @@ impl Node {
                 .into(),
             annotations: BTreeMap::new(),
             api_is_up: true,
+            kubelet: (60_000, true),
+            holders_readable: true,
             inbox: VecDeque::new(),
         }
     }
@@ -98,7 +104,8 @@ impl Node {
         let mps_desired = self.desired.clone();
         self.tell(Event::Started { settings: Box::new(Node::settings()), mps_desired });
         self.tell(Event::LastGoodRead { text: self.state.clone() });
-        self.tell(Event::KubeletAppeared);
+        let (age_ms, has_checkpoint) = self.kubelet;
+        self.tell(Event::KubeletAppeared { age_ms, has_checkpoint });
         self.tell(Event::ConfigRead { files: self.files.clone() });
         self.tell_node();
     }
@@ -210,6 +217,9 @@ impl Node {
                 Event::Listening { resource, endpoint, attempt }
             }
             Action::Register { resource, attempt, .. } => Event::Registered { resource, attempt },
+            Action::ReadHolders if !self.holders_readable => {
+                Event::HoldersUnreadable { why: "connection refused".into() }
+            }
             Action::ReadHolders => Event::HoldersRead { holdings: self.holdings.clone() },
             Action::PatchLabels { labels } => {
                 for (key, value) in labels {

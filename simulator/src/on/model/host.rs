@@ -49,6 +49,10 @@ pub(super) struct Host {
     pub(super) sockets: BTreeMap<String, Socket>,
     /// The kubelet's registration socket, which file it is.
     pub(super) kubelet_socket: Option<u64>,
+    /// When it was made, in nanoseconds.
+    pub(super) kubelet_socket_made: u64,
+    /// How many kubelets have made one; one after the first finds a checkpoint.
+    pub(super) kubelets: u64,
     /// Servers that accept connections.
     pub(super) accepting: BTreeSet<ServerId>,
     /// The MPS root.
@@ -87,6 +91,8 @@ impl Host {
         Host {
             sockets: BTreeMap::new(),
             kubelet_socket: None,
+            kubelet_socket_made: 0,
+            kubelets: 0,
             accepting: BTreeSet::new(),
             mps: MpsFiles::default(),
             last_good: None,

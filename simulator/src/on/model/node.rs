@@ -84,7 +84,7 @@ impl Node {
             What::Boots => self.boots(cx),
             What::FaultEnds(ending) => self.fault_ends(cx, ending),
             What::KubeletBinds => {
-                self.kubelet.binds(&mut self.host);
+                self.kubelet.binds(cx.now(), &mut self.host);
                 cx.after(self.host.news(cx.now()), What::KubeletDirectoryChanged(self.plugin.life));
             }
             What::ConfigProjected => {

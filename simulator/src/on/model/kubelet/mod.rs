@@ -159,7 +159,7 @@ impl Kubelet {
         self.life += 1;
         self.hung_until = 0;
         if !std::mem::take(&mut self.bound) {
-            make_socket(host);
+            make_socket(host, cx.now());
         }
         self.lists_nothing_until = cx.now() + std::mem::take(&mut self.lists_nothing_for);
         let settings = LedgerSettings {
@@ -191,10 +191,10 @@ impl Kubelet {
     }
 
     /// The process has swept the directory and bound its socket, and does not listen yet.
-    pub(super) fn binds(&mut self, host: &mut Host) {
+    pub(super) fn binds(&mut self, now: u64, host: &mut Host) {
         if self.running.is_none() {
             self.bound = true;
-            make_socket(host);
+            make_socket(host, now);
         }
     }
 
@@ -275,7 +275,9 @@ impl Running {
 }
 
 /// A kubelet's own socket in a directory without any other.
-fn make_socket(host: &mut Host) {
+fn make_socket(host: &mut Host, now: u64) {
     host.sockets.clear();
     host.kubelet_socket = Some(host.new_identity());
+    host.kubelet_socket_made = now;
+    host.kubelets += 1;
 }

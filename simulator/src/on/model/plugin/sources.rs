@@ -39,7 +39,8 @@ impl Shell {
                 self.post(cx, Event::KubeletGone);
             }
             if now.is_some() {
-                self.post(cx, Event::KubeletAppeared);
+                let age_ms = cx.now().saturating_sub(host.kubelet_socket_made) / 1_000_000;
+                self.post(cx, Event::KubeletAppeared { age_ms, has_checkpoint: host.kubelets > 1 });
             }
             self.kubelet_seen = now;
         }
