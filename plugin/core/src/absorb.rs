@@ -87,6 +87,7 @@ impl Plugin {
     }
 
     fn gpus_found(&mut self, facts: Facts) {
+        self.compare_gpus(Some(&facts));
         self.driver = Driver::Present(facts);
         self.specs.stale = true;
         self.choice_is_stale = true;
@@ -151,6 +152,7 @@ impl Plugin {
         let next = if failed { "NVML cannot be used" } else { "no NVIDIA driver library on this node" };
         let message = format!("{next}: {why}; nothing is served until it can be loaded");
         self.say_once("driver", Severity::Warning, reason, message);
+        self.compare_gpus(None);
         self.driver = Driver::Missing { why, failed, retry_at };
     }
 

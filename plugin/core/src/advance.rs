@@ -61,7 +61,6 @@ impl Plugin {
         }
         self.change.all = true;
         let present: Vec<GpuFacts> = facts.gpus.clone();
-        self.gpus.retain(|uuid, _| present.iter().any(|g| g.uuid == *uuid));
         for gpu in &present {
             let mut state = self.gpus.remove(&gpu.uuid).unwrap_or(GpuState::Found);
             for _ in 0..MOVES_MAX {
@@ -148,7 +147,7 @@ impl Plugin {
         {
             let until = self.now + self.settings.timing.retire_after;
             self.retiring.retain(|r| r.gpu != *uuid || r.role != *role);
-            self.retiring.push(Retiring { gpu: uuid.clone(), role: role.clone(), until });
+            self.retiring.push(Retiring { gpu: uuid.clone(), role: role.clone(), until, held_only: false });
         }
         if let GpuState::Settled { role } = to {
             self.retiring.retain(|r| r.gpu != *uuid || r.role != *role);
@@ -241,7 +240,7 @@ impl Plugin {
             GpuState::Found | GpuState::Settled { .. } | GpuState::Converting => false,
         });
         let unsettled = self.ownership.is_unsettled();
-        if !draining && !unsettled {
+        if !draining && !unsettled && !self.is_gone_one_held() {
             self.next_read = None;
             return;
         }

@@ -34,6 +34,7 @@ mod choose;
 pub mod config;
 pub mod effect;
 pub mod event;
+mod gone;
 pub mod imex;
 pub mod inventory;
 pub mod journal;

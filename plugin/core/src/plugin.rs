@@ -14,6 +14,7 @@ use crate::change::Change;
 use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
 use crate::event::Event;
+use crate::gone::Gone;
 use crate::inventory::{Facts, GpuUuid};
 use crate::kubelet_start::KubeletStart;
 use crate::label_patch::LabelPatch;
@@ -61,6 +62,7 @@ pub struct Plugin {
     pub(crate) labelled: Option<Arc<Applied>>,
     pub(crate) gpus: BTreeMap<GpuUuid, GpuState>,
     pub(crate) retiring: Vec<Retiring>,
+    pub(crate) gone: Gone,
     pub(crate) ownership: Ownership,
     pub(crate) next_read: Option<Time>,
     pub(crate) kubelet_up: bool,
@@ -111,6 +113,7 @@ impl Plugin {
             labelled: None,
             gpus: BTreeMap::new(),
             retiring: Vec::new(),
+            gone: Gone::new(),
             ownership: Ownership::default(),
             next_read: None,
             kubelet_up: false,
@@ -158,7 +161,7 @@ impl Plugin {
             Driver::Unknown | Driver::Present(_) => None,
         };
         let retries = self.registrations.values().filter_map(Registration::retry_at).min();
-        let retiring = self.retiring.iter().map(|r| r.until).min();
+        let retiring = self.retiring.iter().filter(|r| !r.held_only).map(|r| r.until).min();
         let drained_ids = self.withdrawn_ids_leave().filter(|at| *at > self.now).min();
         let labels = self.label_patch.retry_at;
         [

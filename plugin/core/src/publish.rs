@@ -6,6 +6,7 @@
 //! | draining | held ones listed, others until they retire | held ones only | yes: a late Allocate makes a holder |
 //! | converting, or just left its role | old ones listed until they retire | no | no |
 //! | found | absent | | |
+//! | gone | all until they retire, then held ones | no | no |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::allocate::{CdiEdits, ContainerEdits};
 use crate::cdi;
 use crate::choose::Applied;
 use crate::config::{AllocationPolicy, DeviceIdStrategy, DeviceListStrategy, Effective, ResourceName};
+use crate::gone::Gone;
 use crate::imex;
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::mps::Actual;
@@ -31,6 +33,8 @@ pub(crate) struct Retiring {
     pub(crate) gpu: GpuUuid,
     pub(crate) role: Role,
     pub(crate) until: Time,
+    /// Its time is over; what is still held of a GPU that is gone is listed on.
+    pub(crate) held_only: bool,
 }
 
 /// What a view is made of.
@@ -41,6 +45,7 @@ pub(crate) struct Source<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) gpus: &'a BTreeMap<GpuUuid, GpuState>,
     pub(crate) retiring: &'a [Retiring],
+    pub(crate) gone: &'a Gone,
     pub(crate) ownership: &'a Ownership,
     pub(crate) actual: Option<&'a Actual>,
     pub(crate) applied: Option<&'a Applied>,
@@ -55,14 +60,6 @@ impl Plugin {
             GpuState::Found | GpuState::Settled { .. } | GpuState::Converting => None,
         })
     }
-
-    /// Ids that have been unhealthy for long enough leave; nobody holds them.
-    pub(crate) fn retire(&mut self) {
-        let now = self.now;
-        let before = self.retiring.len();
-        self.retiring.retain(|r| r.until > now);
-        self.change.all |= self.retiring.len() != before;
-    }
 }
 
 /// The devices of every resource. Lists that did not change are shared with the `previous` view.
@@ -70,9 +67,12 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
     let mut lists: BTreeMap<ResourceName, BTreeMap<String, Device>> = BTreeMap::new();
     let known = source.facts.by_uuid();
     for old in source.retiring {
-        if let Some(gpu) = known.get(&old.gpu) {
+        if let Some(gpu) = known.get(&old.gpu).copied().or_else(|| source.gone.get(&old.gpu)) {
             let list = lists.entry(old.role.resource.clone()).or_default();
-            list.extend(devices(gpu, &old.role, |_| (false, false)));
+            let held = source.ownership.held_ids(&gpu.uuid, old.role.resource.as_str());
+            let stays = |id: &str| !old.held_only || held.contains(id);
+            let ill = devices(gpu, &old.role, |_| (false, false));
+            list.extend(ill.filter(|(id, _)| stays(id)));
         }
     }
     for (uuid, state) in source.gpus {

@@ -54,6 +54,7 @@ impl Plugin {
             facts,
             gpus: &self.gpus,
             retiring: &self.retiring,
+            gone: &self.gone,
             ownership: &self.ownership,
             actual: self.actual.as_ref(),
             applied: self.applied.as_deref(),

@@ -1,0 +1,77 @@
+//! GPUs that the driver does not report any more: pulled, cut anew, or lost with a driver that was unloaded.
+//!
+//! The kubelet must not lose their ids in one step, so they stay listed as unhealthy like those of a role that a GPU left,
+//! and those that a pod holds stay listed until it is gone: its containers may be started again.
+
+use std::collections::BTreeMap;
+
+use crate::action::Severity;
+use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::plugin::{Driver, Plugin};
+use crate::publish::Retiring;
+
+/// What was known of GPUs that are gone while something of them is still listed.
+pub(crate) type Gone = BTreeMap<GpuUuid, GpuFacts>;
+
+impl Plugin {
+    /// The driver now reports these GPUs, or none; what it reported before and does not any more is gone.
+    pub(crate) fn compare_gpus(&mut self, now: Option<&Facts>) {
+        let is_there = |uuid: &GpuUuid| now.is_some_and(|facts| facts.gpu(uuid).is_some());
+        self.gone.retain(|uuid, _| !is_there(uuid));
+        let Driver::Present(before) = &self.driver else {
+            return;
+        };
+        let left: Vec<GpuFacts> = before.gpus.iter().filter(|gpu| !is_there(&gpu.uuid)).cloned().collect();
+        for gpu in left {
+            self.gpu_gone(gpu);
+        }
+    }
+
+    fn gpu_gone(&mut self, gpu: GpuFacts) {
+        let uuid = gpu.uuid.clone();
+        let state = self.gpus.remove(&uuid);
+        let role = state.as_ref().and_then(|state| state.role()).cloned();
+        if let Some(role) = role {
+            let until = self.now + self.settings.timing.retire_after;
+            self.retiring.retain(|r| r.gpu != uuid || r.role != role);
+            self.retiring.push(Retiring { gpu: uuid.clone(), role, until, held_only: false });
+        }
+        let holders = self.ownership.holders(&uuid);
+        let held = if holders.is_empty() {
+            "nobody holds it".to_owned()
+        } else {
+            format!(
+                "its ids stay listed as unhealthy until they are released; held by {}",
+                holders.join(", ")
+            )
+        };
+        let message = format!("GPU `{uuid}` (index {}) is gone; {held}", gpu.index);
+        self.say_once(uuid.as_str(), Severity::Warning, "GpuGone", message);
+        self.gone.insert(uuid, gpu);
+    }
+
+    /// Ids that have been unhealthy for long enough leave, unless their GPU is gone and somebody holds one.
+    pub(crate) fn retire(&mut self) {
+        let now = self.now;
+        let before = self.retiring.len();
+        let (gone, ownership) = (&self.gone, &self.ownership);
+        self.retiring.retain(|r| {
+            let is_held = || !ownership.held_ids(&r.gpu, r.role.resource.as_str()).is_empty();
+            r.until > now || (gone.contains_key(&r.gpu) && is_held())
+        });
+        self.change.all |= self.retiring.len() != before;
+        for r in self.retiring.iter_mut().filter(|r| r.until <= now && !r.held_only) {
+            r.held_only = true;
+            self.change.all = true;
+        }
+        // one id of several may have been released
+        self.change.all |= self.change.holders.iter().any(|gpu| self.gone.contains_key(gpu));
+        let retiring = &self.retiring;
+        self.gone.retain(|uuid, _| retiring.iter().any(|r| r.gpu == *uuid));
+    }
+
+    /// Whether somebody holds a GPU that is gone: its release has to be noticed.
+    pub(crate) fn is_gone_one_held(&self) -> bool {
+        self.gone.keys().any(|gpu| self.ownership.is_held(gpu))
+    }
+}
