@@ -18,7 +18,12 @@ impl Plugin {
     pub(crate) fn absorb(&mut self, event: Event) {
         self.change.all |= !matches!(
             event,
-            Event::Timeout | Event::StreamOpened { .. } | Event::Allocated { .. } | Event::HoldersRead { .. }
+            Event::Timeout
+                | Event::StreamOpened { .. }
+                | Event::Allocated { .. }
+                | Event::HoldersRead { .. }
+                | Event::AllocatableRead { .. }
+                | Event::AllocatableUnreadable { .. }
         );
         match event {
             Event::Started { settings, mps_desired } => self.start(*settings, mps_desired),
@@ -50,14 +55,18 @@ impl Plugin {
             Event::Registered { resource, attempt } => {
                 self.said.remove(resource.as_str());
                 self.socket(&resource, attempt, Input::Registered);
+                self.look_after(&resource);
             }
             Event::RegisterFailed { resource, attempt, why } => {
                 let message = format!("the kubelet did not take `{resource}`: {why}; trying again");
                 self.not_served(&resource, attempt, Input::RegisterFailed, "RegistrationFailed", message);
             }
-            Event::StreamOpened { .. } => {}
+            Event::StreamOpened { resource } => {
+                self.streamed.insert(resource);
+            }
             Event::StreamClosed { resource, attempt } => {
                 self.socket(&resource, attempt, Input::StreamClosed);
+                self.tell_losses(&resource);
             }
             Event::Allocated { resource, ids, refused, .. } => {
                 if refused.is_none() {
@@ -75,6 +84,10 @@ impl Plugin {
                 self.change.holders.extend(touched);
             }
             Event::HoldersUnreadable { why } => self.holders_unreadable(why),
+            Event::AllocatableRead { devices } => self.allocatable_read(&devices),
+            Event::AllocatableUnreadable { why, unsupported } => {
+                self.allocatable_unreadable(&why, unsupported);
+            }
             Event::MpsReported { supervisor_alive, actual } => {
                 self.supervisor_alive = supervisor_alive;
                 self.actual = actual;

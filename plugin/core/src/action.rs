@@ -51,6 +51,11 @@ pub enum Action {
     },
     /// Ask the kubelet who holds what. Answered by `HoldersRead` or `HoldersUnreadable`.
     ReadHolders,
+    /// Ask the kubelet what it may hand out of these. Answered by `AllocatableRead` or `AllocatableUnreadable`.
+    ReadAllocatable {
+        /// The extended resources.
+        resources: Vec<ResourceName>,
+    },
     /// Read the configuration files again. Answered by `ConfigRead` or `ConfigUnreadable`.
     ReadConfig,
     /// Replace `desired.json` atomically. Only a failure is answered.
@@ -114,6 +119,7 @@ impl Action {
             Action::Register { .. } => "register",
             Action::Close { .. } => "close",
             Action::ReadHolders => "read_holders",
+            Action::ReadAllocatable { .. } => "read_allocatable",
             Action::ReadConfig => "read_config",
             Action::WriteMpsDesired { .. } => "write_mps_desired",
             Action::KeepLastGood { .. } => "keep_last_good",

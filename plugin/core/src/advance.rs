@@ -38,6 +38,7 @@ impl Plugin {
         let all_changed = self.change.all;
         self.publish();
         self.register_all(all_changed);
+        self.look_at_allocatable();
         self.patch_labels(all_changed);
         self.annotate(all_changed);
         self.publish();

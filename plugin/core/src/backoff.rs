@@ -16,6 +16,12 @@ impl Backoff {
         Self::new(Duration::from_millis(20), Duration::from_secs(10))
     }
 
+    /// For streams that the kubelet ends and registrations that come to nothing: the first is mostly an accident, many are
+    /// another plugin, which should not be fought.
+    pub fn for_lost_streams() -> Self {
+        Self::new(Duration::from_millis(20), Duration::from_secs(60))
+    }
+
     /// For MPS control daemons.
     pub fn for_daemons() -> Self {
         Self::new(Duration::from_millis(500), Duration::from_secs(30))

@@ -9,6 +9,7 @@ use crate::config::ResourceName;
 use crate::inventory::Facts;
 use crate::mps::{Actual, Desired};
 use crate::plugin::Settings;
+use crate::takeover::Allocatable;
 
 /// One device of one container, as the kubelet's PodResources List tells it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -190,6 +191,19 @@ pub enum Event {
         why: String,
     },
 
+    /// Answer to `ReadAllocatable`: what the kubelet may hand out of the resources that were asked for.
+    AllocatableRead {
+        /// By extended resource.
+        devices: Allocatable,
+    },
+    /// Answer to `ReadAllocatable`: the kubelet does not tell.
+    AllocatableUnreadable {
+        /// The reason.
+        why: String,
+        /// This kubelet never will.
+        unsupported: bool,
+    },
+
     /// The MPS supervisor's report, or its absence, as found in `actual.json` and its lock.
     MpsReported {
         /// Whether a supervisor process is alive on this node.
@@ -257,6 +271,8 @@ impl Event {
             Event::Allocated { .. } => "allocated",
             Event::HoldersRead { .. } => "holders_read",
             Event::HoldersUnreadable { .. } => "holders_unreadable",
+            Event::AllocatableRead { .. } => "allocatable_read",
+            Event::AllocatableUnreadable { .. } => "allocatable_unreadable",
             Event::MpsReported { .. } => "mps_reported",
             Event::MpsDesiredFailed { .. } => "mps_desired_failed",
             Event::DriverFilesFound { .. } => "driver_files_found",

@@ -66,6 +66,7 @@ impl Plugin {
             self.ownership.kubelet_restarted(self.settings.timing.hint_absence);
         }
         self.kubelet_up = true;
+        self.streamed.clear();
         self.kubelet_start.appeared(self.now, Duration::from_millis(age_ms), has_checkpoint);
         let resources: Vec<ResourceName> = self.registrations.keys().cloned().collect();
         for resource in resources {

@@ -55,5 +55,6 @@ pub mod settings;
 pub mod sharing;
 mod status;
 pub mod switch;
+pub mod takeover;
 pub mod time;
 pub mod view;

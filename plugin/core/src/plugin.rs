@@ -4,7 +4,7 @@
 //! chosen, each GPU walks towards its role ([`crate::switch`]), MPS daemons are wished for, resources are registered, labels
 //! are compared. So it does not matter in which order facts arrive, and a lost one is made good by the next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::action::{Action, Severity};
@@ -25,6 +25,7 @@ use crate::publish::Retiring;
 use crate::registration::{Demand, Input, Registration};
 pub use crate::settings::{ConfigSource, Settings, Timing};
 use crate::switch::GpuState;
+use crate::takeover::Takeover;
 use crate::time::Time;
 use crate::view::View;
 
@@ -68,6 +69,9 @@ pub struct Plugin {
     pub(crate) kubelet_up: bool,
     pub(crate) kubelet_start: KubeletStart,
     pub(crate) registrations: BTreeMap<ResourceName, Registration>,
+    pub(crate) takeover: Takeover,
+    /// Resources whose ListAndWatch this kubelet has opened.
+    pub(crate) streamed: BTreeSet<ResourceName>,
     pub(crate) desired: Desired,
     pub(crate) earlier_desired: Option<Desired>,
     /// When a wish that could not be written is written again.
@@ -119,6 +123,8 @@ impl Plugin {
             kubelet_up: false,
             kubelet_start: KubeletStart::default(),
             registrations: BTreeMap::new(),
+            takeover: Takeover::default(),
+            streamed: BTreeSet::new(),
             desired: Desired::default(),
             earlier_desired: None,
             desired_retry_at: None,
@@ -173,6 +179,7 @@ impl Plugin {
             self.annotation_patch.retry_at,
             self.desired_retry_at,
             self.next_read,
+            self.takeover.due(),
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),

@@ -3,7 +3,7 @@
 //! ```text
 //!            wanted           Listening            Registered
 //!   Down ───────────► Opening ─────────► Registering ─────────► Serving
-//!    ▲                 ▲  │ ListenFailed     │ RegisterFailed     │ StreamClosed
+//!    ▲                 ▲  │ ListenFailed     │ RegisterFailed     │ StreamClosed, Unseen
 //!    │ not wanted,     │  ▼                  ▼                    ▼
 //!    │ in any state    └─ Unopened        Refused              Dropped
 //!    └──────────────      (backoff)       (backoff, the       (backoff, a new
@@ -12,9 +12,14 @@
 //!
 //! `KubeletAppeared` leads from every state but Down to Opening: a starting kubelet removes all sockets of its directory.
 
+use std::time::Duration;
+
 use crate::backoff::Backoff;
 use crate::config::ResourceName;
 use crate::time::Time;
+
+/// A stream that lasted for so long was no accident of a take-over: its end is the first of a new row.
+const STEADY_AFTER: Duration = Duration::from_secs(600);
 
 /// Where one resource is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +41,10 @@ pub enum State {
         retry_at: Time,
     },
     /// The kubelet knows it.
-    Serving,
+    Serving {
+        /// Since when.
+        since: Time,
+    },
     /// The kubelet ended its stream. A new socket name at this time: kubelets up to 1.36 can tear down a new connection on
     /// the old name.
     Dropped {
@@ -62,6 +70,10 @@ pub enum Input {
     RegisterFailed,
     /// The kubelet ended the last stream.
     StreamClosed,
+    /// The kubelet shows its devices.
+    Seen,
+    /// The kubelet took it, but does not show its devices.
+    Unseen,
     /// The kubelet (re)started.
     KubeletAppeared,
     /// Time has come to this.
@@ -85,6 +97,9 @@ pub struct Registration {
     resource: ResourceName,
     state: State,
     backoff: Backoff,
+    /// For a new socket after a lost one.
+    lost: Backoff,
+    losses: u32,
     sockets: u32,
     attempt: u64,
     successes: u64,
@@ -97,6 +112,8 @@ impl Registration {
             resource,
             state: State::Down,
             backoff: Backoff::for_registrations(),
+            lost: Backoff::for_lost_streams(),
+            losses: 0,
             sockets: 1,
             attempt: 0,
             successes: 0,
@@ -128,13 +145,18 @@ impl Registration {
         self.successes
     }
 
+    /// How many streams the kubelet ended in a row, or did not make use of.
+    pub fn losses(&self) -> u32 {
+        self.losses
+    }
+
     /// When to send `Timeout`.
     pub fn retry_at(&self) -> Option<Time> {
         match self.state {
             State::Unopened { retry_at } | State::Refused { retry_at } | State::Dropped { retry_at } => {
                 Some(retry_at)
             }
-            State::Down | State::Opening | State::Registering | State::Serving => None,
+            State::Down | State::Opening | State::Registering | State::Serving { .. } => None,
         }
     }
 
@@ -159,6 +181,7 @@ impl Registration {
             (_, I::KubeletAppeared) => {
                 self.sockets = 1;
                 self.backoff.reset();
+                self.forget_losses();
                 self.listen()
             }
             (S::Opening, I::Listening) => self.register(),
@@ -167,7 +190,7 @@ impl Registration {
                 None
             }
             (S::Registering, I::Registered) => {
-                self.state = S::Serving;
+                self.state = S::Serving { since: now };
                 self.successes += 1;
                 self.backoff.reset();
                 None
@@ -177,8 +200,16 @@ impl Registration {
                 None
             }
             // the stream can end between the kubelet's dial-back and its answer
-            (S::Registering | S::Serving, I::StreamClosed) => {
-                self.state = S::Dropped { retry_at: now + self.backoff.next_delay() };
+            (S::Registering, I::StreamClosed) => self.drop(now),
+            (S::Serving { since }, I::StreamClosed) => {
+                if now.since(*since) >= STEADY_AFTER {
+                    self.forget_losses();
+                }
+                self.drop(now)
+            }
+            (S::Serving { .. }, I::Unseen) => self.drop(now),
+            (S::Serving { .. }, I::Seen) => {
+                self.forget_losses();
                 None
             }
             (S::Unopened { retry_at }, I::Timeout) if *retry_at <= now => self.listen(),
@@ -188,21 +219,23 @@ impl Registration {
                 self.listen()
             }
             (S::Unopened { .. } | S::Refused { .. } | S::Dropped { .. }, I::Timeout) => None,
-            (S::Opening | S::Registering | S::Serving, I::Timeout) => None,
+            (S::Opening | S::Registering | S::Serving { .. }, I::Timeout) => None,
             // answers to what is no longer under way, and wishes that are already fulfilled
             (
                 S::Opening
                 | S::Unopened { .. }
                 | S::Registering
                 | S::Refused { .. }
-                | S::Serving
+                | S::Serving { .. }
                 | S::Dropped { .. },
                 I::Wanted
                 | I::Listening
                 | I::ListenFailed
                 | I::Registered
                 | I::RegisterFailed
-                | I::StreamClosed,
+                | I::StreamClosed
+                | I::Seen
+                | I::Unseen,
             ) => None,
         }
     }
@@ -211,6 +244,17 @@ impl Registration {
         self.state = State::Opening;
         self.attempt += 1;
         Some(Demand::Listen)
+    }
+
+    fn drop(&mut self, now: Time) -> Option<Demand> {
+        self.losses += 1;
+        self.state = State::Dropped { retry_at: now + self.lost.next_delay() };
+        None
+    }
+
+    fn forget_losses(&mut self) {
+        self.losses = 0;
+        self.lost.reset();
     }
 
     fn register(&mut self) -> Option<Demand> {
@@ -228,7 +272,7 @@ impl State {
             State::Unopened { .. } => "unopened",
             State::Registering => "registering",
             State::Refused { .. } => "refused",
-            State::Serving => "serving",
+            State::Serving { .. } => "serving",
             State::Dropped { .. } => "dropped",
         }
     }
@@ -271,12 +315,17 @@ mod tests {
             I::Registered,
             I::RegisterFailed,
             I::StreamClosed,
+            I::Seen,
+            I::Unseen,
             I::KubeletAppeared,
             I::Timeout,
         ];
         // in the order of `inputs`
-        let table: [(&str, [&str; 9]); 7] = [
-            ("down", ["opening", "down", "down", "down", "down", "down", "down", "down", "down"]),
+        let table: [(&str, [&str; 11]); 7] = [
+            (
+                "down",
+                ["opening", "down", "down", "down", "down", "down", "down", "down", "down", "down", "down"],
+            ),
             (
                 "opening",
                 [
@@ -289,13 +338,15 @@ mod tests {
                     "opening",
                     "opening",
                     "opening",
+                    "opening",
+                    "opening",
                 ],
             ),
             (
                 "unopened",
                 [
                     "unopened", "down", "unopened", "unopened", "unopened", "unopened", "unopened",
-                    "opening", "opening",
+                    "unopened", "unopened", "opening", "opening",
                 ],
             ),
             (
@@ -308,6 +359,8 @@ mod tests {
                     "serving",
                     "refused",
                     "dropped",
+                    "registering",
+                    "registering",
                     "opening",
                     "registering",
                 ],
@@ -322,6 +375,8 @@ mod tests {
                     "refused",
                     "refused",
                     "refused",
+                    "refused",
+                    "refused",
                     "opening",
                     "registering",
                 ],
@@ -329,15 +384,15 @@ mod tests {
             (
                 "serving",
                 [
-                    "serving", "down", "serving", "serving", "serving", "serving", "dropped", "opening",
-                    "serving",
+                    "serving", "down", "serving", "serving", "serving", "serving", "dropped", "serving",
+                    "dropped", "opening", "serving",
                 ],
             ),
             (
                 "dropped",
                 [
-                    "dropped", "down", "dropped", "dropped", "dropped", "dropped", "dropped", "opening",
-                    "opening",
+                    "dropped", "down", "dropped", "dropped", "dropped", "dropped", "dropped", "dropped",
+                    "dropped", "opening", "opening",
                 ],
             ),
         ];
@@ -374,6 +429,33 @@ mod tests {
             assert_eq!(registration.on(Time::START, Input::Timeout), None, "{state}");
             assert!(registration.retry_at().is_some_and(|t| t > Time::START), "{state}");
         }
+    }
+
+    #[test]
+    fn losses_in_a_row_are_answered_later_and_later_up_to_a_bound_until_the_kubelet_shows_the_devices() {
+        let mut registration = brought_to("serving");
+        let mut now = LATER;
+        let mut pauses = Vec::new();
+        let mut lose = |registration: &mut Registration, input| {
+            registration.on(now, input);
+            let retry_at = registration.retry_at().unwrap();
+            let pause = retry_at.since(now);
+            now = retry_at;
+            for input in [Input::Timeout, Input::Listening, Input::Registered] {
+                registration.on(now, input);
+            }
+            pause
+        };
+        for n in 0..20 {
+            let input = if n % 2 == 0 { Input::StreamClosed } else { Input::Unseen };
+            pauses.push(lose(&mut registration, input));
+        }
+        assert!(pauses.is_sorted());
+        assert_eq!(pauses.first(), Some(&Duration::from_millis(20)));
+        assert_eq!(pauses.last(), Some(&Duration::from_secs(60)));
+        assert_eq!(registration.losses(), 20);
+        registration.on(LATER, Input::Seen);
+        assert_eq!(lose(&mut registration, Input::StreamClosed), Duration::from_millis(20));
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Plugin {
             why.push("no resource is served yet".to_owned());
         }
         for (name, registration) in &self.registrations {
-            if *registration.state() != State::Serving {
+            if !matches!(registration.state(), State::Serving { .. }) {
                 why.push(format!(
                     "`{name}` is not registered with the kubelet: {}",
                     registration.state().tag()

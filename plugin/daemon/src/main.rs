@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_socket;
+mod allocatable;
 mod announce;
 mod boot;
 mod cause;

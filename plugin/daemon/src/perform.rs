@@ -19,7 +19,7 @@ use crate::gpu::{FindError, GpuThread};
 use crate::node_link::NodeLink;
 use crate::node_watch::NodePatch;
 use crate::serve::{ServeContext, Served, Server};
-use crate::{files, pod_resources, register};
+use crate::{allocatable, files, pod_resources, register};
 
 /// How long effects that were begun may take to finish when the process ends.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
@@ -74,6 +74,7 @@ impl Performer {
             Action::Register { resource, endpoint, attempt } => self.register(resource, endpoint, attempt),
             Action::Close { resource } => self.close(&resource),
             Action::ReadHolders => self.read_holders(),
+            Action::ReadAllocatable { resources } => self.read_allocatable(resources),
             Action::ReadConfig => match &self.config_asked {
                 Some(asked) => asked.notify_one(),
                 None => self.answer(Event::ConfigRead { files: BTreeMap::new() }),
@@ -205,6 +206,11 @@ impl Performer {
                 Err(e) => Event::HoldersUnreadable { why: e.to_string() },
             }
         });
+    }
+
+    fn read_allocatable(&self, resources: Vec<ResourceName>) {
+        let socket = self.pod_resources_socket.clone();
+        self.answer_later(async move { allocatable::read(&socket, &resources).await });
     }
 
     fn patch(&self, patch: NodePatch) {

@@ -10,7 +10,7 @@ use crate::dial::{self, CALL_TIME_MAX, CallError};
 use crate::proto;
 
 /// Largest answer that is read, in bytes: what the kubelet's documentation asks of clients (Kubernetes 1.36).
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const CALL: &str = "List";
 
 /// Reads all holdings of the node.

@@ -45,6 +45,7 @@ pub fn event(event: &Event) -> String {
         | Event::LastGoodNotKept { why }
         | Event::HoldersUnreadable { why }
         | Event::CdiSpecsFailed { why }
+        | Event::AllocatableUnreadable { why, .. }
         | Event::MpsDesiredFailed { why } => why.clone(),
         Event::Listening { resource, endpoint, .. } => format!("{resource} on {endpoint}"),
         Event::ListenFailed { resource, why, .. } | Event::RegisterFailed { resource, why, .. } => {
@@ -61,6 +62,13 @@ pub fn event(event: &Event) -> String {
             format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
         }
         Event::HoldersRead { holdings } => holders(holdings),
+        Event::AllocatableRead { devices } => {
+            let counts: Vec<String> =
+                devices.iter().map(|(name, ids)| format!("{name} {}", ids.len())).collect();
+            counts.join(", ")
+        }
+        Event::KubeletAppeared { age_ms, has_checkpoint: false } => format!("{age_ms} ms old, no checkpoint"),
+        Event::KubeletAppeared { age_ms, .. } => format!("{age_ms} ms old"),
         Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
         _ => String::new(),
     };

@@ -48,6 +48,8 @@ pub struct Node {
     pub kubelet: (u64, bool),
     /// PodResources answers.
     pub holders_readable: bool,
+    /// What the kubelet may hand out where that is not what was listed; `None`: it cannot tell.
+    pub allocatable: Option<BTreeMap<String, Vec<String>>>,
     inbox: VecDeque<Event>,
 }
 
@@ -77,6 +79,7 @@ impl Node {
             api_is_up: true,
             kubelet: (60_000, true),
             holders_readable: true,
+            allocatable: Some(BTreeMap::new()),
             inbox: VecDeque::new(),
         }
     }
@@ -221,6 +224,7 @@ impl Node {
                 Event::HoldersUnreadable { why: "connection refused".into() }
             }
             Action::ReadHolders => Event::HoldersRead { holdings: self.holdings.clone() },
+            Action::ReadAllocatable { resources } => self.allocatable(&resources),
             Action::PatchLabels { labels } => {
                 for (key, value) in labels {
                     match value {
@@ -271,6 +275,20 @@ impl Node {
             _ => return,
         };
         self.inbox.push_back(answer);
+    }
+
+    fn allocatable(&self, resources: &[ResourceName]) -> Event {
+        let Some(others) = &self.allocatable else {
+            return Event::AllocatableUnreadable { why: "Unimplemented".into(), unsupported: true };
+        };
+        let view = self.plugin.view();
+        let devices = resources.iter().map(|resource| {
+            let listed = view.devices(resource).unwrap_or_default();
+            let healthy = || listed.values().filter(|d| d.healthy).map(|d| d.id.clone()).collect();
+            let name = resource.to_string();
+            (name.clone(), others.get(&name).cloned().unwrap_or_else(healthy))
+        });
+        Event::AllocatableRead { devices: devices.collect() }
     }
 
     /// The MPS supervisor's DaemonSet follows the label.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fake_cluster::kubelet::ledger::ClientId;
 use plugin_core::cdi::Search;
+use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::SupervisorEvent;
@@ -175,6 +176,8 @@ pub(super) enum What {
     CallAnswered(u32, u64, Box<Answer>),
     /// A PodResources List reaches the kubelet.
     HoldersAsked(u32),
+    /// A PodResources GetAllocatableResources reaches the kubelet.
+    AllocatableAsked(u32, Vec<ResourceName>),
     /// The kubelet writes the node's status; quick ones are counted down.
     Ticks(u32, u32),
     /// A kubelet has listed its pods for the first time.
@@ -215,6 +218,7 @@ impl What {
                 | What::StreamEnds(_)
                 | What::CallAnswered(..)
                 | What::HoldersAsked(_)
+                | What::AllocatableAsked(..)
                 | What::Ticks(..)
                 | What::PodsListed(_)
                 | What::PodSeen(_)

@@ -266,6 +266,10 @@ impl Node {
                 kubelet.holders_asked(cx, plugin);
                 None
             }
+            What::AllocatableAsked(plugin, resources) => {
+                kubelet.allocatable_asked(cx, plugin, &resources);
+                None
+            }
             What::Ticks(life, quick) => {
                 kubelet.ticks(cx, life, quick);
                 None

@@ -115,6 +115,11 @@ impl Node {
                 let event = Event::HoldersUnreadable { why: why("List") };
                 cx.at(patience, What::PluginTold(plugin, Box::new(event)));
             }
+            What::AllocatableAsked(plugin, _) if too_late => {
+                let why = why("GetAllocatableResources");
+                let event = Event::AllocatableUnreadable { why, unsupported: false };
+                cx.at(patience, What::PluginTold(plugin, Box::new(event)));
+            }
             what => self.kubelet.put_off(cx, what),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use plugin_core::config::ResourceName;
 use plugin_core::event::{Event, Holding};
 
 use super::super::engine::Context;
@@ -65,24 +66,60 @@ impl Kubelet {
     /// PodResources List arrives from a plugin process.
     pub(in super::super) fn holders_asked(&mut self, cx: &mut Context<'_>, plugin: u32) {
         let now = cx.now();
-        let available = self.pod_resources;
-        let running = self.running.as_mut().filter(|_| available);
-        let running = running.map(|running| (running.bucket.take(now), running));
-        let event = match running {
-            None => Event::HoldersUnreadable {
-                why: "the kubelet's socket does not accept: Connection refused (os error 111)".to_owned(),
-            },
-            Some((false, _)) => Event::HoldersUnreadable {
-                why: "the kubelet refused `List`: ResourceExhausted: rejected by rate limit".to_owned(),
-            },
-            Some((true, _)) if now < self.lists_nothing_until => Event::HoldersRead { holdings: Vec::new() },
-            Some((true, running)) => Event::HoldersRead { holdings: running.holdings() },
+        let lists_nothing = now < self.lists_nothing_until;
+        let event = match self.asked(now, "List") {
+            Err(why) => Event::HoldersUnreadable { why },
+            Ok(_) if lists_nothing => Event::HoldersRead { holdings: Vec::new() },
+            Ok(running) => Event::HoldersRead { holdings: running.holdings() },
         };
         cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));
+    }
+
+    /// PodResources GetAllocatableResources arrives from a plugin process.
+    pub(in super::super) fn allocatable_asked(
+        &mut self,
+        cx: &mut Context<'_>,
+        plugin: u32,
+        resources: &[ResourceName],
+    ) {
+        let event = match self.asked(cx.now(), "GetAllocatableResources") {
+            Err(why) => Event::AllocatableUnreadable { why, unsupported: false },
+            Ok(running) => Event::AllocatableRead { devices: running.allocatable(resources) },
+        };
+        cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));
+    }
+
+    /// The process that answers a call of PodResources, or why none does.
+    fn asked(&mut self, now: u64, call: &str) -> Result<&mut Running, String> {
+        let available = self.pod_resources;
+        let Some(running) = self.running.as_mut().filter(|_| available) else {
+            return Err("the kubelet's socket does not accept: Connection refused (os error 111)".to_owned());
+        };
+        if running.bucket.take(now) {
+            Ok(running)
+        } else {
+            Err(format!("the kubelet refused `{call}`: ResourceExhausted: rejected by rate limit"))
+        }
     }
 }
 
 impl Running {
+    /// PodResources GetAllocatableResources as the plugin reads it: the healthy ids of these resources.
+    fn allocatable(&self, resources: &[ResourceName]) -> BTreeMap<String, Vec<String>> {
+        let mut ids: BTreeMap<String, Vec<String>> =
+            resources.iter().map(|name| (name.to_string(), Vec::new())).collect();
+        for entry in self.ledger.allocatable_devices() {
+            if let Some(ids) = ids.get_mut(&entry.resource_name) {
+                ids.extend(entry.device_ids);
+            }
+        }
+        for ids in ids.values_mut() {
+            ids.sort();
+            ids.dedup();
+        }
+        ids
+    }
+
     /// PodResources List, flattened as the plugin does: one entry per container and resource.
     fn holdings(&mut self) -> Vec<Holding> {
         let mut holdings = Vec::new();

@@ -38,6 +38,9 @@ impl Shell {
             }
             Action::Close { resource } => self.close(cx, host, &resource),
             Action::ReadHolders => self.read_holders(cx),
+            Action::ReadAllocatable { resources } => {
+                cx.after(latency::SOCKET, What::AllocatableAsked(life, resources));
+            }
             Action::ReadConfig => cx.after(latency::TASK, What::ConfigLooked(life, true)),
             Action::WriteMpsDesired { desired } => {
                 // the newest replaces one that is not written yet
