@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
-use crate::event::Event;
+use crate::event::{Event, Holding};
 use crate::inventory::Facts;
 use crate::mps::Desired;
 use crate::plugin::{Driver, Plugin, Settings};
@@ -52,37 +52,19 @@ impl Plugin {
             Event::ListenFailed { resource, attempt, why } => {
                 self.not_served(&resource, attempt, Input::ListenFailed, "SocketFailed", why);
             }
-            Event::Registered { resource, attempt } => {
-                self.said.remove(resource.as_str());
-                self.socket(&resource, attempt, Input::Registered);
-                self.look_after(&resource);
-            }
+            Event::Registered { resource, attempt } => self.registered(&resource, attempt),
             Event::RegisterFailed { resource, attempt, why } => {
                 let message = format!("the kubelet did not take `{resource}`: {why}; trying again");
                 self.not_served(&resource, attempt, Input::RegisterFailed, "RegistrationFailed", message);
             }
-            Event::StreamOpened { resource } => {
-                self.streamed.insert(resource);
-            }
-            Event::StreamClosed { resource, attempt } => {
-                self.socket(&resource, attempt, Input::StreamClosed);
-                self.tell_losses(&resource);
-            }
+            Event::StreamOpened { resource } => self.stream_opened(resource),
+            Event::StreamClosed { resource, attempt } => self.stream_closed(&resource, attempt),
             Event::Allocated { resource, ids, refused, .. } => {
                 if refused.is_none() {
-                    let patience = self.settings.timing.hint_absence;
-                    let touched = self.ownership.allocated(resource.as_str(), &ids, patience);
-                    self.change.holders.extend(touched);
+                    self.allocated(&resource, &ids);
                 }
             }
-            Event::HoldersRead { holdings } => {
-                // the first answer after none can settle a GPU, which `advance` notices by itself
-                self.said.remove("holders");
-                let asked = self.ownership.answered();
-                let proven = asked.filter(|asked| self.kubelet_start.proves(*asked));
-                let touched = self.ownership.read(self.now, proven, &holdings);
-                self.change.holders.extend(touched);
-            }
+            Event::HoldersRead { holdings } => self.holders_read(&holdings),
             Event::HoldersUnreadable { why } => self.holders_unreadable(why),
             Event::AllocatableRead { devices } => self.allocatable_read(&devices),
             Event::AllocatableUnreadable { why, unsupported } => {
@@ -97,6 +79,36 @@ impl Plugin {
             Event::CdiSpecsWritten => self.specs_written(),
             Event::CdiSpecsFailed { why } => self.specs_failed(&why),
         }
+    }
+
+    fn registered(&mut self, resource: &ResourceName, attempt: u64) {
+        self.said.remove(resource.as_str());
+        self.socket(resource, attempt, Input::Registered);
+        self.look_after(resource);
+    }
+
+    fn stream_opened(&mut self, resource: ResourceName) {
+        self.streamed.insert(resource);
+    }
+
+    fn stream_closed(&mut self, resource: &ResourceName, attempt: u64) {
+        self.socket(resource, attempt, Input::StreamClosed);
+        self.tell_losses(resource);
+    }
+
+    fn allocated(&mut self, resource: &ResourceName, ids: &[String]) {
+        let patience = self.settings.timing.hint_absence;
+        let touched = self.ownership.allocated(resource.as_str(), ids, patience);
+        self.change.holders.extend(touched);
+    }
+
+    fn holders_read(&mut self, holdings: &[Holding]) {
+        // the first answer after none can settle a GPU, which `advance` notices by itself
+        self.said.remove("holders");
+        let asked = self.ownership.answered();
+        let proven = asked.filter(|asked| self.kubelet_start.proves(*asked));
+        let touched = self.ownership.read(self.now, proven, holdings);
+        self.change.holders.extend(touched);
     }
 
     fn gpus_found(&mut self, facts: Facts) {

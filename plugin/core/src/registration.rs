@@ -200,14 +200,9 @@ impl Registration {
                 None
             }
             // the stream can end between the kubelet's dial-back and its answer
-            (S::Registering, I::StreamClosed) => self.drop(now),
-            (S::Serving { since }, I::StreamClosed) => {
-                if now.since(*since) >= STEADY_AFTER {
-                    self.forget_losses();
-                }
-                self.drop(now)
+            (S::Registering | S::Serving { .. }, I::StreamClosed) | (S::Serving { .. }, I::Unseen) => {
+                self.lose(now)
             }
-            (S::Serving { .. }, I::Unseen) => self.drop(now),
             (S::Serving { .. }, I::Seen) => {
                 self.forget_losses();
                 None
@@ -246,7 +241,12 @@ impl Registration {
         Some(Demand::Listen)
     }
 
-    fn drop(&mut self, now: Time) -> Option<Demand> {
+    fn lose(&mut self, now: Time) -> Option<Demand> {
+        if let State::Serving { since } = self.state
+            && now.since(since) >= STEADY_AFTER
+        {
+            self.forget_losses();
+        }
         self.losses += 1;
         self.state = State::Dropped { retry_at: now + self.lost.next_delay() };
         None

@@ -10,7 +10,7 @@ use shell::{MPS, Node, assert_replays, gpu, shared};
 /// A node with a pod on GPU 0, whose plugin and kubelet have just started: the kubelet lists nobody yet.
 fn both_start(age_ms: u64, has_checkpoint: bool) -> Node {
     let mut node = Node::started(2);
-    node.admit("training", &gpu(), &["GPU-0"]).unwrap();
+    assert!(node.admit("training", &gpu(), &["GPU-0"]).is_ok());
     let files = [("default".to_owned(), MPS.to_owned())].into();
     node.files = files;
     node.supervisor_alive = true;
