@@ -176,4 +176,6 @@ async fn report_loss(
 }
 
 #[cfg(test)]
+mod authority_tests;
+#[cfg(test)]
 mod tests;

@@ -6,10 +6,12 @@
 //! | Which entry of `sharing` has which GPU? | `claims` (`devices`) |
 //! | How many replicas, with which limits? | `size` |
 //! | May these GPUs be offered under one name? | `meaning` |
+//! | Can the kubelet take the list? | `list_size` |
 //!
 //! A GPU that no entry claims is handed out whole, under its own name.
 
 mod claims;
+mod list_size;
 mod meaning;
 mod names;
 mod size;
@@ -99,6 +101,7 @@ pub fn assign(read: &Read, effective: &Effective, facts: &Facts) -> Result<Assig
         }
     }
     meaning::check(&out.roles, &members, facts, &mut finder);
+    list_size::check(&out.roles, &members, &mut finder);
     for group in members.values().copied().flatten() {
         out.policies.insert(group.advertised.clone(), group.policy);
         if group.one_at_most {

@@ -397,3 +397,19 @@ fn contradictions_of_flags_and_sharing_are_part_of_the_effect() {
     let effect = effect(&read, &overrides, &facts());
     assert!(!effect.applies && effect.problems[0].message.contains("`mixed`"), "{:?}", effect.problems);
 }
+
+#[test]
+fn a_list_that_no_kubelet_can_take_is_refused_with_the_resource_and_the_count() {
+    let many = |gpus: u32| {
+        let gpu = facts().gpus.remove(0);
+        let numbered =
+            |index| GpuFacts { uuid: GpuUuid::new(uuid(index)), index, minor: index, ..gpu.clone() };
+        Facts { gpus: (0..gpus).map(numbered).collect(), ..facts() }
+    };
+    let text = file(&[], &["name: gpu, replicas: 4096"]);
+    assert_eq!(problems(&on(&text, &many(13), Strictness::Warn)), [String::new(); 0]);
+    let refused = problems(&on(&text, &many(16), Strictness::Warn));
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    let parts = ["`nvidia.com/gpu` would have 65536 devices", "the kubelet takes 4194304", "fewer replicas"];
+    assert!(parts.iter().all(|part| refused[0].contains(part)), "{refused:?}");
+}
