@@ -45,6 +45,7 @@ impl Starts {
             Fault::KubeletSocketRace
             | Fault::PodResourcesEmpty
             | Fault::PluginDirectoryRecreated
+            | Fault::CheckpointLost
             | Fault::NodeRecreated => (span(lasts.unwrap_or(LASTS_MS)), true),
             _ => return true,
         };

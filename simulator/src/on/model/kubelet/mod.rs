@@ -221,6 +221,11 @@ impl Kubelet {
         cx.show();
     }
 
+    /// The file is gone: the next process starts with nothing.
+    pub(super) fn lose_checkpoint(&mut self) {
+        self.checkpoint = Checkpoint::default();
+    }
+
     /// The machine went down: no container runs any more.
     pub(super) fn lose_containers(&mut self) {
         for local in self.pods.values_mut() {
