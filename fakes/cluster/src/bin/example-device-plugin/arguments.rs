@@ -61,7 +61,7 @@ pub(crate) fn help() -> String {
     let mut text = "\
 A device plugin (v1beta1) with made-up devices. By default it behaves well: it serves before it registers, tries again
 until the kubelet answers, serves and registers anew when the kubelet's socket or its own is another one or when its
-ListAndWatch ends, and on SIGHUP takes its last device out of service: unhealthy first, off the list a second later.
+ListAndWatch ends. On SIGHUP its last device turns unhealthy, and on the next one it leaves the list.
 
 Usage: example-device-plugin [FLAG VALUE]...
 

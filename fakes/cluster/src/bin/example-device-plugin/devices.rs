@@ -40,9 +40,10 @@ pub(crate) fn all(settings: &Settings) -> Vec<Device> {
     devices
 }
 
-/// Makes the last device unhealthy.
-pub(crate) fn last_is_ill(devices: &mut [Device]) {
-    if let Some(last) = devices.last_mut() {
-        last.health = UNHEALTHY.to_owned();
+/// Takes the last device out of service in two steps: it turns unhealthy, then it leaves.
+pub(crate) fn retire_last(devices: &mut Vec<Device>) {
+    match devices.last_mut() {
+        Some(last) if last.health == HEALTHY => last.health = UNHEALTHY.to_owned(),
+        _ => drop(devices.pop()),
     }
 }

@@ -23,8 +23,6 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The pause before a lost stream is answered with a registration: the kubelet is still disconnecting.
 const PAUSE_AFTER_LOSS: Duration = Duration::from_millis(200);
-/// How long an ill device stays listed.
-const RETIRE_AFTER: Duration = Duration::from_secs(1);
 
 /// What makes a plugin act.
 enum Happened {
@@ -199,9 +197,7 @@ impl Life {
             self.serve()?;
             self.register().await?;
         } else {
-            list.send_modify(|devices| devices::last_is_ill(devices));
-            tokio::time::sleep(RETIRE_AFTER).await;
-            list.send_modify(|devices| drop(devices.pop()));
+            list.send_modify(devices::retire_last);
         }
         Ok(())
     }
