@@ -228,3 +228,23 @@ fn a_configuration_may_lie_in_a_file_beside_the_scenario() {
     let scenario = read_text(&file.display().to_string(), &text).unwrap();
     assert_eq!(scenario.configs["default"], "version: v1\n");
 }
+
+#[test]
+fn a_step_names_a_plugin_of_its_node_and_an_expectation_its_fields() {
+    let text = "story: s\nnodes:\n- name: n\n  otherPlugins: [{name: old, resource: example.com/a, devices: 2, start: later}]\n\
+                - {name: m}\nsteps:\n- otherPlugin: {node: n, name: old, do: start}\n\
+                - expect: {nodes: {n: {otherPlugins: {old: {running: true}}, kubelet: {died: []}}}}\n";
+    assert_eq!(problems(text), Vec::<String>::new());
+    for (from, to, expected) in [
+        ("name: old, do", "name: new, do", "there is no other plugin `new` at this step"),
+        ("{node: n, name", "{node: m, name", "there is no other plugin `old`"),
+        ("do: start", "do: begin", "expected one of start, stop, kill, restart, hangUp, found `begin`"),
+        ("devices: 2", "devices: 200000", "expected a whole number from 0 to 100000"),
+        ("{running: true}", "{runs: true}", "unknown field `runs`"),
+        ("{died: []}", "{deaths: []}", "unknown field `deaths`"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let found = problems(&text.replacen(from, to, 1));
+        assert!(found.len() == 1 && found[0].contains(expected), "{to}: {found:?}");
+    }
+}
