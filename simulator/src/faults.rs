@@ -103,6 +103,8 @@ pub enum Fault {
     PodResourcesEmpty,
     /// The kubelet's device plugin directory is made anew: every socket is gone, and whoever watched it watches nothing.
     PluginDirectoryRecreated,
+    /// The kubelet ends, its checkpoint file is lost, and it starts anew with nothing.
+    CheckpointLost,
     /// The Node object is deleted and registered again after the duration, without the labels that it was given since.
     NodeRecreated,
     /// Nothing can be written to the disk.
@@ -147,6 +149,7 @@ impl Fault {
             Fault::PodResourcesUnavailable => "podResourcesUnavailable",
             Fault::PodResourcesEmpty => "podResourcesEmpty",
             Fault::PluginDirectoryRecreated => "pluginDirectoryRecreated",
+            Fault::CheckpointLost => "checkpointLost",
             Fault::ApiServerDown => "apiServerDown",
             Fault::ApiServerSlow { .. } => "apiServerSlow",
             Fault::ApiServerRefuses { .. } => "apiServerRefuses",
@@ -243,6 +246,7 @@ impl Fault {
             | Fault::KubeletSocketRace
             | Fault::PodResourcesEmpty
             | Fault::PluginDirectoryRecreated
+            | Fault::CheckpointLost
             | Fault::NodeRecreated
             | Fault::GpuLost { .. }
             | Fault::GpuUnplugged { .. }

@@ -4,6 +4,7 @@ mod asked;
 mod given;
 mod holders;
 mod name;
+mod others;
 mod seen;
 mod ways;
 
@@ -14,6 +15,7 @@ use self::asked::Asked;
 pub use self::given::{DeviceIds, Given, count_by_gpu, replicas_of};
 use self::holders::{Holders, gpus_of};
 pub use self::name::Invariant;
+use self::others::Others;
 pub use self::seen::{GpuName, NodeSeen, PodSeen, config_of, is_gpu};
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -30,6 +32,8 @@ pub struct Invariants {
     excused: BTreeMap<Invariant, bool>,
     /// The most replicas that each configuration asks for.
     asked: Asked,
+    /// Whose pods are not judged.
+    others: Others,
     /// The most replicas that were asked of each node: devices outlive a change of their configuration.
     replicas: BTreeMap<String, u64>,
     /// Who holds what.
@@ -41,7 +45,7 @@ pub struct Invariants {
 impl Invariants {
     /// Judges what a scenario's configurations ask for; excuses nothing.
     pub fn of(scenario: &Scenario) -> Invariants {
-        Invariants { asked: Asked::of(scenario), ..Invariants::default() }
+        Invariants { asked: Asked::of(scenario), others: Others::of(scenario), ..Invariants::default() }
     }
 
     /// Suspends these.
@@ -65,6 +69,9 @@ impl Invariants {
         self.holders.keep(|name| world.pods.contains_key(name));
         self.given.retain(|name, _| world.pods.contains_key(name));
         for (name, pod) in &world.pods {
+            if self.others.serve(pod) {
+                continue;
+            }
             let gpus = pod.node.as_ref().and_then(|node| world.nodes.get(node));
             let gpus = gpus.map_or_else(Vec::new, |node| node.gpus.iter().map(GpuName::of).collect());
             let seen = PodSeen::of(name, pod, &gpus);

@@ -1,16 +1,31 @@
 //! The world as a scenario sees it, because expectations, invariants and the closing table must read one view,
 //! taken from the outside: API objects, kubelet, driver and processes.
 
+mod neighbours;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
+pub use neighbours::{KUBELET_FIELDS, KubeletView, OTHER_PLUGIN_FIELDS, OtherPluginView};
+
 /// The sections of the view that an `expect` block may name.
 pub const SECTIONS: &[&str] = &["nodes", "pods", "phases"];
 /// The fields of a node that an `expect` block may name.
-pub const NODE_FIELDS: &[&str] =
-    &["ready", "labels", "annotations", "taints", "capacity", "allocatable", "gpus", "plugin", "mps"];
+pub const NODE_FIELDS: &[&str] = &[
+    "ready",
+    "labels",
+    "annotations",
+    "taints",
+    "capacity",
+    "allocatable",
+    "gpus",
+    "plugin",
+    "mps",
+    "kubelet",
+    "otherPlugins",
+];
 /// The fields of a GPU that an `expect` block may name.
 pub const GPU_FIELDS: &[&str] = &[
     "uuid",
@@ -90,6 +105,11 @@ pub struct NodeView {
     pub plugin: PluginView,
     /// The MPS supervisor process.
     pub mps: MpsView,
+    /// The kubelet.
+    pub kubelet: KubeletView,
+    /// Device plugins that are not ours, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_plugins: BTreeMap<String, OtherPluginView>,
     /// The kubelet's newest device lists, for invariants.
     #[serde(skip)]
     pub lists: DeviceCounts,

@@ -47,6 +47,7 @@ fn verb(verb: &Verb) -> String {
         Verb::Fault { spec, probability } => fault(spec, *probability),
         Verb::Restart { process, node } => format!("restart the {process} of {node}"),
         Verb::Kill { process, node } => format!("kill the {process} of {node}"),
+        Verb::OtherPlugin { node, name, act } => format!("{act} {name} of {node}"),
         Verb::InstallDriver { node, gpus } => {
             format!("install a driver on {node} ({} × {})", gpus.count, gpus.board)
         }

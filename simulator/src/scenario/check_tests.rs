@@ -172,7 +172,7 @@ fn mistakes_in_the_wider_language_name_what_was_expected() {
         ("values: {pods: 30, replicas: 8}", "values: {pods: 30}", "every variant gives the same parameters"),
         ("numa: [0, 1]", "numa: [0]", "expected one NUMA node for each of 2 GPUs, found 1"),
         ("'13.2'", "thirteen", "expected a CUDA version"),
-        ("kubelet: fixed", "kubelet: '1.20'", "expected one of 1.36, fixed"),
+        ("kubelet: fixed", "kubelet: '1.20'", "expected one of 1.36, 1.37, fixed"),
         (
             "until: done",
             "until: don",
@@ -227,4 +227,24 @@ fn a_configuration_may_lie_in_a_file_beside_the_scenario() {
     let file = dir.path().join("s.yaml");
     let scenario = read_text(&file.display().to_string(), &text).unwrap();
     assert_eq!(scenario.configs["default"], "version: v1\n");
+}
+
+#[test]
+fn a_step_names_a_plugin_of_its_node_and_an_expectation_its_fields() {
+    let text = "story: s\nnodes:\n- name: n\n  otherPlugins: [{name: old, resource: example.com/a, devices: 2, start: later}]\n\
+                - {name: m}\nsteps:\n- otherPlugin: {node: n, name: old, do: start}\n\
+                - expect: {nodes: {n: {otherPlugins: {old: {running: true}}, kubelet: {died: []}}}}\n";
+    assert_eq!(problems(text), Vec::<String>::new());
+    for (from, to, expected) in [
+        ("name: old, do", "name: new, do", "there is no other plugin `new` at this step"),
+        ("{node: n, name", "{node: m, name", "there is no other plugin `old`"),
+        ("do: start", "do: begin", "expected one of start, stop, kill, restart, hangUp, found `begin`"),
+        ("devices: 2", "devices: 200000", "expected a whole number from 0 to 100000"),
+        ("{running: true}", "{runs: true}", "unknown field `runs`"),
+        ("{died: []}", "{deaths: []}", "unknown field `deaths`"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let found = problems(&text.replacen(from, to, 1));
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{to}: {found:?}");
+    }
 }

@@ -3,7 +3,10 @@
 use super::decode::Reader;
 use super::problem::nearest;
 use crate::expect::{Op, Pattern, PatternKind};
-use crate::world::{GPU_FIELDS, MEMORY_FIELDS, MPS_FIELDS, NODE_FIELDS, PLUGIN_FIELDS, POD_FIELDS};
+use crate::world::{
+    GPU_FIELDS, KUBELET_FIELDS, MEMORY_FIELDS, MPS_FIELDS, NODE_FIELDS, OTHER_PLUGIN_FIELDS, PLUGIN_FIELDS,
+    POD_FIELDS,
+};
 
 /// The fields of a pod.
 pub(super) fn pod(reader: &mut Reader, entry: &Pattern, path: &str) {
@@ -22,8 +25,19 @@ pub(super) fn node(reader: &mut Reader, entry: &Pattern, path: &str) {
             "plugin" => fields(reader, inner, &path, PLUGIN_FIELDS),
             "mps" => fields(reader, inner, &path, MPS_FIELDS),
             "gpus" => gpu_fields(reader, inner, &path),
+            "kubelet" => fields(reader, inner, &path, KUBELET_FIELDS),
+            "otherPlugins" => other_plugins(reader, inner, &path),
             _ => {}
         }
+    }
+}
+
+fn other_plugins(reader: &mut Reader, pattern: &Pattern, path: &str) {
+    let PatternKind::Has(by_name) = &pattern.kind else {
+        return;
+    };
+    for (name, inner) in by_name {
+        fields(reader, inner, &format!("{path}.{name}"), OTHER_PLUGIN_FIELDS);
     }
 }
 

@@ -4,7 +4,7 @@
 mod steps;
 
 pub use self::steps::*;
-use super::limits::{GPUS_MAX, NODES_MAX};
+use super::limits::{GPUS_MAX, NODES_MAX, OTHER_DEVICES_MAX};
 use super::schema::{KubeletProfile, StageName};
 
 /// A key of a mapping.
@@ -109,6 +109,11 @@ pub const TIMERS: &[Key] = &[
         Sort::Duration,
         "how long a container that ended waits before its next start: 10s, doubled",
     ),
+    key(
+        "kubeletRestart",
+        Sort::Duration,
+        "how long after its death by a defect a kubelet is started again: 10s",
+    ),
 ];
 
 /// The keys of `plugin`.
@@ -124,6 +129,16 @@ pub const NODE: &[Key] = &[
     key("gpus", Sort::Map(GPUS), "its GPUs and driver; a node without has no driver library either"),
     key("labels", Sort::TextMap, "labels that it starts with"),
     key("kubelet", Sort::Word(KubeletProfile::NAMES), "which kubelet runs on it"),
+    key("otherPlugins", Sort::Maps(OTHER_PLUGINS), "device plugins on it that are not ours"),
+];
+
+/// The keys of an item of `otherPlugins`.
+pub const OTHER_PLUGINS: &[Key] = &[
+    need("name", Sort::Text, "its name on the node"),
+    need("resource", Sort::Text, "the resource that it serves"),
+    need("devices", Sort::Number(0, OTHER_DEVICES_MAX as i64), "how many devices it has"),
+    key("behaviour", Sort::Texts, "its naive ways, as `example-device-plugin --help` lists them"),
+    key("start", Sort::Word(&["at-once", "later"]), "later: by a step"),
 ];
 
 /// The keys of `gpus`.

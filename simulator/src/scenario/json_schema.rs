@@ -9,7 +9,10 @@ use super::schema::StageName;
 use super::verbs::FAULTS;
 use crate::expect::OPERATORS;
 use crate::invariants::Invariant;
-use crate::world::{GPU_FIELDS, MEMORY_FIELDS, MPS_FIELDS, NODE_FIELDS, PLUGIN_FIELDS, POD_FIELDS};
+use crate::world::{
+    GPU_FIELDS, KUBELET_FIELDS, MEMORY_FIELDS, MPS_FIELDS, NODE_FIELDS, OTHER_PLUGIN_FIELDS, PLUGIN_FIELDS,
+    POD_FIELDS,
+};
 
 /// The schema, as the JSON Schema draft that editors read.
 pub fn schema() -> Value {
@@ -24,10 +27,21 @@ pub fn schema() -> Value {
             "pattern": r"^(\$\{.+\}|[0-9]+(\.[0-9]+)?(ms|s|m|h))$",
         },
         "pattern": pattern(),
-        "node": fields(NODE_FIELDS, &[("plugin", "plugin"), ("mps", "mps"), ("gpus", "gpus")]),
+        "node": fields(
+            NODE_FIELDS,
+            &[
+                ("plugin", "plugin"),
+                ("mps", "mps"),
+                ("gpus", "gpus"),
+                ("kubelet", "kubelet"),
+                ("otherPlugins", "otherPlugins"),
+            ],
+        ),
         "pod": fields(POD_FIELDS, &[]),
         "plugin": fields(PLUGIN_FIELDS, &[]),
         "mps": fields(MPS_FIELDS, &[]),
+        "kubelet": fields(KUBELET_FIELDS, &[]),
+        "otherPlugins": {"type": "object", "additionalProperties": fields(OTHER_PLUGIN_FIELDS, &[])},
         "memory": fields(MEMORY_FIELDS, &[]),
         "gpu": fields(GPU_FIELDS, &[("memory", "memory")]),
         "gpus": {"anyOf": [

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub use super::decode::PROBLEMS_MAX;
+pub use super::other_plugin::OTHER_DEVICES_MAX;
 pub use super::yaml::{DEPTH_MAX, FILE_BYTES_MAX, VALUES_MAX};
 
 /// The most nodes of a scenario.
@@ -60,5 +61,6 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("CURVE_POINTS_MAX", CURVE_POINTS_MAX.to_string()),
         ("MEMORY_MIB_MAX", MEMORY_MIB_MAX.to_string()),
         ("CONFIG_BYTES_MAX", CONFIG_BYTES_MAX.to_string()),
+        ("OTHER_DEVICES_MAX", OTHER_DEVICES_MAX.to_string()),
     ]
 }

@@ -14,6 +14,7 @@ mod hostile_tests;
 pub mod json_schema;
 pub mod limits;
 mod nodes;
+mod other_plugin;
 pub mod problem;
 pub mod read;
 mod resolve;
@@ -26,6 +27,7 @@ pub mod verb;
 mod verbs;
 pub mod yaml;
 
+pub use other_plugin::{OtherAct, OtherPlugin};
 pub use problem::{Place, Problem, Problems};
 pub use read::{ReadError, read_chosen, read_file, read_text};
 pub use schema::{GpuNode, KubeletProfile, NodeSpec, PluginSettings, Scenario, StageName, Timers};

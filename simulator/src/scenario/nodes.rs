@@ -6,6 +6,7 @@ use super::decode::{Fields, Reader};
 use super::grammar::{GPUS, NODE};
 use super::limits::{GPUS_MAX, NODES_MAX};
 use super::schema::{GpuNode, KubeletProfile, NodeSpec};
+use super::verbs;
 use super::yaml::Node;
 
 /// Reads `nodes`.
@@ -30,6 +31,10 @@ pub(super) fn nodes(reader: &mut Reader, fields: &Fields<'_>) -> Vec<NodeSpec> {
             .and_then(|n| reader.word(n, &inner.path("kubelet"), KubeletProfile::NAMES))
             .and_then(|name| KubeletProfile::parse(&name))
             .unwrap_or_default();
+        let other_plugins = inner
+            .get("otherPlugins")
+            .map(|n| verbs::other_plugins(reader, n, &inner.path("otherPlugins")))
+            .unwrap_or_default();
         let Some(name) = name else { continue };
         total += count.flatten().unwrap_or(1);
         if total > NODES_MAX {
@@ -46,6 +51,7 @@ pub(super) fn nodes(reader: &mut Reader, fields: &Fields<'_>) -> Vec<NodeSpec> {
             gpus: gpus.clone().flatten(),
             labels: labels.clone(),
             kubelet,
+            other_plugins: other_plugins.clone(),
         }));
     }
     nodes

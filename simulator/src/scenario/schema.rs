@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::other_plugin::OtherPlugin;
 use super::verb::Step;
 use crate::invariants::Invariant;
 
@@ -81,6 +82,8 @@ pub struct Timers {
     pub config_map_sync: Duration,
     /// How long a container that ended waits before its next start: 10 s, doubled each time up to 5 min.
     pub crash_back_off: Duration,
+    /// How long after its death by a defect a kubelet is started again: 10 s (`RestartSec` of its systemd unit).
+    pub kubelet_restart: Duration,
 }
 
 impl Default for Timers {
@@ -91,6 +94,7 @@ impl Default for Timers {
             termination: Duration::from_secs(1),
             config_map_sync: Duration::from_secs(60),
             crash_back_off: Duration::from_secs(10),
+            kubelet_restart: Duration::from_secs(10),
         }
     }
 }
@@ -105,6 +109,7 @@ impl Timers {
             ("termination", real.termination, self.termination),
             ("configMapSync", real.config_map_sync, self.config_map_sync),
             ("crashBackOff", real.crash_back_off, self.crash_back_off),
+            ("kubeletRestart", real.kubelet_restart, self.kubelet_restart),
         ]
         .into_iter()
         .filter(|(_, real, scaled)| real != scaled)
@@ -162,6 +167,8 @@ pub struct NodeSpec {
     pub labels: BTreeMap<String, String>,
     /// Which kubelet runs on it.
     pub kubelet: KubeletProfile,
+    /// Device plugins on it that are not ours.
+    pub other_plugins: Vec<OtherPlugin>,
 }
 
 /// Which kubelet is imitated.
@@ -170,18 +177,21 @@ pub enum KubeletProfile {
     /// Kubernetes 1.36 with its known defects.
     #[default]
     V1_36,
-    /// The same without them.
+    /// Kubernetes 1.37: several plugins may serve one resource.
+    V1_37,
+    /// Kubernetes 1.36 without them.
     Fixed,
 }
 
 impl KubeletProfile {
     /// The names in scenario files.
-    pub const NAMES: &'static [&'static str] = &["1.36", "fixed"];
+    pub const NAMES: &'static [&'static str] = &["1.36", "1.37", "fixed"];
 
     /// What the simulated kubelet is told.
     pub fn profile(self) -> fake_cluster::kubelet::Profile {
         match self {
             KubeletProfile::V1_36 => fake_cluster::kubelet::Profile::v1_36(),
+            KubeletProfile::V1_37 => fake_cluster::kubelet::Profile::v1_37(),
             KubeletProfile::Fixed => fake_cluster::kubelet::Profile::fixed(),
         }
     }
@@ -190,6 +200,7 @@ impl KubeletProfile {
     pub fn parse(name: &str) -> Option<KubeletProfile> {
         match name {
             "1.36" => Some(KubeletProfile::V1_36),
+            "1.37" => Some(KubeletProfile::V1_37),
             "fixed" => Some(KubeletProfile::Fixed),
             _ => None,
         }

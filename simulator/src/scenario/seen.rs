@@ -17,6 +17,8 @@ use crate::faults::FaultSpec;
 pub(super) struct Seen {
     /// GPUs by node.
     nodes: BTreeMap<String, u32>,
+    /// Device plugins that are not ours, by node.
+    others: BTreeMap<String, BTreeSet<String>>,
     /// Pods that were ever made.
     pods: BTreeSet<String>,
     /// Pods that nobody has deleted, with their labels.
@@ -33,6 +35,7 @@ impl Seen {
         let gpus = |node: &super::NodeSpec| node.gpus.as_ref().map_or(0, |gpus| gpus.count);
         Seen {
             nodes: scenario.nodes.iter().map(|node| (node.name.clone(), gpus(node))).collect(),
+            others: scenario.nodes.iter().map(others).collect(),
             pods: BTreeSet::new(),
             alive: BTreeMap::new(),
             configs: scenario.configs.keys().cloned().collect(),
@@ -49,6 +52,11 @@ impl Seen {
             | Verb::Unlabel { node, .. }
             | Verb::Restart { node, .. }
             | Verb::Kill { node, .. } => self.node(reader, place, path, node),
+            Verb::OtherPlugin { node, name, .. } => {
+                self.node(reader, place, path, node);
+                let there = self.others.get(node).into_iter().flatten();
+                known(reader, place, path, "other plugin", name, there.map(String::as_str));
+            }
             Verb::InstallDriver { node, gpus } => {
                 self.node(reader, place, path, node);
                 board(reader, place, path, &gpus.board);
@@ -227,6 +235,10 @@ impl Seen {
             }),
         }
     }
+}
+
+fn others(node: &super::NodeSpec) -> (String, BTreeSet<String>) {
+    (node.name.clone(), node.other_plugins.iter().map(|other| other.name.clone()).collect())
 }
 
 fn labels(manifest: &Value) -> BTreeMap<String, String> {

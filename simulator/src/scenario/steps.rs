@@ -102,6 +102,7 @@ fn verb(reader: &mut Reader, word: &str, value: &Node, path: &str) -> Option<Dra
             verbs::process(reader, value, path).map(|(process, node)| Verb::Restart { process, node })
         }
         "kill" => verbs::process(reader, value, path).map(|(process, node)| Verb::Kill { process, node }),
+        "otherPlugin" => verbs::other_plugin(reader, value, path),
         "installDriver" => verbs::install_driver(reader, value, path),
         "wait" => reader.duration(value, path, DURATION_MAX).map(Verb::Wait),
         "advance" => reader.duration(value, path, ADVANCE_MAX).map(Verb::Advance),

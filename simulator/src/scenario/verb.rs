@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::other_plugin::OtherAct;
 use super::problem::Place;
 use super::schema::GpuNode;
 use crate::expect::Pattern;
@@ -110,6 +111,15 @@ pub enum Verb {
         process: Process,
         /// On which node.
         node: String,
+    },
+    /// Starts, stops or signals a device plugin that is not ours.
+    OtherPlugin {
+        /// The node.
+        node: String,
+        /// The plugin's name on it.
+        name: String,
+        /// What is done.
+        act: OtherAct,
     },
     /// Installs a driver (library and GPUs) on a node that has none.
     InstallDriver {

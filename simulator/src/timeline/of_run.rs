@@ -71,7 +71,7 @@ fn about(verb: &Verb) -> (Kind, Option<String>) {
         Verb::Apply(_) | Verb::ApplyAll(_) | Verb::ScaleDeployment { .. } => (Kind::Apply, None),
         Verb::Delete(_) | Verb::DeleteDeployments(_) => (Kind::Delete, None),
         Verb::Restart { node, .. } => (Kind::Restart, Some(node.clone())),
-        Verb::Kill { node, .. } => (Kind::Fault, Some(node.clone())),
+        Verb::OtherPlugin { node, .. } | Verb::Kill { node, .. } => (Kind::Fault, Some(node.clone())),
         Verb::Expect(_) => (Kind::Expect, None),
         Verb::InstallDriver { node, .. } => (Kind::Note, Some(node.clone())),
         Verb::Fault { spec, .. } => (Kind::Fault, (!spec.node.contains('*')).then(|| spec.node.clone())),

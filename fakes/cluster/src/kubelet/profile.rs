@@ -3,9 +3,8 @@
 
 /// How a kubelet behaves where versions differ or where it is known to be wrong.
 ///
-/// The switches are named B1..B11; `true` is the behaviour of kubelet 1.36 (seen on 1.36.2). **Not modelled:**
-/// B5 (two allocations at once crash the kubelet: here they wait for each other), the asynchronous registration and
-/// the socket path as authority of kubelets up to 1.25, several plugins per resource (1.37), the plugin watcher.
+/// The switches B1..B11 are named after defects; `true` is the behaviour of kubelet 1.36 (seen on 1.36.2). **Not
+/// modelled:** the asynchronous registration and the socket path as authority of kubelets up to 1.25, the plugin watcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// What reports call this profile.
@@ -18,6 +17,8 @@ pub struct Profile {
     pub failed_pod_keeps_first_resource: bool,
     /// B4: a device that leaves the list while its own Allocate is in flight kills the kubelet (1.34 to 1.36).
     pub removal_during_allocate_is_fatal: bool,
+    /// B5: a pod's allocation that ends while another pod's has begun kills the kubelet.
+    pub concurrent_allocation_is_fatal: bool,
     /// B6: the end of an old ListAndWatch disconnects the plugin that registered after it.
     pub old_stream_end_disconnects_new: bool,
     /// B7: a failed registration forgets the plugin that was connected for the resource.
@@ -30,6 +31,10 @@ pub struct Profile {
     pub zero_limit_fails_without_healthy: bool,
     /// B11: a resource whose plugin has sent no list is nobody's: the pod gets no device and starts.
     pub resource_without_list_is_ignored: bool,
+    /// A plugin's connection is never closed once a later registration has replaced it (up to 1.37).
+    pub replaced_connection_stays_open: bool,
+    /// Plugins of one resource are kept side by side by their sockets, and a survivor takes over (from 1.37 on).
+    pub several_plugins_per_resource: bool,
 }
 
 impl Profile {
@@ -41,12 +46,26 @@ impl Profile {
             preferred_error_leaks_ids: true,
             failed_pod_keeps_first_resource: true,
             removal_during_allocate_is_fatal: true,
+            concurrent_allocation_is_fatal: true,
             old_stream_end_disconnects_new: true,
             failed_registration_orphans_first: true,
             duplicate_ids_count_twice: true,
             removed_device_reads_healthy: true,
             zero_limit_fails_without_healthy: true,
             resource_without_list_is_ignored: true,
+            replaced_connection_stays_open: true,
+            several_plugins_per_resource: false,
+        }
+    }
+
+    /// Kubelet 1.37: plugins of one resource no longer disturb each other.
+    pub fn v1_37() -> Profile {
+        Profile {
+            name: "1.37",
+            old_stream_end_disconnects_new: false,
+            failed_registration_orphans_first: false,
+            several_plugins_per_resource: true,
+            ..Profile::v1_36()
         }
     }
 
@@ -58,12 +77,15 @@ impl Profile {
             preferred_error_leaks_ids: false,
             failed_pod_keeps_first_resource: false,
             removal_during_allocate_is_fatal: false,
+            concurrent_allocation_is_fatal: false,
             old_stream_end_disconnects_new: false,
             failed_registration_orphans_first: false,
             duplicate_ids_count_twice: false,
             removed_device_reads_healthy: false,
             zero_limit_fails_without_healthy: false,
             resource_without_list_is_ignored: false,
+            replaced_connection_stays_open: false,
+            several_plugins_per_resource: false,
         }
     }
 }

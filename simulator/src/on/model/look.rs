@@ -95,6 +95,7 @@ fn show_node(world: &mut World, cluster: &Cluster, number: usize, parts: Parts) 
         view = NodeView {
             plugin: view.plugin,
             mps: view.mps,
+            kubelet: view.kubelet,
             gpus: view.gpus,
             lists: view.lists,
             ..objects::node(&entry.object)
@@ -103,6 +104,7 @@ fn show_node(world: &mut World, cluster: &Cluster, number: usize, parts: Parts) 
     if parts.processes {
         view.lists.clone_from(node.kubelet.lists());
         view.plugin = plugin_view(node);
+        view.kubelet = node.kubelet.view();
         view.mps = MpsView { running: node.mps.process.is_some(), starts: node.mps.starts };
     }
     if parts.gpus {

@@ -285,6 +285,7 @@ impl Node {
         };
         if let Some(why) = died {
             self.deaths.push(format!("the kubelet of node `{}` died: {why}", self.name));
+            self.kubelet.died.push(why);
             self.kubelet.stop(cx);
             cx.after(latency::KUBELET_START, What::KubeletStarts);
         }

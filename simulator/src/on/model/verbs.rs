@@ -40,6 +40,7 @@ impl ModelStage {
                 "the simulated kubelet has no process to kill; restart it instead".to_owned(),
             )),
             Verb::Kill { process, node } => self.kill(node, which(*process)),
+            Verb::OtherPlugin { .. } => Ok(Done::Skipped("other plugins are processes".to_owned())),
             Verb::InstallDriver { node, gpus } => self.install_driver(node, gpus),
             Verb::Edit { config, text } => self.edit(config, text.as_ref()),
             Verb::Fault { spec, .. } => self.fault(spec),

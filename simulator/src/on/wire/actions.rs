@@ -26,6 +26,7 @@ impl WireStage {
             Verb::Restart { process: Process::Kubelet, node } => self.node(node)?.restart_kubelet().await,
             Verb::Restart { process, node } => self.node(node)?.restart(*process).await,
             Verb::Kill { process, node } => self.node(node)?.kill(*process).await,
+            Verb::OtherPlugin { node, name, act } => self.node(node)?.other_plugins.act(name, *act).await,
             Verb::InstallDriver { node, gpus } => self.node(node)?.install_driver(gpus),
             Verb::Edit { config, text } => config_map::edit(&self.api, config, text.as_deref()),
             Verb::Finish { pods, exit_code } => self.finish_pods(pods, *exit_code).await,

@@ -15,14 +15,16 @@ pub const PLUGIN: &str = "tandem-device-plugin";
 pub const NVML: &str = "libfake_nvml.so";
 /// The fake MPS control program.
 pub const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
-/// The command that builds all three.
-const BUILD: &str = "cargo build -p plugin-daemon -p fake-nvml -p fake-gpu";
+/// The example device plugin.
+pub const EXAMPLE: &str = "example-device-plugin";
+/// The command that builds all of them.
+const BUILD: &str = "cargo build -p plugin-daemon -p fake-nvml -p fake-gpu -p fake-cluster";
 
 /// How the variables begin by which Cargo tells a program of itself.
 const OF_A_PROGRAM: [&str; 5] =
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
 
-/// Where the three lie.
+/// Where they lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries {
     /// `tandem-device-plugin`.
@@ -31,6 +33,8 @@ pub struct Binaries {
     pub nvml: PathBuf,
     /// `nvidia-cuda-mps-control`.
     pub mps_control: PathBuf,
+    /// `example-device-plugin`.
+    pub example: PathBuf,
 }
 
 /// Why the binaries cannot be had.
@@ -90,7 +94,16 @@ impl Binaries {
                 Err(BinaryError::Missing { directory: directory.clone(), name })
             }
         };
-        Ok(Binaries { plugin: find(PLUGIN)?, nvml: find(NVML)?, mps_control: find(MPS_CONTROL)? })
+        Binaries::of(find)
+    }
+
+    fn of<E>(find: impl Fn(&'static str) -> Result<PathBuf, E>) -> Result<Binaries, E> {
+        Ok(Binaries {
+            plugin: find(PLUGIN)?,
+            nvml: find(NVML)?,
+            mps_control: find(MPS_CONTROL)?,
+            example: find(EXAMPLE)?,
+        })
     }
 
     /// Builds them with Cargo in the profile of this program.
@@ -110,7 +123,7 @@ impl Binaries {
         let mut child = build
             .current_dir(root)
             .args(["build", "--quiet", "--profile", profile, "--message-format=json-render-diagnostics"])
-            .args(["-p", "plugin-daemon", "-p", "fake-nvml", "-p", "fake-gpu"])
+            .args(["-p", "plugin-daemon", "-p", "fake-nvml", "-p", "fake-gpu", "-p", "fake-cluster"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -129,7 +142,7 @@ impl Binaries {
             return Err(BinaryError::Failed(status));
         }
         let find = |name| named(&products, name).ok_or(BinaryError::NotBuilt(name));
-        Ok(Binaries { plugin: find(PLUGIN)?, nvml: find(NVML)?, mps_control: find(MPS_CONTROL)? })
+        Binaries::of(find)
     }
 }
 
@@ -159,7 +172,7 @@ mod tests {
         std::fs::write(dir.path().join(PLUGIN), "").unwrap();
         let text = Binaries::from_dir(dir.path()).unwrap_err().to_string();
         assert!(text.contains(NVML) && text.contains("cargo build -p plugin-daemon"), "{text}");
-        for name in [NVML, MPS_CONTROL] {
+        for name in [NVML, MPS_CONTROL, EXAMPLE] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         assert_eq!(Binaries::from_dir(dir.path()).unwrap().nvml, dir.path().join(NVML));

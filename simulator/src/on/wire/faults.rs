@@ -97,6 +97,7 @@ impl WireStage {
             Fault::KubeletSocketRace => node.restart_kubelet_with(lasts, Duration::ZERO).await,
             Fault::PodResourcesEmpty => node.restart_kubelet_with(Duration::ZERO, lasts).await,
             Fault::PluginDirectoryRecreated => self.remove_directory(name, lasts).await,
+            Fault::CheckpointLost => self.lose_checkpoint(name, spec.lasts.unwrap_or_default()).await,
             Fault::NodeRecreated => self.delete_node(name, lasts),
             Fault::DeviceCgroupsRewritten => Ok(self.cut_off(name)),
             Fault::WatchDrop => {

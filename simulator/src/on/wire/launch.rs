@@ -8,7 +8,10 @@ use fake_gpu::STATE_VARIABLE;
 use super::binaries::Binaries;
 use super::layout::NodeLayout;
 use super::process::Launch;
-use crate::scenario::PluginSettings;
+use crate::scenario::{OtherPlugin, PluginSettings};
+
+/// How the sockets of device plugins begin that are not ours.
+pub(super) const OTHER_SOCKET: &str = "example-";
 
 /// `tandem-device-plugin run` on a node.
 pub(super) fn plugin(
@@ -53,6 +56,21 @@ pub(super) fn mps(binaries: &Binaries, layout: &NodeLayout) -> Launch {
     flag("--journal-dir", text(&layout.journal.join("mps")));
     flag("--log-format", "json".to_owned());
     Launch { program: binaries.plugin.clone(), args, env: environment(layout), log: layout.log("mps") }
+}
+
+/// A device plugin that is not ours.
+pub(super) fn other_plugin(binaries: &Binaries, layout: &NodeLayout, other: &OtherPlugin) -> Launch {
+    let mut args = Vec::new();
+    let mut flag = |name: &str, value: String| args.extend([name.to_owned(), value]);
+    flag("--dir", text(&layout.device_plugins));
+    flag("--resource", other.resource.clone());
+    flag("--devices", other.devices.to_string());
+    flag("--socket", format!("{OTHER_SOCKET}{}.sock", other.name));
+    for way in &other.behaviour {
+        flag("--naive", way.clone());
+    }
+    let log = layout.log(&format!("{OTHER_SOCKET}{}", other.name));
+    Launch { program: binaries.example.clone(), args, env: environment(layout), log }
 }
 
 /// A container's environment; the fake driver finds its state through it, production code does not know it.

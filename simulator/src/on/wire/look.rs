@@ -35,6 +35,8 @@ impl WireStage {
             let mut view = object.map(|object| objects::node(object)).unwrap_or_default();
             view.plugin = plugin(node).await;
             view.mps = mps(node);
+            view.kubelet = node.kubelet_view();
+            view.other_plugins = node.other_plugins.view();
             view.lists = node.lists();
             view.gpus = gpus(node, &world.pods)?;
             add_account(&mut view);

@@ -14,6 +14,7 @@ mod daemons;
 pub(super) mod driver;
 mod faults;
 mod http;
+mod kubelet_deaths;
 mod launch;
 mod layout;
 mod logs;
@@ -21,6 +22,7 @@ pub(super) mod look;
 mod node;
 mod node_programs;
 pub(super) mod objects;
+mod other_plugins;
 mod process;
 mod programs;
 mod spawn;
@@ -61,6 +63,8 @@ pub struct WireStage {
     /// Faults that end by themselves.
     endings: Vec<faults::Ending>,
     workloads: workloads::Workloads,
+    /// How long after its death a kubelet is started again.
+    kubelet_restart: Duration,
     temporary: Option<TempDir>,
     directory: PathBuf,
     kubeconfig: PathBuf,
@@ -107,6 +111,7 @@ impl WireStage {
             random: options.seed,
             endings: Vec::new(),
             workloads: workloads::Workloads::new(scenario.timers.crash_back_off),
+            kubelet_restart: scenario.timers.kubelet_restart,
             temporary: Some(temporary),
             directory,
             kubeconfig,

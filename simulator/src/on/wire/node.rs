@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fake_cluster::api::{ApiHandle, Key, Resource};
 use fake_cluster::kubelet::ledger::Order;
-use fake_cluster::kubelet::wire::{KubeletSettings, StartTrouble};
+use fake_cluster::kubelet::wire::{Kubelet, KubeletSettings, StartTrouble};
 use fake_cluster::node::config_volume::ConfigVolume;
 use fake_cluster::node::settings::PodError;
 use fake_cluster::node::{NodeAgent, NodeSettings};
@@ -15,7 +15,9 @@ use fake_gpu::NodeFile;
 use super::binaries::Binaries;
 use super::books::Books;
 use super::driver::Driver;
+use super::kubelet_deaths::KubeletLives;
 use super::layout::NodeLayout;
+use super::other_plugins::OtherPlugins;
 use super::process::Launch;
 use super::programs::{MPS, Name, PLUGIN, Programs};
 use super::{config_map, launch, objects, refused};
@@ -59,6 +61,8 @@ pub(super) struct Node {
     pub(super) programs: Programs,
     config: Option<ConfigVolume>,
     agent: NodeAgent,
+    pub(super) lives: KubeletLives,
+    pub(super) other_plugins: OtherPlugins,
     books: Books,
     mps_root: String,
 }
@@ -112,6 +116,8 @@ impl Node {
         Ok(Node {
             mps_root: layout.mps_root.display().to_string(),
             agent,
+            lives: KubeletLives { starts: 1, ..KubeletLives::default() },
+            other_plugins: OtherPlugins::start(spec, binaries, &layout)?,
             books: Books::default(),
             layout,
             driver,
@@ -194,6 +200,11 @@ impl Node {
         Ok(Done::Did)
     }
 
+    /// The kubelet's device manager, until it is stopped.
+    pub(super) fn kubelet(&self) -> Option<&Kubelet> {
+        self.agent.kubelet()
+    }
+
     /// Stops the kubelet; containers go on running.
     pub(super) async fn stop_kubelet(&mut self) {
         self.registrations();
@@ -206,7 +217,9 @@ impl Node {
     /// # Errors
     /// It does not start.
     pub(super) async fn start_kubelet(&mut self) -> Result<(), StageError> {
+        let was_stopped = self.agent.kubelet().is_none();
         let started = self.agent.start_kubelet().await;
+        self.lives.starts += u64::from(was_stopped && started.is_ok());
         started.map_err(|error| refused(format!("start the kubelet of node `{}`", self.name), &error))
     }
 
@@ -251,6 +264,7 @@ impl Node {
 
     /// Stops the kubelet, the node agent and the config volume.
     pub(super) async fn stop(&mut self) {
+        self.other_plugins.stop().await;
         self.agent.stop_kubelet().await;
         self.config = None;
     }
@@ -261,7 +275,7 @@ impl Node {
         let sockets = std::fs::read_dir(&self.layout.device_plugins).into_iter().flatten().flatten();
         for entry in sockets {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".sock") && name != "kubelet.sock" {
+            if name.ends_with(".sock") && name != "kubelet.sock" && !name.starts_with(launch::OTHER_SOCKET) {
                 leaks.push(format!("socket `{name}` of node `{}`", self.name));
             }
         }

@@ -83,6 +83,11 @@ impl Process {
         }
     }
 
+    /// SIGHUP.
+    pub(super) fn hang_up(&self) {
+        spawn::signal_process(self.pid, Signal::HangUp);
+    }
+
     /// SIGKILL for its group, and waits for its end.
     pub(super) async fn kill(&mut self) {
         spawn::signal_group(self.pid, Signal::Kill);

@@ -29,6 +29,8 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
 pub(super) enum Signal {
     /// SIGTERM: please end.
     Term,
+    /// SIGHUP: read your settings again, to most programs.
+    HangUp,
     /// SIGKILL: end now.
     Kill,
     /// SIGSTOP: stand still.
@@ -58,6 +60,7 @@ pub(super) fn signal_process(pid: u32, signal: Signal) {
 fn send(pid: i32, signal: Signal) {
     let number = match signal {
         Signal::Term => libc::SIGTERM,
+        Signal::HangUp => libc::SIGHUP,
         Signal::Kill => libc::SIGKILL,
         Signal::Stop => libc::SIGSTOP,
         Signal::Continue => libc::SIGCONT,

@@ -1,6 +1,7 @@
 //! The keys of steps, verb by verb.
 
 use super::super::limits::{GPUS_MAX, MEMORY_MIB_MAX, PODS_PER_STEP_MAX, TIMES_MAX};
+use super::super::other_plugin::OtherAct;
 use super::super::verb::Process;
 use super::{GPUS, Key, Sort, key, need};
 
@@ -22,6 +23,7 @@ pub const STEP: &[Key] = &[
     key("fault", Sort::Map(FAULT), "something goes wrong"),
     key("restart", Sort::Map(PROCESS), "stops a process in order and starts it again"),
     key("kill", Sort::Map(PROCESS), "kills a process; it is started again"),
+    key("otherPlugin", Sort::Map(OTHER_PLUGIN), "starts, stops or signals a device plugin that is not ours"),
     key("installDriver", Sort::Map(INSTALL_DRIVER), "gives a node a driver library and GPUs"),
     key("wait", Sort::Duration, "lets time pass"),
     key("advance", Sort::Duration, "lets much time pass where time is virtual"),
@@ -113,6 +115,13 @@ pub const PROCESS: &[Key] = &[
     key(Process::NAMES[0], Sort::Text, "the node whose kubelet"),
     key(Process::NAMES[1], Sort::Text, "the node whose plugin"),
     key(Process::NAMES[2], Sort::Text, "the node whose MPS supervisor"),
+];
+
+/// The keys of `otherPlugin`.
+pub const OTHER_PLUGIN: &[Key] = &[
+    need("node", Sort::Text, "the node"),
+    need("name", Sort::Text, "the plugin's name on it"),
+    need("do", Sort::Word(OtherAct::NAMES), "what is done to it; hangUp is SIGHUP"),
 ];
 
 /// The keys of `installDriver`.

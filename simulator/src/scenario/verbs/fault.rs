@@ -73,6 +73,7 @@ pub(in super::super) const TABLE: &[Entry] = &[
     plain("podResourcesUnavailable", |_| Fault::PodResourcesUnavailable),
     plain("podResourcesEmpty", |_| Fault::PodResourcesEmpty),
     plain("pluginDirectoryRecreated", |_| Fault::PluginDirectoryRecreated),
+    plain("checkpointLost", |_| Fault::CheckpointLost),
     plain("apiServerDown", |_| Fault::ApiServerDown),
     Entry { delay: true, ..plain("apiServerSlow", |told| Fault::ApiServerSlow { delay: told.delay }) },
     Entry { code: REFUSALS, ..plain("apiServerRefuses", |told| Fault::ApiServerRefuses { code: told.code }) },

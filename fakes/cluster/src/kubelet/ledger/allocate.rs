@@ -129,7 +129,12 @@ impl Ledger {
 
     /// Goes on until a call is due or all is done.
     fn run(&mut self, mut work: Work) -> Step {
-        while let Some((container, resource, required)) = self.next_limit(&mut work) {
+        loop {
+            let (container, resource, required) = match self.next_limit(&mut work) {
+                Ok(Some(next)) => next,
+                Ok(None) => return Step::Finished(Ok(())),
+                Err(error) => return self.fail(work, error),
+            };
             let choice = self.begin_resource(&mut work, &container, &resource, required);
             match choice {
                 Ok(Choice::Nothing) => {}
@@ -140,21 +145,21 @@ impl Ledger {
                 Err(error) => return self.fail(work, error),
             }
         }
-        Step::Finished(Ok(()))
     }
 
     /// The next limit of the current container, then of the next one; limits come in any order.
-    fn next_limit(&mut self, work: &mut Work) -> Option<(String, String, u64)> {
+    fn next_limit(&mut self, work: &mut Work) -> Result<Option<(String, String, u64)>, AllocationError> {
         loop {
             match work.current.as_mut() {
                 Some(current) => {
                     if let Some((resource, required)) = current.limits.pop() {
-                        return Some((current.name.clone(), resource, required));
+                        return Ok(Some((current.name.clone(), resource, required)));
                     }
-                    self.finish_container(work);
+                    self.finish_container(work)?;
                 }
                 None => {
-                    let container = work.pod.containers.get(work.containers.next()?)?;
+                    let next = work.containers.next().and_then(|next| work.pod.containers.get(next));
+                    let Some(container) = next else { return Ok(None) };
                     let limits = container.limits.iter().map(|(name, count)| (name.clone(), *count));
                     work.current = Some(Current {
                         limits: self.random.shuffle(limits.collect()),
@@ -169,13 +174,18 @@ impl Ledger {
     }
 
     /// Passes a plain init container's devices on, withdraws those of a container that keeps them.
-    fn finish_container(&mut self, work: &mut Work) {
-        let Some(done) = work.current.take() else { return };
+    fn finish_container(&mut self, work: &mut Work) -> Result<(), AllocationError> {
+        let Some(done) = work.current.take() else { return Ok(()) };
         self.checkpoint_due |= done.changed;
+        let mut held = self.records.container(&work.pod.uid, &done.name).into_iter().flatten().peekable();
         let Some((_, reuse)) = self.reuse.as_mut().filter(|(uid, _)| *uid == work.pod.uid) else {
-            return;
+            // another pod's allocation has begun meanwhile and dropped what this one would write to
+            if self.profile.concurrent_allocation_is_fatal && held.peek().is_some() {
+                return Err(AllocationError::KubeletDiesOfTwo { pod_uid: work.pod.uid.clone() });
+            }
+            return Ok(());
         };
-        for (resource, record) in self.records.container(&work.pod.uid, &done.name).into_iter().flatten() {
+        for (resource, record) in held {
             let reusable = reuse.entry(resource.clone()).or_default();
             match done.kind {
                 ContainerKind::Init => reusable.extend(record.ids()),
@@ -184,6 +194,7 @@ impl Ledger {
                 }
             }
         }
+        Ok(())
     }
 
     fn begin_resource(

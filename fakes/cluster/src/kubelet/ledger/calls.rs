@@ -112,6 +112,19 @@ pub enum AllocationError {
         /// The device ID.
         id: String,
     },
+    /// B5: the kubelet process dies; both pods stay undecided.
+    #[error("the kubelet died: pod {pod_uid:?} was given devices while another pod's allocation had begun")]
+    KubeletDiesOfTwo {
+        /// The UID of the pod whose allocation ended.
+        pod_uid: String,
+    },
+}
+
+impl AllocationError {
+    /// Whether the kubelet process dies of it.
+    pub fn kills_the_kubelet(&self) -> bool {
+        matches!(self, AllocationError::KubeletDies { .. } | AllocationError::KubeletDiesOfTwo { .. })
+    }
 }
 
 /// GetPreferredAllocation is due.

@@ -27,6 +27,12 @@ pub enum RegisterRefusal {
         /// What the plugin asked for.
         resource: String,
     },
+    /// The plugin on this socket is connected already (kubelet 1.37).
+    #[error("device plugin already connected: {socket}")]
+    AlreadyConnected {
+        /// The socket's file name.
+        socket: String,
+    },
     /// More plugins than the fake keeps track of.
     #[error("more than {max} plugins are connected")]
     TooMany {

@@ -90,7 +90,7 @@ impl Shared {
     }
 
     fn allocation_failed(&self, error: AllocationError) -> Failure {
-        if matches!(error, AllocationError::KubeletDies { .. }) {
+        if error.kills_the_kubelet() {
             self.end(WireEvent::Died { why: error.to_string() });
             return Failure::KubeletGone;
         }
@@ -179,7 +179,11 @@ impl Shared {
     }
 
     async fn allocate_missing(&self, uid: &str, container: &str) -> Result<(), StartError> {
-        let _turn = self.admission.lock().await;
+        let _turn = match self.profile().concurrent_allocation_is_fatal {
+            // a pod's own worker does not wait for the admission of others
+            true => None,
+            false => Some(self.admission.lock().await),
+        };
         let begun = self.state().ledger.begin_missing_allocation(uid, container);
         match begun {
             Some(step) => self.allocate(uid, step).await.map_err(Failure::into_start_error),

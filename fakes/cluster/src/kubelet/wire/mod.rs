@@ -165,6 +165,20 @@ impl Kubelet {
         self.shared.state().ledger.lists().clone()
     }
 
+    /// Resource → ListAndWatch streams that are open.
+    pub fn streams(&self) -> BTreeMap<String, u64> {
+        let mut streams = BTreeMap::new();
+        for connection in self.shared.state().connections.values().filter(|connection| connection.streaming) {
+            *streams.entry(connection.resource.clone()).or_default() += 1;
+        }
+        streams
+    }
+
+    /// Resource → connections whose stream has ended and which this kubelet never closes.
+    pub fn forgotten(&self) -> BTreeMap<String, u64> {
+        self.shared.state().forgotten.clone()
+    }
+
     /// The health that the pod status shows for a device.
     pub fn health_of(&self, resource: &str, id: &str) -> &'static str {
         self.shared.state().ledger.health_of(resource, id)

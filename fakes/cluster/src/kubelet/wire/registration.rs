@@ -43,7 +43,7 @@ impl RegistrationService {
             endpoint: request.endpoint.clone(),
             version: request.version.clone(),
         });
-        let client = self.begin(&request.version, resource).map_err(|refusal| refusal.to_string())?;
+        let client = self.begin(request).map_err(|refusal| refusal.to_string())?;
         let attempt = Attempt { shared: &self.shared, client, resource, connected: false };
         let plugin = PluginClient::dial(&self.socket(&request.endpoint), self.shared.dial_timeout()).await?;
         let options = plugin
@@ -53,19 +53,20 @@ impl RegistrationService {
         let (close, closed) = oneshot::channel();
         attempt.succeed(|state| {
             state.ledger.connected(client, resource, options);
-            let connection = Connection { plugin: plugin.clone(), close, streaming: true };
+            let resource = resource.clone();
+            let connection = Connection { plugin: plugin.clone(), resource, close, streaming: true };
             state.connections.insert(client, connection);
         });
         self.watch(client, resource.clone(), plugin, closed);
         Ok(())
     }
 
-    fn begin(&self, version: &str, resource: &str) -> Result<ClientId, RegisterRefusal> {
+    fn begin(&self, request: &RegisterRequest) -> Result<ClientId, RegisterRefusal> {
         let mut state = self.shared.state();
         if state.connections.len() >= CLIENTS_MAX {
             return Err(RegisterRefusal::TooMany { max: CLIENTS_MAX });
         }
-        state.ledger.register(version, resource)
+        state.ledger.register_at(&request.version, &request.resource_name, &request.endpoint)
     }
 
     /// An absolute path is joined below the directory, too.

@@ -13,12 +13,14 @@ use super::calls::PluginClient;
 use super::files;
 use super::log::{EventLog, WireEvent};
 use super::settings::KubeletSettings;
+use crate::kubelet::Profile;
 use crate::kubelet::ledger::{Capacity, ClientId, Device, Ledger, RunningContainers};
 
 /// One plugin's connection; it outlives its stream as long as calls can still go to it.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) plugin: PluginClient,
+    pub(super) resource: String,
     /// Ends the stream, when used or dropped.
     pub(super) close: oneshot::Sender<()>,
     pub(super) streaming: bool,
@@ -29,6 +31,8 @@ pub(super) struct Connection {
 pub(super) struct State {
     pub(super) ledger: Ledger,
     pub(super) connections: BTreeMap<ClientId, Connection>,
+    /// Resource → connections whose stream has ended and which nobody will close.
+    pub(super) forgotten: BTreeMap<String, u64>,
     pub(super) running: RunningContainers,
     pub(super) node_allocatable: Option<BTreeMap<String, u64>>,
     pub(super) log: EventLog,
@@ -61,6 +65,7 @@ impl Shared {
         let state = State {
             ledger,
             connections: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             running: settings.ledger.running.clone(),
             node_allocatable: None,
             log: EventLog::default(),
@@ -90,6 +95,10 @@ impl Shared {
     /// Whether PodResources lists nothing yet.
     pub(super) fn lists_nothing(&self) -> bool {
         self.now() < self.settings.trouble.lists_nothing_for
+    }
+
+    pub(super) fn profile(&self) -> &Profile {
+        &self.settings.ledger.profile
     }
 
     pub(super) fn dial_timeout(&self) -> Duration {
@@ -171,7 +180,10 @@ impl Shared {
                 // An error means that this is the stream that ended.
                 let _own_stream = connection.close.send(());
             }
-            let State { connections, ledger, .. } = &mut *state;
+            let State { connections, ledger, forgotten, .. } = &mut *state;
+            if connections.contains_key(&client) && self.profile().replaced_connection_stays_open {
+                *forgotten.entry(resource.to_owned()).or_default() += 1;
+            }
             connections.retain(|id, connection| connection.streaming || ledger.is_referenced(*id));
         }
         self.log(WireEvent::StreamEnded { resource: resource.to_owned(), why });

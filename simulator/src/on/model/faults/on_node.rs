@@ -43,6 +43,11 @@ impl Node {
                 self.directory_recreated(cx, lasts);
                 None
             }
+            Fault::CheckpointLost => {
+                self.kubelet_restarts(cx, spec.lasts.map_or(0, nanos));
+                self.kubelet.lose_checkpoint();
+                None
+            }
             Fault::NodeRecreated => {
                 cx.api.delete_node(cx.engine, cx.node);
                 self.ends_in(cx, lasts, Ending::NodeRecreated)

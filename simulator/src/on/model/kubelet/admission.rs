@@ -118,7 +118,7 @@ impl Kubelet {
         turn: &Turn,
         outcome: Result<(), AllocationError>,
     ) -> Option<String> {
-        if let Err(error @ AllocationError::KubeletDies { .. }) = &outcome {
+        if let Some(error) = outcome.as_ref().err().filter(|error| error.kills_the_kubelet()) {
             return Some(error.to_string());
         }
         if turn.container.is_some() {

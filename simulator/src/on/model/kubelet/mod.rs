@@ -25,7 +25,7 @@ use super::happening::{PodId, ServerId, StreamId, What};
 use super::host::Host;
 use super::latency;
 use crate::scenario::Timers;
-use crate::world::DeviceCounts;
+use crate::world::{DeviceCounts, KubeletView};
 
 /// How many quick status writes follow a start.
 const QUICK_TICKS: u32 = 10;
@@ -77,6 +77,8 @@ pub(super) struct Kubelet {
     /// PodResources answers.
     pub(super) pod_resources: bool,
     registrations: BTreeMap<String, u64>,
+    /// Why the process died by a defect, once for each time.
+    pub(super) died: Vec<String>,
     /// Pods whose containers were stopped since somebody looked.
     pub(super) stopped: Vec<PodId>,
     /// The newest lists, counted by GPU.
@@ -102,6 +104,7 @@ impl Kubelet {
             lists_nothing_until: 0,
             pod_resources: true,
             registrations: BTreeMap::new(),
+            died: Vec::new(),
             stopped: Vec::new(),
             lists: DeviceCounts::new(),
             pods: BTreeMap::new(),
@@ -218,10 +221,25 @@ impl Kubelet {
         cx.show();
     }
 
+    /// The file is gone: the next process starts with nothing.
+    pub(super) fn lose_checkpoint(&mut self) {
+        self.checkpoint = Checkpoint::default();
+    }
+
     /// The machine went down: no container runs any more.
     pub(super) fn lose_containers(&mut self) {
         for local in self.pods.values_mut() {
             local.lose_containers();
+        }
+    }
+
+    /// What can be seen of the process.
+    pub(super) fn view(&self) -> KubeletView {
+        KubeletView {
+            running: self.running.is_some(),
+            starts: u64::from(self.life.div_ceil(2)),
+            died: self.died.clone(),
+            ..KubeletView::default()
         }
     }
 

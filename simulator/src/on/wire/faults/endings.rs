@@ -38,14 +38,23 @@ pub(super) enum Ends {
     Stopped { pids: Vec<u32> },
 }
 
+impl Ending {
+    /// A kubelet that died starts again.
+    pub(in super::super) fn kubelet_starts(at: Instant, node: &str) -> Ending {
+        Ending { at, what: Ends::Kubelet { node: node.to_owned() } }
+    }
+}
+
 impl WireStage {
     /// Whether something happens by itself as time passes.
     pub(in super::super) fn has_future(&self) -> bool {
-        !self.endings.is_empty() || self.workloads.are_active()
+        let may_kill = self.nodes.iter().any(|node| node.other_plugins.are_there());
+        !self.endings.is_empty() || self.workloads.are_active() || may_kill
     }
 
     /// Does what has come due.
     pub(in super::super) async fn tend(&mut self) {
+        self.tend_kubelets().await;
         let now = Instant::now();
         let due: Vec<Ending> = self.endings.extract_if(.., |ending| ending.at <= now).collect();
         for ending in due {

@@ -118,6 +118,23 @@ impl WireStage {
         Ok(Done::Did)
     }
 
+    /// Removes the kubelet's checkpoint between two lives of it.
+    ///
+    /// # Errors
+    /// It cannot be removed, or the kubelet does not start.
+    pub(super) async fn lose_checkpoint(&mut self, name: &str, lasts: Duration) -> Result<Done, StageError> {
+        let node = self.node(name)?;
+        node.stop_kubelet().await;
+        let path = node.layout.device_plugins.join(CHECKPOINT_FILE);
+        std::fs::remove_file(&path).map_err(|error| StageError::File { what: "remove", path, error })?;
+        if lasts.is_zero() {
+            node.start_kubelet().await?;
+        } else {
+            self.ends_in(lasts, Ends::Kubelet { node: name.to_owned() });
+        }
+        Ok(Done::Did)
+    }
+
     /// Deletes a Node object; its kubelet registers it again when it starts.
     ///
     /// # Errors

@@ -65,6 +65,22 @@ fn b4_a_device_that_leaves_the_list_during_its_allocate_kills_the_kubelet() {
 }
 
 #[test]
+fn b5_an_allocation_that_begins_before_another_ends_kills_the_kubelet() {
+    let two = |mut bench: Bench| {
+        bench.serve(RES, "a b");
+        bench.answer = Box::new(|ledger, call| {
+            if call.container == "app" && ledger.devices_of("p2").is_empty() {
+                let _other_pods_worker = ledger.begin_admission(&Arc::new(pod("p2", &[(RES, 1)])));
+            }
+            Ok(Some(response(&call.ids)))
+        });
+        bench.take("p1", 1)
+    };
+    assert!(matches!(two(Bench::new()), Err(AllocationError::KubeletDiesOfTwo { .. })));
+    assert!(two(Bench::fixed()).is_ok());
+}
+
+#[test]
 fn b8_an_id_listed_twice_counts_twice() {
     let count = |mut bench: Bench| {
         bench.serve(RES, "a !a b");

@@ -10,6 +10,7 @@ mod preference;
 mod properties;
 mod registration;
 mod restart;
+mod several;
 
 use super::*;
 use crate::kubelet::pod::{ContainerKind, ContainerRequest};
