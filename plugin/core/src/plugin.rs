@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::inventory::{Facts, GpuUuid};
 use crate::label_patch::LabelPatch;
 use crate::last_good::LastGoods;
+use crate::links::Links;
 use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
 use crate::publish::Retiring;
@@ -82,6 +83,8 @@ pub struct Plugin {
     pub(crate) change: Change,
     actions: VecDeque<Action>,
     pub(crate) view: Arc<View>,
+    /// How close the GPUs are that were found last.
+    pub(crate) links: Arc<Links>,
 }
 
 impl Default for Plugin {
@@ -128,6 +131,7 @@ impl Plugin {
             change: Change::default(),
             actions: VecDeque::new(),
             view: Arc::new(View::default()),
+            links: Arc::default(),
         }
     }
 

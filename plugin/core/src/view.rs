@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::allocate::{AllocateError, Allocation, ContainerEdits};
 use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
+use crate::links::Links;
 use crate::prefer::{self, PreferError};
 
 /// How the GPUs of a resource are handed out.
@@ -152,6 +153,8 @@ pub struct View {
     pub edits: ContainerEdits,
     /// For people and probes.
     pub status: Status,
+    /// How close the node's GPUs are to each other.
+    pub links: Arc<Links>,
 }
 
 impl View {
