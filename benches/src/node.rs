@@ -55,6 +55,7 @@ pub fn facts(gpus: u32) -> Facts {
         driver_version: "595.91.07".to_owned(),
         cuda_version: (13, 2),
         gpus: (0..gpus).map(gpu).collect(),
+        links: Vec::new(),
         control_nodes: control_nodes.map(str::to_owned).to_vec(),
     }
 }

@@ -1,12 +1,14 @@
 //! Takes an event into the plugin's state. What follows from it is decided in `advance`, from the whole state.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
 use crate::event::{Event, Holding};
 use crate::inventory::Facts;
+use crate::links::Links;
 use crate::mps::Desired;
 use crate::plugin::{Driver, Plugin, Settings};
 use crate::registration::Input;
@@ -113,6 +115,7 @@ impl Plugin {
 
     fn gpus_found(&mut self, facts: Facts) {
         self.compare_gpus(Some(&facts));
+        self.links = Arc::new(Links::of(&facts));
         self.driver = Driver::Present(facts);
         self.specs.stale = true;
         self.choice_is_stale = true;

@@ -91,6 +91,7 @@ pub fn node(text: &str) -> Result<Facts, BoardError> {
         driver_version: DRIVER_VERSION.to_owned(),
         cuda_version: CUDA_VERSION,
         gpus,
+        links: Vec::new(),
         control_nodes: control_nodes.map(str::to_owned).to_vec(),
     })
 }

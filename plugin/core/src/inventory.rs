@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::links::Link;
+
 /// The UUID of a physical GPU, as NVML prints it: `GPU-…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -77,6 +79,9 @@ pub struct Facts {
     pub cuda_version: (u32, u32),
     /// The GPUs, in NVML's order; display-only boards are already left out.
     pub gpus: Vec<GpuFacts>,
+    /// What joins them, a pair at a time; pairs that nothing is known about are left out.
+    #[serde(default)]
+    pub links: Vec<Link>,
     /// Which control nodes exist under the dev root: `/dev/nvidiactl`, `/dev/nvidia-uvm`, …
     pub control_nodes: Vec<String>,
 }

@@ -9,7 +9,7 @@
 //! | question | module |
 //! |---|---|
 //! | What can happen, what can be asked for? | [`event`], [`action`] |
-//! | What does the node have? | [`inventory`] |
+//! | What does the node have? | [`inventory`]; how close its GPUs are: [`links`] |
 //! | Which configuration holds? | [`config`]; `choose` and `requested` for this node; [`last_good`] over restarts |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
@@ -42,6 +42,7 @@ mod kubelet_start;
 mod label_patch;
 pub mod labels;
 pub mod last_good;
+pub mod links;
 pub mod migration;
 pub mod mps;
 pub mod ownership;

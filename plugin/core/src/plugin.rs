@@ -19,6 +19,7 @@ use crate::inventory::{Facts, GpuUuid};
 use crate::kubelet_start::KubeletStart;
 use crate::label_patch::LabelPatch;
 use crate::last_good::LastGoods;
+use crate::links::Links;
 use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
 use crate::publish::Retiring;
@@ -90,6 +91,8 @@ pub struct Plugin {
     pub(crate) change: Change,
     actions: VecDeque<Action>,
     pub(crate) view: Arc<View>,
+    /// How close the GPUs are that were found last.
+    pub(crate) links: Arc<Links>,
 }
 
 impl Default for Plugin {
@@ -140,6 +143,7 @@ impl Plugin {
             change: Change::default(),
             actions: VecDeque::new(),
             view: Arc::new(View::default()),
+            links: Arc::default(),
         }
     }
 

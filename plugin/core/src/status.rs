@@ -65,7 +65,13 @@ impl Plugin {
         edits.cdi.vendor = self.settings.cdi.vendor().to_owned();
         edits.cdi.features.clone_from(&self.specs.classes);
         let status = self.status(facts, &resources);
-        let view = View { generation: previous.generation, resources, edits, status };
+        let view = View {
+            generation: previous.generation,
+            resources,
+            edits,
+            status,
+            links: Arc::clone(&self.links),
+        };
         if view != *previous {
             self.set_view(View { generation: previous.generation + 1, ..view });
         }

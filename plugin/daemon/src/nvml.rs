@@ -159,6 +159,7 @@ fn facts(nvml: &Nvml, paths: &NvmlPaths) -> Result<Facts, NvmlError> {
             number(nvml_wrapper::cuda_driver_version_minor(cuda)),
         ),
         gpus,
+        links: Vec::new(),
         control_nodes: control_nodes(&dev_root(&paths.driver_root)),
     })
 }

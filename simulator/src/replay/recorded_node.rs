@@ -79,6 +79,7 @@ fn facts() -> Facts {
         driver_version: "595.91.07".into(),
         cuda_version: (13, 2),
         gpus: vec![gpu(0), gpu(1)],
+        links: Vec::new(),
         control_nodes: vec![],
     }
 }

@@ -319,6 +319,7 @@ pub fn facts(gpus: u32) -> Facts {
         driver_version: "595.91.07".into(),
         cuda_version: (13, 2),
         gpus: (0..gpus).map(gpu).collect(),
+        links: Vec::new(),
         control_nodes: Vec::new(),
     }
 }

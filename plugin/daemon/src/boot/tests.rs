@@ -73,6 +73,7 @@ fn facts() -> Facts {
         driver_version: "580.95.05".into(),
         cuda_version: (13, 0),
         gpus: vec![gpu],
+        links: Vec::new(),
         control_nodes: Vec::new(),
     }
 }

@@ -87,6 +87,7 @@ impl Host {
             driver_version: gpus.driver_version.as_str().to_owned(),
             cuda_version: (gpus.cuda_version / 1000, gpus.cuda_version % 1000 / 10),
             gpus: gpus.gpus().iter().map(gpu_facts).collect(),
+            links: Vec::new(),
             control_nodes: Vec::new(),
         })
     }
