@@ -279,11 +279,13 @@ mod tests {
             id: id.into(),
             healthy: true,
             granted: true,
+            parent: gpu.clone(),
             gpu,
             numa_node: None,
             strategy,
             gpu_index: index,
             gpu_minor: index + 4,
+            mig: None,
         }
     }
 

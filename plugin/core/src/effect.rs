@@ -79,10 +79,12 @@ fn environment(role: &Role, gpu: &GpuFacts, edits: ContainerEdits) -> BTreeMap<S
         healthy: true,
         granted: true,
         gpu: gpu.uuid.clone(),
+        parent: gpu.uuid.clone(),
         numa_node: gpu.numa_node,
         strategy: role.strategy,
         gpu_index: gpu.index,
         gpu_minor: gpu.minor,
+        mig: None,
     };
     let name = if edits.by_index { gpu.index.to_string() } else { gpu.uuid.to_string() };
     let served = ResourceView {

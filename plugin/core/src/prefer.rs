@@ -163,11 +163,13 @@ mod tests {
                 id: (*id).into(),
                 healthy: true,
                 granted: true,
+                parent: gpu.clone(),
                 gpu,
                 numa_node: Some(*numa),
                 strategy,
                 gpu_index: u32::try_from(index).unwrap(),
                 gpu_minor: 0,
+                mig: None,
             };
             ((*id).to_owned(), device)
         };

@@ -145,10 +145,12 @@ fn devices<'a>(
             healthy,
             granted,
             gpu: gpu.uuid.clone(),
+            parent: gpu.uuid.clone(),
             numa_node: gpu.numa_node,
             strategy: role.strategy,
             gpu_index: gpu.index,
             gpu_minor: gpu.minor,
+            mig: None,
         };
         (id, device)
     })

@@ -32,8 +32,10 @@ pub struct Device {
     /// Whether an Allocate for it is answered: also for an unhealthy id while its GPU still plays this role, because a refusal
     /// would end a pod for good.
     pub granted: bool,
-    /// The physical GPU.
+    /// What is handed out and shared as one thing: a GPU.
     pub gpu: GpuUuid,
+    /// The physical GPU that it is, or is a part of.
+    pub parent: GpuUuid,
     /// The GPU's NUMA node.
     pub numa_node: Option<u32>,
     /// How its GPU is shared.
@@ -42,6 +44,17 @@ pub struct Device {
     pub gpu_index: u32,
     /// The `N` of the GPU's `/dev/nvidiaN`.
     pub gpu_minor: u32,
+    /// What it is on its GPU, when it is a MIG device.
+    pub mig: Option<MigPart>,
+}
+
+/// Which part of its GPU a MIG device is, and by which nodes it is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigPart {
+    /// Its position on its GPU: the `M` of the index `N:M`.
+    pub index: u32,
+    /// The `/dev/nvidia-caps` nodes of its GPU instance and its compute instance.
+    pub nodes: Vec<String>,
 }
 
 /// What is served for one extended resource.

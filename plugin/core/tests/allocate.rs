@@ -22,10 +22,12 @@ fn device(gpu: &str, id: &str, strategy: Strategy) -> (String, Device) {
         healthy: true,
         granted: true,
         gpu: GpuUuid::new(gpu),
+        parent: GpuUuid::new(gpu),
         numa_node: None,
         strategy,
         gpu_index: index,
         gpu_minor: index + 4,
+        mig: None,
     };
     (id.to_owned(), device)
 }

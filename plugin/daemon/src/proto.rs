@@ -77,10 +77,12 @@ mod tests {
             id: id.into(),
             healthy,
             gpu: GpuUuid::new("GPU-a"),
+            parent: GpuUuid::new("GPU-a"),
             numa_node,
             strategy: Strategy::Exclusive,
             gpu_index: 0,
             gpu_minor: 0,
+            mig: None,
             granted: healthy,
         }
     }

@@ -57,10 +57,12 @@ fn view(generation: u64, devices: &[(&str, bool)]) -> View {
             id: (*id).to_owned(),
             healthy: *healthy,
             gpu: GpuUuid::new(*id),
+            parent: GpuUuid::new(*id),
             numa_node: None,
             strategy: Strategy::Exclusive,
             gpu_index: 0,
             gpu_minor: 0,
+            mig: None,
             granted: *healthy,
         };
         (device.id.clone(), device)
