@@ -9,7 +9,7 @@
 //! | question | module |
 //! |---|---|
 //! | What can happen, what can be asked for? | [`event`], [`action`] |
-//! | What does the node have? | [`inventory`] |
+//! | What does the node have? | [`inventory`]; parts of GPUs are in [`mig`], what can play a role in [`unit`] |
 //! | Which configuration holds? | [`config`]; `choose` and `requested` for this node; [`last_good`] over restarts |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
@@ -40,6 +40,7 @@ pub mod journal;
 mod label_patch;
 pub mod labels;
 pub mod last_good;
+pub mod mig;
 pub mod migration;
 pub mod mps;
 pub mod ownership;
@@ -54,4 +55,5 @@ pub mod sharing;
 mod status;
 pub mod switch;
 pub mod time;
+pub mod unit;
 pub mod view;

@@ -180,6 +180,8 @@ fn gpu_facts(device: &Device<'_>, index: u32, name: String, sysfs: &Path) -> Res
         pci_bus_id,
         mig_capable: device.mig_mode().is_ok(),
         compute_mode: device.compute_mode().map_or(ComputeMode::Default, from_nvml),
+        mig_enabled: false,
+        mig: Vec::new(),
     })
 }
 

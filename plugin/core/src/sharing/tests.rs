@@ -24,6 +24,8 @@ fn facts() -> Facts {
         numa_node: None,
         mig_capable: index >= 2,
         compute_mode: ComputeMode::Default,
+        mig_enabled: false,
+        mig: Vec::new(),
     };
     Facts { driver_version: "595.91.07".into(), gpus: (0..4).map(gpu).collect(), ..Facts::default() }
 }

@@ -82,6 +82,8 @@ fn gpu_facts() -> plugin_core::inventory::GpuFacts {
         numa_node: None,
         mig_capable: false,
         compute_mode: plugin_core::inventory::ComputeMode::Default,
+        mig_enabled: false,
+        mig: Vec::new(),
     }
 }
 
