@@ -31,6 +31,7 @@ fn healthy() -> NodeFacts {
         uuid: GpuUuid::new("GPU-a"),
         index: 0,
         name: "Tesla T4".into(),
+        mig_index: None,
         state: "settled".into(),
         resource: Some("nvidia.com/gpu".into()),
         strategy: Some(Strategy::Mps),
