@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Finder;
 use super::names::{self, Names};
-use crate::config::{Config, MigStrategy, ResourceName};
+use crate::cdi;
+use crate::config::{Config, Effective, MigStrategy, ResourceName};
 use crate::inventory::{Facts, GpuUuid};
 use crate::unit::Unit;
 
@@ -20,10 +21,11 @@ const NAMED_MAX: usize = 8;
 /// The units that play a role, with their names.
 pub(super) fn units<'f>(
     config: &Config,
-    strategy: MigStrategy,
+    effective: &Effective,
     facts: &'f Facts,
     finder: &mut Finder<'_>,
 ) -> (Vec<Unit<'f>>, Names) {
+    let strategy = effective.mig_strategy;
     if strategy == MigStrategy::None && !config.resources.mig.is_empty() {
         let message = "`resources.mig` has no effect: the MIG strategy is `none`".to_owned();
         finder.warning(
@@ -44,6 +46,9 @@ pub(super) fn units<'f>(
         );
     }
     let mut units: Vec<Unit<'_>> = facts.units_under(strategy).collect();
+    if effective.plugin.pass_device_specs || cdi::is_wanted(effective) {
+        leave_closed_out(&mut units, finder);
+    }
     let mut names = names::names(config, strategy, &units);
     let nameless: Vec<Unit<'_>> = units.iter().copied().filter(|u| !names.contains_key(u.uuid())).collect();
     for (profile, parts) in by_kind(&nameless) {
@@ -63,6 +68,20 @@ pub(super) fn units<'f>(
     }
     units.retain(|unit| names.contains_key(unit.uuid()));
     (units, names)
+}
+
+/// Containers that get device nodes from us cannot open a MIG device whose nodes are not known.
+fn leave_closed_out(units: &mut Vec<Unit<'_>>, finder: &mut Finder<'_>) {
+    let is_closed = |unit: &Unit<'_>| unit.mig.is_some_and(|mig| mig.nodes.is_empty());
+    let (closed, open): (Vec<_>, Vec<_>) = units.iter().copied().partition(is_closed);
+    if !closed.is_empty() {
+        let message = format!(
+            "the device nodes of MIG device {} are not known, so no container could open it and it serves nothing",
+            indexes(&closed)
+        );
+        finder.warning(PATH, message, "is /proc/driver/nvidia-caps/mig-minors there? (--proc-root)");
+        *units = open;
+    }
 }
 
 /// Under `single` a name says nothing of sizes, so that all devices behind it must be of one kind: of the one that most GPUs

@@ -84,7 +84,7 @@ impl Finder<'_> {
 pub fn assign(read: &Read, effective: &Effective, facts: &Facts) -> Result<Assignment, Vec<Problem>> {
     let mut finder = Finder { places: &read.places, problems: Vec::new() };
     let groups = groups(&read.config, effective);
-    let (units, names) = mig::units(&read.config, effective.mig_strategy, facts, &mut finder);
+    let (units, names) = mig::units(&read.config, effective, facts, &mut finder);
     let node = claims::Offer { units: &units, names: &names, facts };
     let claims = claims::claims(&groups, &node, &mut finder);
     let mut out = Assignment { names: names.clone(), ..Assignment::default() };
