@@ -504,7 +504,7 @@ fn check(node: &Node) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_sequence_of_flips_and_layouts_offers_a_part_of_what_is_held(steps in prop::collection::vec(step(), 1..40)) {
