@@ -60,11 +60,6 @@ impl MigProfile {
         if self.has_compute(slices) { self.slices / slices } else { 0 }
     }
 
-    /// Multiprocessors of a compute instance: all, or those of its slices.
-    pub fn compute_multiprocessors(&self, slices: u32, of_a_slice: u32) -> u32 {
-        if slices == self.slices { self.multiprocessors } else { slices * of_a_slice }
-    }
-
     /// The name of a compute instance in it: `3g.20gb`, or `1c.3g.20gb` when it has not all slices.
     pub fn compute_name(&self, slices: u32) -> String {
         if slices == self.slices { self.name.clone() } else { format!("{slices}c.{}", self.name) }

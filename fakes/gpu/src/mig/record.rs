@@ -1,5 +1,6 @@
 //! What a GPU is cut into, in the fixed form of the shared state.
 
+use super::layout;
 use super::profile::MigProfile;
 use crate::profile::BoardProfile;
 use crate::record::Gpu;
@@ -89,9 +90,7 @@ impl MigDevice<'_> {
 
     /// Its multiprocessors.
     pub fn multiprocessors(&self) -> u32 {
-        let profiles = self.gpu.mig_profiles().iter();
-        let of_a_slice = profiles.filter(|profile| profile.slices == 1).map(|p| p.multiprocessors).min();
-        self.profile.compute_multiprocessors(self.compute_slices, of_a_slice.unwrap_or(0))
+        self.gpu.mig_multiprocessors(self.profile, self.compute_slices)
     }
 }
 
@@ -99,6 +98,23 @@ impl Gpu {
     /// What GPU instances the board can be cut into; none without MIG.
     pub fn mig_profiles(&self) -> &'static [MigProfile] {
         if self.board.mig_devices_max == 0 { &[] } else { BoardProfile::mig_profiles_of(self.board.profile) }
+    }
+
+    /// The multiprocessors of a compute instance of so many slices in an instance of this profile.
+    pub fn mig_multiprocessors(&self, profile: &MigProfile, compute_slices: u32) -> u32 {
+        if compute_slices == profile.slices {
+            return profile.multiprocessors;
+        }
+        let ones = self.mig_profiles().iter().filter(|profile| profile.slices == 1);
+        compute_slices * ones.map(|profile| profile.multiprocessors).min().unwrap_or(0)
+    }
+
+    /// How many more instances of a profile fit beside those that are there.
+    pub fn mig_room(&self, profile: &MigProfile) -> u32 {
+        let mut records = self.mig.devices;
+        let more =
+            (0..).take_while(|_| layout::add(self.mig_profiles(), &mut records, &profile.name).is_ok());
+        u32::try_from(more.count()).unwrap_or(0)
     }
 
     /// Whether MIG mode is on.
