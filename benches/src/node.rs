@@ -49,6 +49,8 @@ pub fn facts(gpus: u32) -> Facts {
         numa_node: Some(index / 4),
         mig_capable: true,
         compute_mode: ComputeMode::Default,
+        mig_enabled: false,
+        mig: Vec::new(),
     };
     let control_nodes = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"];
     Facts {

@@ -25,6 +25,8 @@ const UNSAFE: &[&str] = &[
     "simulator/src/on/wire/spawn.rs",
     // A process that is not a child is awaited through a pidfd, so that its id cannot be mistaken for a later one's.
     "plugin/daemon/src/process.rs",
+    // The ids of MIG devices' instances; nvml-wrapper has no calls for them.
+    "plugin/daemon/src/nvml_instances.rs",
 ];
 
 /// Crates that are locked in more than one version.

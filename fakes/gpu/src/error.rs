@@ -1,5 +1,7 @@
 //! What a GPU refuses, so that programs and tests can tell the reasons apart.
 
+use crate::mig::{MigError, MigInstance};
+
 /// Why an operation on the node's GPUs was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
@@ -16,6 +18,42 @@ pub enum GpuError {
     Lost {
         /// The GPU.
         uuid: String,
+    },
+    /// The GPU cannot be cut into such MIG devices.
+    #[error("GPU `{uuid}`: {why}")]
+    Mig {
+        /// The GPU.
+        uuid: String,
+        /// Why.
+        why: MigError,
+    },
+    /// MIG mode is off.
+    #[error("GPU `{uuid}`: MIG mode is off")]
+    MigIsOff {
+        /// The GPU.
+        uuid: String,
+    },
+    /// MIG mode is on, and only its MIG devices can be used.
+    #[error("GPU `{uuid}`: MIG mode is on; only a MIG device can be used so")]
+    MigIsOn {
+        /// The GPU.
+        uuid: String,
+    },
+    /// No MIG device has these instances.
+    #[error("GPU `{uuid}` has no MIG device with GPU instance {} and compute instance {}", instance.gpu_instance, instance.compute_instance)]
+    NoSuchMigDevice {
+        /// The GPU.
+        uuid: String,
+        /// What was asked for.
+        instance: MigInstance,
+    },
+    /// Processes are on it.
+    #[error("GPU `{uuid}` is in use by {processes} processes")]
+    InUse {
+        /// The GPU.
+        uuid: String,
+        /// How many.
+        processes: usize,
     },
     /// No GPU with this UUID was pulled out.
     #[error("GPU `{uuid}` was not pulled out")]

@@ -1,6 +1,7 @@
 //! What happens to GPUs, kept for readers that come later: each reader has its own place in one bounded ring.
 
 use crate::error::GpuError;
+use crate::mig::MigInstance;
 use crate::record::{EVENTS_MAX, Event, Node};
 
 /// GPU or compute instance of an event that is not about a MIG device.
@@ -42,6 +43,16 @@ impl Node {
     /// # Errors
     /// No such GPU.
     pub fn raise_event(&mut self, gpu: u32, kind: EventKind, data: u64) -> Result<Event, GpuError> {
+        self.raise(gpu, None, kind, data)
+    }
+
+    pub(crate) fn raise(
+        &mut self,
+        gpu: u32,
+        instance: Option<MigInstance>,
+        kind: EventKind,
+        data: u64,
+    ) -> Result<Event, GpuError> {
         let sequence = self.event_next;
         let record = self.gpu_mut(gpu)?;
         match kind {
@@ -56,8 +67,8 @@ impl Node {
             kind: kind.bit(),
             data,
             gpu,
-            gpu_instance: NO_INSTANCE,
-            compute_instance: NO_INSTANCE,
+            gpu_instance: instance.map_or(NO_INSTANCE, |instance| instance.gpu_instance),
+            compute_instance: instance.map_or(NO_INSTANCE, |instance| instance.compute_instance),
             reserved: 0,
         };
         self.events[ring_slot(sequence)] = event;

@@ -2,6 +2,7 @@
 //! when the driver is loaded again.
 
 use crate::error::GpuError;
+use crate::mig::Mig;
 use crate::record::{DAEMONS_MAX, EVENTS_MAX, GPUS_MAX, Gpu, Node};
 use crate::text::Text;
 
@@ -47,6 +48,9 @@ impl Node {
         back.lost = 0;
         back.nvml_error = 0;
         back.compute_mode = back.compute_mode_original;
+        // MIG mode outlives a reset, MIG devices do not
+        let mode = back.mig.pending;
+        back.mig = Mig { mode, pending: mode, ..Mig::OFF };
         if self.gpus().iter().any(|gpu| gpu.minor == back.minor) {
             back.minor = self.free_minor();
         }

@@ -26,6 +26,7 @@
 //! | `record`, `board`, `text` | the fixed-size records of the state |
 //! | `node`, `process`, `memory`, `event` | the rules: lost GPUs, compute mode, memory, MPS limits, events |
 //! | `hotplug`, `trouble` | GPUs that are pulled out, driver upgrades, NVML calls that fail or hang |
+//! | `mig` | GPUs cut into MIG devices |
 //! | `snapshot` | everything at one moment, for expectations and reports |
 //! | `file`, `shared` | the same state in a file mapped by many processes |
 //! | `mps` | the MPS control daemon's command language, daemon and client |
@@ -37,6 +38,7 @@ mod event;
 mod file;
 mod hotplug;
 mod memory;
+mod mig;
 // Its own module documentation tells what it is.
 pub mod mps;
 mod node;
@@ -55,12 +57,16 @@ pub use error::GpuError;
 pub use event::{EventKind, NO_INSTANCE};
 pub use file::{NodeFile, NodeFileError, STATE_FILE_NAME, STATE_VARIABLE};
 pub use memory::Memory;
+pub use mig::{
+    MIG_DEVICES_MAX, Mig, MigDevice, MigEngines, MigError, MigInstance, MigProfile, check_layout, mig_minors,
+    mig_minors_file,
+};
 pub use process::{MPS_SERVER_MEMORY_BYTES, ProcessKind, ProcessSpec};
 pub use profile::{Architecture, BoardProfile, ProfileError, profile_names};
 pub use record::{
     ComputeMode, DAEMONS_MAX, EVENTS_MAX, Event, GPUS_MAX, Gpu, MpsDaemon, Node, PROCESSES_MAX, Process,
 };
-pub use snapshot::{GpuSnapshot, MpsDaemonSnapshot, NodeSnapshot, ProcessSnapshot};
+pub use snapshot::{GpuSnapshot, MigSnapshot, MpsDaemonSnapshot, NodeSnapshot, ProcessSnapshot};
 pub use spec::{GpuSpec, NodeSpec, SpecError};
 pub use text::Text;
 pub use trouble::VERSION_MISMATCH;

@@ -53,7 +53,11 @@ impl Node {
             0 => u64::MAX,
             limit => limit.saturating_sub(process.used_bytes),
         };
-        let free_bytes = self.memory(gpu)?.free_bytes.min(share);
+        let memory = match process.instance() {
+            Some(instance) => self.mig_memory(gpu, instance)?,
+            None => self.memory(gpu)?,
+        };
+        let free_bytes = memory.free_bytes.min(share);
         if bytes > free_bytes {
             return Err(GpuError::OutOfMemory { uuid: uuid(), pid, asked_bytes: bytes, free_bytes });
         }

@@ -50,11 +50,14 @@ impl Node {
     /// Sets the compute mode; running processes stay, as with the real driver.
     ///
     /// # Errors
-    /// No such GPU, or it is lost.
+    /// No such GPU, it is lost, or MIG mode is on.
     pub fn set_compute_mode(&mut self, gpu: u32, mode: ComputeMode) -> Result<(), GpuError> {
         let record = self.gpu_mut(gpu)?;
         if record.lost != 0 {
             return Err(GpuError::Lost { uuid: record.uuid.as_str().to_owned() });
+        }
+        if record.has_mig_on() {
+            return Err(GpuError::MigIsOn { uuid: record.uuid.as_str().to_owned() });
         }
         record.compute_mode = mode.number();
         Ok(())

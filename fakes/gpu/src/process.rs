@@ -1,6 +1,8 @@
 //! Processes on GPUs: who gets a context, who not, and who is gone.
 
 use crate::error::GpuError;
+use crate::event::NO_INSTANCE;
+use crate::mig::MigInstance;
 use crate::record::{ComputeMode, Gpu, Node, PROCESSES_MAX, Process};
 use crate::text::Text;
 
@@ -62,6 +64,8 @@ pub struct ProcessSpec {
     /// When a real process started (see [`crate::started_ticks`]), so that its death is noticed;
     /// 0: a simulated process, which lives until it is stopped.
     pub started_ticks: u64,
+    /// The MIG device it runs on; without: the whole GPU.
+    pub instance: Option<MigInstance>,
 }
 
 impl ProcessSpec {
@@ -77,6 +81,7 @@ impl ProcessSpec {
             limit_bytes: 0,
             thread_percentage_tenths: 1000,
             started_ticks: 0,
+            instance: None,
         }
     }
 }
@@ -121,6 +126,16 @@ impl Node {
         if self.processes_on(gpu).any(|process| process.pid == pid) {
             return Err(GpuError::AlreadyRunning { pid, gpu });
         }
+        match spec.instance {
+            None if record.has_mig_on() => {
+                return Err(GpuError::MigIsOn { uuid: record.uuid.as_str().to_owned() });
+            }
+            Some(instance) if record.mig_device(instance).is_none() => {
+                let uuid = record.uuid.as_str().to_owned();
+                return Err(GpuError::NoSuchMigDevice { uuid, instance });
+            }
+            _ => {}
+        }
         self.admit(record, spec)?;
         let used_bytes = match spec.kind {
             ProcessKind::MpsServer => MPS_SERVER_MEMORY_BYTES,
@@ -145,6 +160,8 @@ impl Node {
             limit_bytes: spec.limit_bytes,
             thread_percentage_tenths: spec.thread_percentage_tenths,
             uid: spec.uid,
+            gpu_instance: spec.instance.map_or(NO_INSTANCE, |instance| instance.gpu_instance),
+            compute_instance: spec.instance.map_or(NO_INSTANCE, |instance| instance.compute_instance),
             name: Text::new(&spec.name),
         };
         self.process_count += 1;

@@ -1,5 +1,9 @@
 //! Boards as data, because a fake is only as good as the facts it repeats.
 
+use std::sync::OnceLock;
+
+use crate::mig::MigProfile;
+
 /// The profiles that ship with the crate: name and YAML.
 const PROFILES: [(&str, &str); 4] = [
     ("a100-sxm4-40gb", include_str!("../profiles/a100-sxm4-40gb.yaml")),
@@ -91,6 +95,9 @@ pub struct BoardProfile {
     pub ecc: bool,
     /// Most MIG devices; 0: no MIG.
     pub mig_devices_max: u32,
+    /// What GPU instances it can be cut into.
+    #[serde(default)]
+    pub mig_profiles: Vec<MigProfile>,
     /// Power.
     pub power: Power,
     /// Temperatures.
@@ -175,11 +182,38 @@ impl BoardProfile {
     /// # Errors
     /// [`ProfileError::Unknown`] with the names that exist.
     pub fn load(name: &str) -> Result<Self, ProfileError> {
-        let Some((_, yaml)) = PROFILES.iter().find(|(known, _)| *known == name) else {
+        Self::shipped(name).map(|(_, profile)| profile.clone())
+    }
+
+    /// The profile `name` and its place in [`profile_names`]; each is read once.
+    pub(crate) fn shipped(name: &str) -> Result<(u32, &'static Self), ProfileError> {
+        let found = (0_u32..).zip(PROFILES).find(|(_, (known, _))| *known == name);
+        let Some((number, _)) = found else {
             let known = profile_names().join(", ");
             return Err(ProfileError::Unknown { name: name.to_owned(), known });
         };
-        serde_saphyr::from_str(yaml)
-            .map_err(|error| ProfileError::Unreadable { name: name.to_owned(), why: error.to_string() })
+        match read(number) {
+            Some(Ok(profile)) => Ok((number, profile)),
+            Some(Err(why)) => Err(ProfileError::Unreadable { name: name.to_owned(), why: why.clone() }),
+            None => {
+                Err(ProfileError::Unreadable { name: name.to_owned(), why: "it is not there".to_owned() })
+            }
+        }
     }
+
+    /// The GPU instance profiles of a shipped board, by its number; none for boards without MIG.
+    pub(crate) fn mig_profiles_of(number: u32) -> &'static [MigProfile] {
+        match read(number) {
+            Some(Ok(profile)) => &profile.mig_profiles,
+            _ => &[],
+        }
+    }
+}
+
+fn read(number: u32) -> Option<&'static Result<BoardProfile, String>> {
+    static READ: [OnceLock<Result<BoardProfile, String>>; PROFILES.len()] =
+        [const { OnceLock::new() }; PROFILES.len()];
+    let (_, yaml) = PROFILES.get(number as usize)?;
+    let place = READ.get(number as usize)?;
+    Some(place.get_or_init(|| serde_saphyr::from_str(yaml).map_err(|error| error.to_string())))
 }

@@ -1,6 +1,8 @@
 //! The records of a node's state: fixed size and valid for any bytes, so that they can lie in a shared file.
 
 use crate::board::BoardRecord;
+use crate::event::NO_INSTANCE;
+use crate::mig::{Mig, MigInstance};
 use crate::text::Text;
 
 /// Most GPUs on one node.
@@ -83,6 +85,8 @@ pub struct Gpu {
     pub serial: Text<24>,
     /// Facts of the board.
     pub board: BoardRecord,
+    /// What it is cut into.
+    pub mig: Mig,
 }
 
 impl Gpu {
@@ -104,6 +108,7 @@ impl Gpu {
         uuid: Text::EMPTY,
         serial: Text::EMPTY,
         board: BoardRecord::EMPTY,
+        mig: Mig::OFF,
     };
 
     /// The compute mode in force.
@@ -144,6 +149,10 @@ pub struct Process {
     pub thread_percentage_tenths: u32,
     /// User id.
     pub uid: u32,
+    /// On a MIG device: its GPU instance, else [`crate::NO_INSTANCE`].
+    pub gpu_instance: u32,
+    /// On a MIG device: its compute instance, else [`crate::NO_INSTANCE`].
+    pub compute_instance: u32,
     /// Name of the program.
     pub name: Text<36>,
 }
@@ -159,8 +168,16 @@ impl Process {
         limit_bytes: 0,
         thread_percentage_tenths: 0,
         uid: 0,
+        gpu_instance: NO_INSTANCE,
+        compute_instance: NO_INSTANCE,
         name: Text::EMPTY,
     };
+
+    /// The MIG device it runs on, if it does.
+    pub fn instance(&self) -> Option<MigInstance> {
+        let (gpu_instance, compute_instance) = (self.gpu_instance, self.compute_instance);
+        (gpu_instance != NO_INSTANCE).then_some(MigInstance { gpu_instance, compute_instance })
+    }
 }
 
 /// A running MPS control daemon.

@@ -1,6 +1,7 @@
 //! Everything about a node at one moment, owned, for expectations and reports.
 
 use crate::memory::Memory;
+use crate::mig::{MigDevice, MigInstance, mig_minors};
 use crate::process::ProcessKind;
 use crate::record::{ComputeMode, Gpu, MpsDaemon, Node, Process};
 
@@ -50,10 +51,34 @@ pub struct GpuSnapshot {
     pub utilization_percent: u32,
     /// Memory in bytes.
     pub memory: Memory,
+    /// Whether MIG mode is on.
+    pub mig_mode: bool,
+    /// Its MIG devices, by index.
+    pub mig_devices: Vec<MigSnapshot>,
     /// Processes with a context, oldest first.
     pub processes: Vec<ProcessSnapshot>,
     /// Events so far.
     pub event_count: u64,
+}
+
+/// A MIG device at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct MigSnapshot {
+    /// NVML index on its GPU.
+    pub index: u32,
+    /// GPU and compute instance.
+    #[serde(flatten)]
+    pub instance: MigInstance,
+    /// `MIG-…`.
+    pub uuid: String,
+    /// What it was cut to, such as `1g.5gb`.
+    pub profile: String,
+    /// First memory slice.
+    pub start: u32,
+    /// Minor numbers of the capability device nodes of its GPU instance and of itself.
+    pub minors: Option<(u32, u32)>,
+    /// Memory in bytes.
+    pub memory: Memory,
 }
 
 /// A process on a GPU at one moment.
@@ -63,6 +88,9 @@ pub struct ProcessSnapshot {
     pub pid: u32,
     /// Name of the program.
     pub name: String,
+    /// The MIG device it runs on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<MigInstance>,
     /// What it is.
     pub kind: ProcessKind,
     /// MPS client: pid of its server.
@@ -121,9 +149,23 @@ impl Node {
             mps_fault: gpu.mps_fault != 0,
             mps_daemon_pid: self.mps_daemons().iter().find(|d| d.sees(gpu.index)).map(|d| d.pid),
             memory,
+            mig_mode: gpu.has_mig_on(),
+            mig_devices: gpu.mig_devices().filter_map(|device| self.mig_snapshot(gpu, &device)).collect(),
             processes: self.processes_on(gpu.index).map(process_snapshot).collect(),
             event_count: gpu.event_count,
         }
+    }
+
+    fn mig_snapshot(&self, gpu: &Gpu, device: &MigDevice<'_>) -> Option<MigSnapshot> {
+        Some(MigSnapshot {
+            index: device.index,
+            instance: device.instance,
+            uuid: device.uuid(),
+            profile: device.name(),
+            start: device.start,
+            minors: mig_minors(gpu.minor, device.instance),
+            memory: self.mig_memory(gpu.index, device.instance).ok()?,
+        })
     }
 
     fn daemon_snapshot(&self, daemon: &MpsDaemon) -> MpsDaemonSnapshot {
@@ -146,6 +188,7 @@ fn process_snapshot(process: &Process) -> ProcessSnapshot {
     ProcessSnapshot {
         pid: process.pid,
         name: process.name.as_str().to_owned(),
+        instance: process.instance(),
         kind: process.kind(),
         server_pid: (process.server_pid != 0).then_some(process.server_pid),
         used_bytes: process.used_bytes,

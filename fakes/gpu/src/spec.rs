@@ -1,6 +1,7 @@
 //! What a node is made of, and how a fresh node is built from that.
 
 use crate::board::BoardRecord;
+use crate::error::GpuError;
 use crate::profile::{BoardProfile, ProfileError};
 use crate::record::{DAEMONS_MAX, EVENTS_MAX, Event, GPUS_MAX, Gpu, MpsDaemon, Node, PROCESSES_MAX, Process};
 use crate::text::Text;
@@ -30,6 +31,8 @@ pub struct GpuSpec {
     pub profile: String,
     /// NUMA node it hangs on, if the machine has NUMA.
     pub numa_node: Option<u32>,
+    /// With MIG mode on: the MIG devices it is cut into, such as `1g.5gb`; without: none.
+    pub mig: Option<Vec<String>>,
 }
 
 /// Why a node cannot be made.
@@ -45,6 +48,14 @@ pub enum SpecError {
         node: String,
         /// GPUs asked for.
         count: usize,
+    },
+    /// MIG as asked is not possible.
+    #[error("node `{node}`: {why}")]
+    Mig {
+        /// The node.
+        node: String,
+        /// Why.
+        why: GpuError,
     },
     /// Not `major.minor`.
     #[error("CUDA version of node `{node}` is not `major.minor`: `{version}`")]
@@ -63,7 +74,7 @@ impl NodeSpec {
             name: name.to_owned(),
             driver_version: DRIVER_VERSION.to_owned(),
             cuda_version: CUDA_VERSION.to_owned(),
-            gpus: vec![GpuSpec { profile: profile.to_owned(), numa_node: None }; count],
+            gpus: vec![GpuSpec { profile: profile.to_owned(), numa_node: None, mig: None }; count],
         }
     }
 }
@@ -72,7 +83,7 @@ impl Node {
     /// A fresh node: driver loaded, GPUs healthy and idle, compute mode default.
     ///
     /// # Errors
-    /// Unknown profile, too many GPUs, or an unreadable CUDA version.
+    /// Unknown profile, too many GPUs, or an unreadable CUDA version, or an impossible MIG layout.
     pub fn new(spec: &NodeSpec) -> Result<Box<Self>, SpecError> {
         if spec.gpus.len() > GPUS_MAX {
             return Err(SpecError::TooManyGpus { node: spec.name.clone(), count: spec.gpus.len() });
@@ -101,9 +112,14 @@ impl Node {
             events: [Event::EMPTY; EVENTS_MAX],
         });
         for (index, gpu) in (0_u32..).zip(&spec.gpus) {
-            let board = BoardRecord::new(&BoardProfile::load(&gpu.profile)?);
+            let (number, profile) = BoardProfile::shipped(&gpu.profile)?;
+            let board = BoardRecord::new(number, profile);
             node.gpus[index as usize] = fresh_gpu(&spec.name, index, gpu.numa_node, board);
             node.gpu_count = index + 1;
+            if let Some(layout) = &gpu.mig {
+                let laid_out = node.lay_out_mig(index, layout);
+                laid_out.map_err(|why| SpecError::Mig { node: spec.name.clone(), why })?;
+            }
         }
         Ok(node)
     }
@@ -119,15 +135,16 @@ fn fresh_gpu(node: &str, index: u32, numa_node: Option<u32>, board: BoardRecord)
         minor: index,
         numa_node: numa_node.and_then(|numa| i32::try_from(numa).ok()).unwrap_or(-1),
         pci_bus: BUS_FIRST + index * BUS_STEP,
-        uuid: Text::new(&uuid(identity)),
+        uuid: Text::new(&format!("GPU-{}", uuid(identity))),
         serial: Text::new(&format!("165{:010}", identity % 10_000_000_000)),
         board,
         ..Gpu::EMPTY
     }
 }
 
-/// 128 bits that follow from the node's name and the GPU's index (FNV-1a, then mixed).
-fn identity(node: &str, index: u32) -> u128 {
+/// 128 bits that follow from a name and a number (FNV-1a, then mixed): the node's and the GPU's index, or the GPU's UUID
+/// and the instances of a MIG device.
+pub(crate) fn identity(node: &str, index: u32) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let bytes = node.bytes().chain([0]).chain(index.to_le_bytes());
@@ -136,10 +153,11 @@ fn identity(node: &str, index: u32) -> u128 {
     mixed ^ (mixed >> 61)
 }
 
-fn uuid(identity: u128) -> String {
+/// 128 bits as a UUID is written.
+pub(crate) fn uuid(identity: u128) -> String {
     let hex = format!("{identity:032x}");
     let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-    format!("GPU-{a}-{b}-{c}-{d}-{e}")
+    format!("{a}-{b}-{c}-{d}-{e}")
 }
 
 /// `13.2` is 13020, as NVML counts.

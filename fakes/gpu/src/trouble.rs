@@ -21,11 +21,12 @@ impl Node {
         Ok(())
     }
 
-    /// Installs the next version of the driver, whose modules then number the GPUs anew. A program that loaded NVML before
+    /// Installs the next version of the driver, whose modules then number the GPUs anew; pending MIG modes come into force. A program that loaded NVML before
     /// has the library of the old version.
     pub fn upgrade_driver(&mut self) {
         self.driver_version = Text::new(&next_version(self.driver_version.as_str()));
         self.renumber_minors();
+        self.settle_mig_modes();
     }
 }
 

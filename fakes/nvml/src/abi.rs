@@ -89,6 +89,7 @@ fn memory(library: &mut NvmlLib) {
 
 fn mig(library: &mut NvmlLib) {
     use crate::mig as exports;
+    library.nvmlDeviceSetMigMode = Ok(exports::nvmlDeviceSetMigMode);
     library.nvmlDeviceGetMigMode = Ok(exports::nvmlDeviceGetMigMode);
     library.nvmlDeviceGetMaxMigDeviceCount = Ok(exports::nvmlDeviceGetMaxMigDeviceCount);
     library.nvmlDeviceIsMigDeviceHandle = Ok(exports::nvmlDeviceIsMigDeviceHandle);
@@ -98,6 +99,31 @@ fn mig(library: &mut NvmlLib) {
     library.nvmlDeviceGetGpuInstanceId = Ok(exports::nvmlDeviceGetGpuInstanceId);
     library.nvmlDeviceGetComputeInstanceId = Ok(exports::nvmlDeviceGetComputeInstanceId);
     library.nvmlDeviceGetAttributes_v2 = Ok(exports::nvmlDeviceGetAttributes_v2);
+}
+
+fn instances(library: &mut NvmlLib) {
+    use crate::instances as exports;
+    library.nvmlDeviceGetGpuInstanceProfileInfo = Ok(exports::nvmlDeviceGetGpuInstanceProfileInfo);
+    library.nvmlDeviceGetGpuInstanceProfileInfoV = Ok(exports::nvmlDeviceGetGpuInstanceProfileInfoV);
+    library.nvmlDeviceGetGpuInstanceProfileInfoByIdV = Ok(exports::nvmlDeviceGetGpuInstanceProfileInfoByIdV);
+    library.nvmlDeviceGetGpuInstancePossiblePlacements_v2 =
+        Ok(exports::nvmlDeviceGetGpuInstancePossiblePlacements_v2);
+    library.nvmlDeviceGetGpuInstanceRemainingCapacity =
+        Ok(exports::nvmlDeviceGetGpuInstanceRemainingCapacity);
+    library.nvmlDeviceGetGpuInstances = Ok(exports::nvmlDeviceGetGpuInstances);
+    library.nvmlDeviceGetGpuInstanceById = Ok(exports::nvmlDeviceGetGpuInstanceById);
+    library.nvmlGpuInstanceGetInfo = Ok(exports::nvmlGpuInstanceGetInfo);
+}
+
+fn compute_instances(library: &mut NvmlLib) {
+    use crate::compute_instances as exports;
+    library.nvmlGpuInstanceGetComputeInstanceProfileInfo =
+        Ok(exports::nvmlGpuInstanceGetComputeInstanceProfileInfo);
+    library.nvmlGpuInstanceGetComputeInstanceProfileInfoV =
+        Ok(exports::nvmlGpuInstanceGetComputeInstanceProfileInfoV);
+    library.nvmlGpuInstanceGetComputeInstances = Ok(exports::nvmlGpuInstanceGetComputeInstances);
+    library.nvmlGpuInstanceGetComputeInstanceById = Ok(exports::nvmlGpuInstanceGetComputeInstanceById);
+    library.nvmlComputeInstanceGetInfo_v2 = Ok(exports::nvmlComputeInstanceGetInfo_v2);
 }
 
 fn system(library: &mut NvmlLib) {

@@ -13,9 +13,12 @@ use crate::call::{Answer, export, put};
 use crate::session::with_gpu;
 
 export! {
-    /// Percentage of time the GPU and its memory were busy.
+    /// Percentage of time the GPU and its memory were busy; not supported with MIG mode on.
     fn nvmlDeviceGetUtilizationRates(device: nvmlDevice_t, utilization: *mut nvmlUtilization_t) {
         with_gpu(device, |_, gpu| {
+            if gpu.has_mig_on() {
+                return Err(NOT_SUPPORTED);
+            }
             put(utilization, nvmlUtilization_t { gpu: gpu.utilization_percent, memory: 0 })
         })
     }

@@ -2,14 +2,15 @@
 
 use std::ffi::c_uint;
 
-use fake_gpu::{ComputeMode, NO_INSTANCE, Process, ProcessKind};
+use fake_gpu::{ComputeMode, Process, ProcessKind};
 use nvml_wrapper_sys::bindings::{
     nvmlComputeMode_t, nvmlDevice_t, nvmlProcessInfo_t,
     nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as INVALID_ARGUMENT,
 };
 
 use crate::call::{Answer, export, put, put_list};
-use crate::session::{change_node, gpu_of, with_gpu};
+use crate::mig_handle::with_device;
+use crate::session::{change_node, with_gpu};
 
 export! {
     /// Compute mode in force.
@@ -19,11 +20,11 @@ export! {
 }
 
 export! {
-    /// Sets the compute mode for everybody on the node. The real call needs root; this one does not.
+    /// Sets the compute mode for everybody on the node; not supported with MIG mode on. The real call needs root; this one
+    /// does not.
     fn nvmlDeviceSetComputeMode(device: nvmlDevice_t, mode: nvmlComputeMode_t) {
         let mode = ComputeMode::from_number(mode).ok_or(INVALID_ARGUMENT)?;
-        let gpu = gpu_of(device)?;
-        with_gpu(device, |_, _| Ok(()))?;
+        let gpu = with_gpu(device, |_, gpu| Ok(gpu.index))?;
         change_node(|node| node.set_compute_mode(gpu, mode))
     }
 }
@@ -61,14 +62,15 @@ fn list(
     places: *mut nvmlProcessInfo_t,
     wanted: impl Fn(&Process) -> bool,
 ) -> Answer {
-    with_gpu(device, |node, gpu| {
-        let processes = node.processes_on(gpu.index).filter(|process| wanted(process));
+    with_device(device, |node, gpu, mig| {
+        let here = |process: &&Process| mig.is_none_or(|mig| process.instance() == Some(mig.instance));
+        let processes = node.processes_on(gpu.index).filter(|process| wanted(process)).filter(here);
         let items = processes
             .map(|process| nvmlProcessInfo_t {
                 pid: process.pid,
                 usedGpuMemory: process.used_bytes,
-                gpuInstanceId: NO_INSTANCE,
-                computeInstanceId: NO_INSTANCE,
+                gpuInstanceId: process.gpu_instance,
+                computeInstanceId: process.compute_instance,
             })
             .collect();
         put_list(count, places, items)

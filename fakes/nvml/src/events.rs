@@ -12,7 +12,7 @@ use nvml_wrapper_sys::bindings::{
 };
 
 use crate::call::{Answer, export, put};
-use crate::session::{Session, file, handle_of, with_gpu, with_session};
+use crate::session::{Session, file, gpu_of, handle_of, with_gpu, with_gpu_at, with_session};
 
 /// What these boards can report.
 fn supported() -> u64 {
@@ -88,7 +88,8 @@ export! {
 export! {
     /// Makes a set wait for a GPU's events from now on.
     fn nvmlDeviceRegisterEvents(device: nvmlDevice_t, kinds: c_ulonglong, set: nvmlEventSet_t) {
-        let (gpu, from) = with_gpu(device, |node, gpu| Ok((gpu.index, node.event_next())))?;
+        let gpu = gpu_of(device)?;
+        let from = with_gpu_at(gpu, |node, _| Ok(node.event_next()))?;
         if kinds & !supported() != 0 {
             return Err(NOT_SUPPORTED);
         }

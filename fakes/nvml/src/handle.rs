@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_uint};
 
-use fake_gpu::Gpu;
+use fake_gpu::{Gpu, MigDevice, MigInstance};
 use nvml_wrapper_sys::bindings::{
     nvmlDevice_t, nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST as GPU_IS_LOST,
     nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as INVALID_ARGUMENT,
@@ -10,6 +10,7 @@ use nvml_wrapper_sys::bindings::{
 };
 
 use crate::call::{Answer, export, get_text, put};
+use crate::mig_handle::mig_handle;
 use crate::session::{handle_of, with_node};
 
 export! {
@@ -27,9 +28,12 @@ export! {
 }
 
 export! {
-    /// The GPU with this UUID.
+    /// The GPU or MIG device with this UUID; a MIG device also as `MIG-<GPU's UUID>/<GPU instance>/<compute instance>`.
     fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, device: *mut nvmlDevice_t) {
         let uuid = get_text(uuid)?;
+        if uuid.starts_with("MIG-") {
+            return find_mig(device, uuid);
+        }
         find(device, NOT_FOUND, |gpu| gpu.uuid.as_str() == uuid)
     }
 }
@@ -57,6 +61,22 @@ fn find(place: *mut nvmlDevice_t, missing: u32, wanted: impl Fn(&Gpu) -> bool) -
             return Err(GPU_IS_LOST);
         }
         put(place, handle_of(gpu.index))
+    })
+}
+
+fn find_mig(place: *mut nvmlDevice_t, uuid: &str) -> Answer {
+    let old = |gpu: &Gpu, mig: &MigDevice<'_>| {
+        let MigInstance { gpu_instance, compute_instance } = mig.instance;
+        format!("MIG-{}/{gpu_instance}/{compute_instance}", gpu.uuid.as_str())
+    };
+    with_node(|node| {
+        let all = node.gpus().iter().flat_map(|gpu| gpu.mig_devices().map(move |mig| (gpu, mig)));
+        let mut found = all.filter(|(gpu, mig)| mig.uuid() == uuid || old(gpu, mig) == uuid);
+        let (gpu, mig) = found.next().ok_or(NOT_FOUND)?;
+        if gpu.lost != 0 {
+            return Err(GPU_IS_LOST);
+        }
+        put(place, mig_handle(gpu, &mig))
     })
 }
 

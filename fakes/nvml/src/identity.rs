@@ -1,4 +1,4 @@
-//! Who a GPU is: name, UUID, numbers, PCI, architecture.
+//! Who a GPU or a MIG device is: name, UUID, numbers, PCI, architecture.
 
 use std::ffi::{c_char, c_int, c_uint};
 
@@ -8,19 +8,25 @@ use nvml_wrapper_sys::bindings::{
 };
 
 use crate::call::{export, put, put_text};
+use crate::mig_handle::with_device;
 use crate::session::with_gpu;
 
 export! {
-    /// Product name.
+    /// Product name; a MIG device's is followed by its profile.
     fn nvmlDeviceGetName(device: nvmlDevice_t, name: *mut c_char, length: c_uint) {
-        with_gpu(device, |_, gpu| put_text(name, length, gpu.board.name.as_str()))
+        with_device(device, |_, gpu, mig| {
+            let board = gpu.board.name.as_str();
+            put_text(name, length, &mig.map_or(board.to_owned(), |mig| format!("{board} MIG {}", mig.name())))
+        })
     }
 }
 
 export! {
-    /// `GPU-…`.
+    /// `GPU-…` or `MIG-…`.
     fn nvmlDeviceGetUUID(device: nvmlDevice_t, uuid: *mut c_char, length: c_uint) {
-        with_gpu(device, |_, gpu| put_text(uuid, length, gpu.uuid.as_str()))
+        with_device(device, |_, gpu, mig| {
+            put_text(uuid, length, &mig.map_or(gpu.uuid.as_str().to_owned(), |mig| mig.uuid()))
+        })
     }
 }
 
@@ -63,7 +69,7 @@ export! {
     }
 }
 
-fn zero_ended<const N: usize>(text: &str) -> [c_char; N] {
+pub(crate) fn zero_ended<const N: usize>(text: &str) -> [c_char; N] {
     let mut bytes = [0; N];
     for (place, byte) in bytes.iter_mut().take(N - 1).zip(text.bytes()) {
         *place = byte.cast_signed();
@@ -74,7 +80,7 @@ fn zero_ended<const N: usize>(text: &str) -> [c_char; N] {
 export! {
     /// CUDA compute capability.
     fn nvmlDeviceGetCudaComputeCapability(device: nvmlDevice_t, major: *mut c_int, minor: *mut c_int) {
-        with_gpu(device, |_, gpu| {
+        with_device(device, |_, gpu, _| {
             put(major, gpu.board.capability_major.cast_signed())?;
             put(minor, gpu.board.capability_minor.cast_signed())
         })
@@ -84,14 +90,14 @@ export! {
 export! {
     /// Brand: current drivers say NVIDIA for data-centre boards, the T4 included.
     fn nvmlDeviceGetBrand(device: nvmlDevice_t, brand: *mut nvmlBrandType_t) {
-        with_gpu(device, |_, _| put(brand, BRAND_NVIDIA))
+        with_device(device, |_, _, _| put(brand, BRAND_NVIDIA))
     }
 }
 
 export! {
     /// Architecture.
     fn nvmlDeviceGetArchitecture(device: nvmlDevice_t, architecture: *mut nvmlDeviceArchitecture_t) {
-        with_gpu(device, |_, gpu| put(architecture, gpu.board.architecture))
+        with_device(device, |_, gpu, _| put(architecture, gpu.board.architecture))
     }
 }
 

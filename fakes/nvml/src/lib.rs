@@ -13,7 +13,9 @@
 //! | `system` | init, shutdown, versions, error texts |
 //! | `handle`, `identity`, `board` | finding a GPU; who it is; clocks, power, temperature, links |
 //! | `memory`, `compute` | memory; compute mode and processes |
-//! | `topology`, `mig`, `health` | NUMA and links; MIG; ECC, fields, fabric |
+//! | `mig`, `mig_handle` | MIG mode and devices; handles of devices and instances |
+//! | `instances`, `compute_instances` | the instances behind them and what they can be |
+//! | `topology`, `health` | NUMA and links; ECC, fields, fabric |
 //! | `events` | event sets and waiting |
 //! | `abi` | proves at compile time that every export has NVML's signature |
 #![allow(unsafe_code)]
@@ -22,12 +24,15 @@ mod abi;
 pub mod board;
 mod call;
 pub mod compute;
+pub mod compute_instances;
 pub mod events;
 pub mod handle;
 pub mod health;
 pub mod identity;
+pub mod instances;
 pub mod memory;
 pub mod mig;
+mod mig_handle;
 mod session;
 pub mod system;
 pub mod topology;

@@ -11,15 +11,16 @@ use std::time::Duration;
 use fake_gpu::{Gpu, GpuError, Node, NodeFile, NodeFileError, STATE_FILE_NAME, STATE_VARIABLE, Text};
 use nvml_wrapper_sys::bindings::{
     nvmlDevice_t, nvmlReturn_enum_NVML_ERROR_DRIVER_NOT_LOADED as DRIVER_NOT_LOADED,
-    nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST as GPU_IS_LOST,
+    nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST as GPU_IS_LOST, nvmlReturn_enum_NVML_ERROR_IN_USE as IN_USE,
     nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as INVALID_ARGUMENT,
     nvmlReturn_enum_NVML_ERROR_LIB_RM_VERSION_MISMATCH as LIB_RM_VERSION_MISMATCH,
-    nvmlReturn_enum_NVML_ERROR_MEMORY as MEMORY, nvmlReturn_enum_NVML_ERROR_UNINITIALIZED as UNINITIALIZED,
-    nvmlReturn_enum_NVML_ERROR_UNKNOWN as UNKNOWN,
+    nvmlReturn_enum_NVML_ERROR_MEMORY as MEMORY, nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED as NOT_SUPPORTED,
+    nvmlReturn_enum_NVML_ERROR_UNINITIALIZED as UNINITIALIZED, nvmlReturn_enum_NVML_ERROR_UNKNOWN as UNKNOWN,
 };
 
 use crate::call::Answer;
 use crate::events::EventSet;
+use crate::mig_handle::{mig_of, with_device};
 
 /// Most event sets of one process.
 const EVENT_SETS_MAX: usize = 1024;
@@ -122,10 +123,20 @@ fn suffer(file: &NodeFile) -> Answer {
     if error == 0 { Ok(()) } else { Err(error) }
 }
 
-/// Looks at the GPU of a handle; a lost one answers GPU_IS_LOST to everything.
+/// Looks at the GPU of a handle; a lost one answers GPU_IS_LOST to everything. What is asked through this is not supported
+/// for MIG devices.
 pub(crate) fn with_gpu<T>(device: nvmlDevice_t, look: impl FnOnce(&Node, &Gpu) -> Answer<T>) -> Answer<T> {
+    if mig_of(device).is_ok() {
+        return with_device(device, |_, _, _| Err(NOT_SUPPORTED));
+    }
+    let gpu = gpu_of(device)?;
+    with_gpu_at(gpu, look)
+}
+
+/// Looks at the GPU with this index, as [`with_gpu`] does.
+pub(crate) fn with_gpu_at<T>(gpu: u32, look: impl FnOnce(&Node, &Gpu) -> Answer<T>) -> Answer<T> {
     with_node(|node| {
-        let gpu = node.gpu(gpu_of(device)?).map_err(code)?;
+        let gpu = node.gpu(gpu).map_err(code)?;
         match (gpu.lost, gpu.nvml_error) {
             (0, 0) => look(node, gpu),
             (0, error) => Err(error),
@@ -150,6 +161,8 @@ fn code(error: GpuError) -> u32 {
     match error {
         GpuError::NoSuchGpu { .. } => INVALID_ARGUMENT,
         GpuError::Lost { .. } => GPU_IS_LOST,
+        GpuError::InUse { .. } => IN_USE,
+        GpuError::MigIsOn { .. } | GpuError::MigIsOff { .. } | GpuError::Mig { .. } => NOT_SUPPORTED,
         _ => UNKNOWN,
     }
 }

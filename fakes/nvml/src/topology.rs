@@ -13,7 +13,7 @@ use nvml_wrapper_sys::bindings::{
 };
 
 use crate::call::{Answer, export, put};
-use crate::session::{gpu_of, with_gpu};
+use crate::session::{gpu_of, with_gpu, with_gpu_at};
 
 /// CPUs of one NUMA node of the fake machine: NUMA node n has the n-th sixteen.
 const CPUS_PER_NUMA_NODE: usize = 16;
@@ -80,7 +80,7 @@ export! {
     fn nvmlDeviceGetTopologyCommonAncestor(
         one: nvmlDevice_t, other: nvmlDevice_t, level: *mut nvmlGpuTopologyLevel_t,
     ) {
-        with_gpu(one, |node, gpu| {
+        with_gpu_at(gpu_of(one)?, |node, gpu| {
             let other = node.gpu(gpu_of(other)?).map_err(|_| UNKNOWN)?;
             put(level, match (gpu.index == other.index, gpu.numa_node == other.numa_node) {
                 (true, _) => INTERNAL,
@@ -104,7 +104,7 @@ export! {
     fn nvmlDeviceGetP2PStatus(
         one: nvmlDevice_t, _other: nvmlDevice_t, _index: nvmlGpuP2PCapsIndex_t, status: *mut nvmlGpuP2PStatus_t,
     ) {
-        with_gpu(one, |_, _| put(status, P2P_NOT_SUPPORTED))
+        with_gpu_at(gpu_of(one)?, |_, _| put(status, P2P_NOT_SUPPORTED))
     }
 }
 

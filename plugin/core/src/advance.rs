@@ -12,6 +12,7 @@ use crate::publish::Retiring;
 use crate::registration::{Input, Registration};
 use crate::resources::{Role, replica_of};
 use crate::switch::{GpuState, MpsCondition, Situation};
+use crate::unit::{Unit, units_of};
 use crate::view::Strategy;
 
 /// A GPU moves at most Found → Draining → Converting → Settled in one event.
@@ -52,7 +53,7 @@ impl Plugin {
         self.exit(0, "asked to stop".to_owned());
     }
 
-    /// Lets every GPU walk towards its role.
+    /// Lets every GPU and MIG device walk towards its role; those without one first, because others may wait for them.
     pub(crate) fn advance_gpus(&mut self) {
         let Driver::Present(facts) = &self.driver else {
             return;
@@ -62,38 +63,50 @@ impl Plugin {
         }
         self.change.all = true;
         let present: Vec<GpuFacts> = facts.gpus.clone();
-        for gpu in &present {
-            let mut state = self.gpus.remove(&gpu.uuid).unwrap_or(GpuState::Found);
+        let units: Vec<Unit<'_>> = present.iter().flat_map(units_of).collect();
+        let (wanted, unwanted): (Vec<_>, Vec<_>) =
+            units.iter().partition(|unit| self.role_of(**unit).is_some());
+        for unit in unwanted.into_iter().chain(wanted).copied() {
+            let mut state = self.gpus.remove(unit.uuid()).unwrap_or(GpuState::Found);
             for _ in 0..MOVES_MAX {
-                let next = state.clone().next(&self.situation(gpu));
+                let next = state.clone().next(&self.situation(unit));
                 if next == state {
                     break;
                 }
-                self.left(gpu, &state, &next);
+                self.left(unit, &state, &next);
                 state = next;
             }
-            self.tell_drain(gpu, &state);
-            self.gpus.insert(gpu.uuid.clone(), state);
+            self.tell_drain(unit, &state);
+            self.gpus.insert(unit.uuid().clone(), state);
         }
         self.follow_labelled();
     }
 
-    fn situation(&self, gpu: &GpuFacts) -> Situation {
+    /// The role that the configuration in force has for it.
+    fn role_of(&self, unit: Unit<'_>) -> Option<&Role> {
+        self.applied.as_ref().and_then(|applied| applied.roles.get(unit.uuid()))
+    }
+
+    fn situation(&self, unit: Unit<'_>) -> Situation {
+        let target = self.role_of(unit).cloned();
+        let is_free = |other: Unit<'_>| self.gpus.get(other.uuid()) == Some(&GpuState::Unused);
         Situation {
             now: self.now,
-            target: self.applied.as_ref().and_then(|a| a.roles.get(&gpu.uuid).cloned()),
-            held_as: self.held_as(&gpu.uuid),
-            stranger: self.is_held_by_stranger(&gpu.uuid),
+            unwanted: self.applied.is_some() && target.is_none(),
+            blocked: units_of(unit.gpu).any(|other| unit.is_related(other) && !is_free(other)),
+            target,
+            held_as: self.held_as(unit.uuid()),
+            stranger: self.is_held_by_stranger(unit.uuid()),
             evidence: self.ownership.evidence(),
             unreadable: !self.kubelet_start.is_starting(self.now) && self.ownership.unreadable().is_some(),
-            mps: self.mps_condition(&gpu.uuid),
+            mps: self.mps_condition(unit.uuid()),
         }
     }
 
-    /// Whether a holder knows the GPU under a name that the wanted role does not have.
+    /// Whether a holder knows the GPU under a name that the wanted role does not have; what has no role has no name.
     fn is_held_by_stranger(&self, gpu: &GpuUuid) -> bool {
         let Some(target) = self.applied.as_ref().and_then(|applied| applied.roles.get(gpu)) else {
-            return false;
+            return self.gpus.contains_key(gpu) && self.ownership.is_held(gpu);
         };
         let is_shared = target.strategy != Strategy::Exclusive;
         let holdings = self.ownership.holdings(gpu);
@@ -141,8 +154,8 @@ impl Plugin {
     }
 
     /// A GPU changed its state: ids of a role that it left stay listed for a while, and people are told.
-    fn left(&mut self, gpu: &GpuFacts, from: &GpuState, to: &GpuState) {
-        let uuid = &gpu.uuid;
+    fn left(&mut self, unit: Unit<'_>, from: &GpuState, to: &GpuState) {
+        let uuid = unit.uuid();
         if let Some(role) = from.role()
             && to.role() != Some(role)
         {
@@ -154,25 +167,24 @@ impl Plugin {
             self.retiring.retain(|r| r.gpu != *uuid || r.role != *role);
         }
         if let (GpuState::Settled { role }, false) = (to, matches!(from, GpuState::Found)) {
-            let message =
-                format!("GPU `{uuid}` (index {}) serves `{}` ×{}", gpu.index, role.resource, role.replicas);
+            let message = format!("{unit} serves `{}` ×{}", role.resource, role.replicas);
             self.say_once(uuid.as_str(), Severity::Info, "GpuSwitched", message);
         }
     }
 
     /// Says once per drain who is waited for, as soon as the kubelet has been asked.
-    fn tell_drain(&mut self, gpu: &GpuFacts, state: &GpuState) {
-        let topic = format!("{} draining", gpu.uuid);
+    fn tell_drain(&mut self, unit: Unit<'_>, state: &GpuState) {
+        let topic = format!("{} draining", unit.uuid());
         let GpuState::Draining { from: role, since } = state else {
             self.said.remove(&topic);
             return;
         };
         let asked = self.ownership.evidence().is_some_and(|e| e >= *since);
         if asked && !self.said.contains_key(&topic) {
-            let holders = self.ownership.holders(&gpu.uuid).join(", ");
+            let holders = self.ownership.holders(unit.uuid()).join(", ");
             let message = format!(
-                "GPU `{}` (index {}) is draining: it leaves `{}` when it is free; held by {holders}",
-                gpu.uuid, gpu.index, role.resource
+                "{unit} is draining: it leaves `{}` when it is free; held by {holders}",
+                role.resource
             );
             self.say_once(&topic, Severity::Info, "GpuDraining", message);
         }
@@ -187,7 +199,7 @@ impl Plugin {
         let serves = |(uuid, role): (&GpuUuid, &Role)| {
             self.gpus.get(uuid).is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
         };
-        if self.labelled.is_none() || applied.roles.iter().any(serves) {
+        if self.labelled.is_none() || applied.roles.is_empty() || applied.roles.iter().any(serves) {
             self.labelled = Some(Arc::clone(applied));
             self.change.all = true;
         }
@@ -201,11 +213,9 @@ impl Plugin {
         if !self.change.all || self.applied.is_none() || self.gpus.values().any(|s| *s == GpuState::Found) {
             return;
         }
-        let daemons: BTreeMap<GpuUuid, DesiredDaemon> = facts
-            .gpus
-            .iter()
-            .filter_map(|gpu| self.wished_daemon(gpu).map(|daemon| (gpu.uuid.clone(), daemon)))
-            .collect();
+        let gpus = facts.gpus.iter().map(|gpu| &gpu.uuid);
+        let daemons: BTreeMap<GpuUuid, DesiredDaemon> =
+            gpus.filter_map(|gpu| self.wished_daemon(gpu).map(|daemon| (gpu.clone(), daemon))).collect();
         if daemons != self.desired.daemons {
             self.change.all = true;
             self.desired_retry_at = None;
@@ -224,11 +234,11 @@ impl Plugin {
         }
     }
 
-    fn wished_daemon(&self, gpu: &GpuFacts) -> Option<DesiredDaemon> {
-        let role = match self.gpus.get(&gpu.uuid)? {
-            GpuState::Converting => self.applied.as_ref()?.roles.get(&gpu.uuid)?,
+    fn wished_daemon(&self, gpu: &GpuUuid) -> Option<DesiredDaemon> {
+        let role = match self.gpus.get(gpu)? {
+            GpuState::Converting => self.applied.as_ref()?.roles.get(gpu)?,
             GpuState::Settled { role } | GpuState::Draining { from: role, .. } => role,
-            GpuState::Found => return None,
+            GpuState::Found | GpuState::Unused => return None,
         };
         role.daemon()
     }
@@ -238,7 +248,7 @@ impl Plugin {
         let draining = self.gpus.values().any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
         let unproven = self.gpus.values().any(|s| match s {
             GpuState::Draining { since, .. } => self.ownership.evidence().is_none_or(|e| e < *since),
-            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting => false,
+            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting | GpuState::Unused => false,
         });
         let unsettled = self.ownership.is_unsettled();
         if !draining && !unsettled && !self.is_gone_one_held() {

@@ -244,7 +244,9 @@ pub fn pipe_dir(mps_root: &str, resource: &ResourceName, gpu: &str) -> String {
 
 fn add_device_nodes(edits: &ContainerEdits, devices: &[&Device], out: &mut Allocation) {
     let control = CONTROL_NODES.iter().filter(|n| edits.control_nodes.contains(**n)).map(|n| (*n).to_owned());
-    let gpus = distinct(devices.iter().map(|d| format!("/dev/nvidia{}", d.gpu_minor)));
+    let parts = |d: &Device| d.mig.iter().flat_map(|mig| mig.nodes.clone()).collect::<Vec<_>>();
+    let of_device = |d: &&Device| std::iter::once(format!("/dev/nvidia{}", d.gpu_minor)).chain(parts(d));
+    let gpus = distinct(devices.iter().flat_map(of_device));
     let channels = edits.imex_channels.iter().map(|id| format!("{}{id}", cdi::IMEX_CHANNELS));
     out.device_nodes.extend(control.chain(gpus).chain(channels).map(|path| DeviceNode {
         host_path: format!("{}{path}", edits.dev_root),
@@ -254,7 +256,11 @@ fn add_device_nodes(edits: &ContainerEdits, devices: &[&Device], out: &mut Alloc
 }
 
 fn device_name(edits: &ContainerEdits, device: &Device) -> String {
-    if edits.by_index { device.gpu_index.to_string() } else { device.gpu.to_string() }
+    match (edits.by_index, &device.mig) {
+        (false, _) => device.gpu.to_string(),
+        (true, None) => device.gpu_index.to_string(),
+        (true, Some(mig)) => format!("{}:{}", device.gpu_index, mig.index),
+    }
 }
 
 /// Without repetitions, in order of first appearance.

@@ -113,6 +113,8 @@ fn gpu(board: &Board, index: u32) -> GpuFacts {
         numa_node: None,
         mig_capable: board.mig_capable,
         compute_mode: ComputeMode::Default,
+        mig_enabled: false,
+        mig: Vec::new(),
     }
 }
 

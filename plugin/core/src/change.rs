@@ -25,10 +25,11 @@ impl Plugin {
         };
         let settled = |(uuid, state): (&GpuUuid, &GpuState)| match state {
             GpuState::Settled { role } => applied.roles.get(uuid) == Some(role),
+            GpuState::Unused => !applied.roles.contains_key(uuid),
             GpuState::Found | GpuState::Draining { .. } | GpuState::Converting => false,
         };
-        self.gpus.len() == facts.gpus.len()
-            && facts.gpus.iter().all(|gpu| self.gpus.contains_key(&gpu.uuid))
+        self.gpus.len() == facts.units().count()
+            && facts.units().all(|unit| self.gpus.contains_key(unit.uuid()))
             && self.gpus.iter().all(settled)
     }
 
@@ -37,6 +38,7 @@ impl Plugin {
         let ready = |gpu| self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
         self.gpus.iter().all(|(gpu, state)| match state {
             GpuState::Settled { role } => role.strategy != Strategy::Mps || ready(gpu),
+            GpuState::Unused => true,
             GpuState::Draining { .. } | GpuState::Found | GpuState::Converting => false,
         })
     }

@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::allocate::ContainerEdits;
 use crate::choose;
-use crate::config::{AllocationPolicy, Overrides, Problem, Read, ResourceName};
-use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::config::{AllocationPolicy, MigStrategy, Overrides, Problem, Read, ResourceName};
+use crate::inventory::{Facts, GpuUuid};
 use crate::labels;
 use crate::mps::DesiredDaemon;
 use crate::publish;
 use crate::resources::{Limits, Role};
 use crate::sharing::{Assignment, assign};
-use crate::view::{Device, ResourceView, View};
+use crate::unit::Unit;
+use crate::view::{ResourceView, View};
 
 /// Stands for the UUID or index of the GPU that a container got.
 pub const ITS_GPU: &str = "<its GPU>";
@@ -54,14 +55,18 @@ pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
         }
     };
     problems.extend(assignment.warnings.iter().cloned());
-    let mut effect =
-        Effect { applies: true, labels: wanted_labels(&assignment, facts), problems, ..Effect::default() };
+    let mut effect = Effect {
+        applies: true,
+        labels: wanted_labels(&assignment, effective.mig_strategy, facts),
+        problems,
+        ..Effect::default()
+    };
     for (gpu, role) in &assignment.roles {
         let counts = effect.resources.entry(role.resource.clone()).or_default();
         counts.insert(gpu.clone(), role.replicas);
         effect.daemons.extend(role.daemon().map(|daemon| (gpu.clone(), daemon)));
         effect.limits.extend(role.limits.map(|limits| (gpu.clone(), limits)));
-        if let Some(found) = facts.gpu(gpu).filter(|_| !effect.environment.contains_key(&role.resource)) {
+        if let Some(found) = facts.unit(gpu).filter(|_| !effect.environment.contains_key(&role.resource)) {
             let environment = environment(role, found, publish::edits(&effective, facts));
             effect.environment.insert(role.resource.clone(), environment);
         }
@@ -70,23 +75,12 @@ pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
 }
 
 /// What Allocate would answer for one device of a GPU in this role.
-fn environment(role: &Role, gpu: &GpuFacts, edits: ContainerEdits) -> BTreeMap<String, String> {
-    let Some(id) = role.device_ids(&gpu.uuid).into_iter().next() else {
+fn environment(role: &Role, unit: Unit<'_>, edits: ContainerEdits) -> BTreeMap<String, String> {
+    let Some(id) = role.device_ids(unit.uuid()).into_iter().next() else {
         return BTreeMap::new();
     };
-    let device = Device {
-        id: id.clone(),
-        healthy: true,
-        granted: true,
-        gpu: gpu.uuid.clone(),
-        parent: gpu.uuid.clone(),
-        numa_node: gpu.numa_node,
-        strategy: role.strategy,
-        gpu_index: gpu.index,
-        gpu_minor: gpu.minor,
-        mig: None,
-    };
-    let name = if edits.by_index { gpu.index.to_string() } else { gpu.uuid.to_string() };
+    let device = unit.device(id.clone(), role, (true, true));
+    let name = if edits.by_index { unit.index() } else { unit.uuid().to_string() };
     let served = ResourceView {
         devices: Arc::new([(id.clone(), device)].into()),
         one_shared_device_at_most: false,
@@ -100,7 +94,7 @@ fn environment(role: &Role, gpu: &GpuFacts, edits: ContainerEdits) -> BTreeMap<S
     envs
 }
 
-fn wanted_labels(assignment: &Assignment, facts: &Facts) -> BTreeMap<String, String> {
+fn wanted_labels(assignment: &Assignment, strategy: MigStrategy, facts: &Facts) -> BTreeMap<String, String> {
     let mps = assignment.roles.values().any(|role| role.limits.is_some());
-    labels::of_roles(facts, &assignment.roles, &assignment.names, mps)
+    labels::of_roles(facts, &assignment.roles, &assignment.names, strategy, mps)
 }

@@ -7,28 +7,48 @@ use std::collections::BTreeMap;
 
 use crate::action::Severity;
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::mig::MigFacts;
 use crate::plugin::{Driver, Plugin};
 use crate::publish::Retiring;
+use crate::unit::Unit;
 
 /// What was known of GPUs that are gone while something of them is still listed.
-pub(crate) type Gone = BTreeMap<GpuUuid, GpuFacts>;
+pub(crate) type Gone = BTreeMap<GpuUuid, Left>;
+
+/// What was known of one GPU or MIG device.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    gpu: GpuFacts,
+    mig: Option<MigFacts>,
+}
+
+impl Left {
+    fn of(unit: Unit<'_>) -> Self {
+        Left { gpu: unit.gpu.clone(), mig: unit.mig.cloned() }
+    }
+
+    /// What it was.
+    pub(crate) fn unit(&self) -> Unit<'_> {
+        Unit { gpu: &self.gpu, mig: self.mig.as_ref() }
+    }
+}
 
 impl Plugin {
     /// The driver now reports these GPUs, or none; what it reported before and does not any more is gone.
     pub(crate) fn compare_gpus(&mut self, now: Option<&Facts>) {
-        let is_there = |uuid: &GpuUuid| now.is_some_and(|facts| facts.gpu(uuid).is_some());
+        let is_there = |uuid: &GpuUuid| now.is_some_and(|facts| facts.unit(uuid).is_some());
         self.gone.retain(|uuid, _| !is_there(uuid));
         let Driver::Present(before) = &self.driver else {
             return;
         };
-        let left: Vec<GpuFacts> = before.gpus.iter().filter(|gpu| !is_there(&gpu.uuid)).cloned().collect();
-        for gpu in left {
-            self.gpu_gone(gpu);
+        let left: Vec<Left> = before.units().filter(|unit| !is_there(unit.uuid())).map(Left::of).collect();
+        for left in left {
+            self.unit_gone(left);
         }
     }
 
-    fn gpu_gone(&mut self, gpu: GpuFacts) {
-        let uuid = gpu.uuid.clone();
+    fn unit_gone(&mut self, left: Left) {
+        let uuid = left.unit().uuid().clone();
         let state = self.gpus.remove(&uuid);
         let role = state.as_ref().and_then(|state| state.role()).cloned();
         if let Some(role) = role {
@@ -45,9 +65,9 @@ impl Plugin {
                 holders.join(", ")
             )
         };
-        let message = format!("GPU `{uuid}` (index {}) is gone; {held}", gpu.index);
+        let message = format!("{} is gone; {held}", left.unit());
         self.say_once(uuid.as_str(), Severity::Warning, "GpuGone", message);
-        self.gone.insert(uuid, gpu);
+        self.gone.insert(uuid, left);
     }
 
     /// Ids that have been unhealthy for long enough leave, unless their GPU is gone and somebody holds one.

@@ -6,8 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::links::Link;
+use crate::mig::MigFacts;
 
-/// The UUID of a physical GPU, as NVML prints it: `GPU-…`.
+/// The UUID of a physical GPU, as NVML prints it: `GPU-…`; or of a MIG device, which plays a role of its own: `MIG-…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GpuUuid(String);
@@ -68,6 +69,12 @@ pub struct GpuFacts {
     pub mig_capable: bool,
     /// The mode found when the backend last looked.
     pub compute_mode: ComputeMode,
+    /// Whether it is in MIG mode: then it computes only through its MIG devices.
+    #[serde(default)]
+    pub mig_enabled: bool,
+    /// Its MIG devices, by index.
+    #[serde(default)]
+    pub mig: Vec<MigFacts>,
 }
 
 /// Everything that the backend reported.

@@ -74,6 +74,7 @@ impl Plugin {
         let mps_wanted = !self.desired.daemons.is_empty()
             || self.actual.as_ref().is_some_and(|a| self.supervisor_alive && !a.daemons.is_empty())
             || [&self.next, &self.applied].into_iter().flatten().any(|a| needs_mps(a));
-        labels::of_roles(facts, &described.roles, &described.names, mps_wanted)
+        let strategy = described.effective.mig_strategy;
+        labels::of_roles(facts, &described.roles, &described.names, strategy, mps_wanted)
     }
 }

@@ -3,18 +3,21 @@
 //! Keys and values are those of k8s-device-plugin v0.20. `nvidia.com/mps.capable=true` means "MPS control daemons are wanted
 //! here": the supervisor's DaemonSet is scheduled by it.
 
+mod mig;
+
 use std::collections::BTreeMap;
 
-use crate::config::ResourceName;
-use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::config::{MigStrategy, ResourceName};
+use crate::inventory::{Facts, GpuUuid};
 use crate::resources::Role;
+use crate::unit::Unit;
 use crate::view::Strategy;
 
 /// The label that schedules the MPS supervisor.
 pub const MPS_CAPABLE: &str = "nvidia.com/mps.capable";
 
-/// Every key that the plugin writes; others are never touched.
-pub const OWNED: [&str; 17] = [
+/// The keys that the plugin writes, besides those of MIG profiles ([`owns`]); others are never touched.
+pub const OWNED: [&str; 26] = [
     "nvidia.com/cuda.driver-version.full",
     "nvidia.com/cuda.driver-version.major",
     "nvidia.com/cuda.driver-version.minor",
@@ -25,44 +28,88 @@ pub const OWNED: [&str; 17] = [
     "nvidia.com/gpu.compute.major",
     "nvidia.com/gpu.compute.minor",
     "nvidia.com/gpu.count",
+    "nvidia.com/gpu.engines.copy",
+    "nvidia.com/gpu.engines.decoder",
+    "nvidia.com/gpu.engines.encoder",
+    "nvidia.com/gpu.engines.jpeg",
+    "nvidia.com/gpu.engines.ofa",
     "nvidia.com/gpu.family",
     "nvidia.com/gpu.memory",
+    "nvidia.com/gpu.multiprocessors",
     "nvidia.com/gpu.product",
     "nvidia.com/gpu.replicas",
     "nvidia.com/gpu.sharing-strategy",
+    "nvidia.com/gpu.slices.ci",
+    "nvidia.com/gpu.slices.gi",
     "nvidia.com/mig.capable",
+    "nvidia.com/mig.strategy",
     MPS_CAPABLE,
 ];
 
+/// Whether the plugin writes this key.
+pub fn owns(key: &str) -> bool {
+    OWNED.contains(&key) || mig::is_of_profile(key)
+}
+
+/// A GPU or MIG device whose labels are written.
+#[derive(Clone, Copy)]
+struct Described<'a> {
+    unit: Unit<'a>,
+    /// Absent where it serves nothing.
+    role: Option<&'a Role>,
+    /// Its resource has another name than it would have unshared.
+    renamed: bool,
+}
+
 /// The labels of a node whose GPUs play these roles. They describe the first shared GPU, or the first where none is
-/// shared: a label that says `none` on a node that shares some would be wrong for whoever looks for shared GPUs.
+/// shared: a label that says `none` on a node that shares some would be wrong for whoever looks for shared GPUs. Under the
+/// MIG strategy `mixed` the MIG devices of each profile have labels of their own.
 pub fn of_roles(
     facts: &Facts,
     roles: &BTreeMap<GpuUuid, Role>,
     names: &BTreeMap<GpuUuid, ResourceName>,
+    strategy: MigStrategy,
     mps_wanted: bool,
 ) -> BTreeMap<String, String> {
-    let played = || facts.gpus.iter().filter_map(|gpu| Some((gpu, roles.get(&gpu.uuid)?)));
-    let shared = played().find(|(_, role)| role.strategy != Strategy::Exclusive);
-    let Some((gpu, role)) = shared.or_else(|| played().next()) else {
+    let played = facts.units().filter_map(|unit| {
+        let role = roles.get(unit.uuid())?;
+        let renamed = names.get(unit.uuid()) != Some(&role.resource);
+        Some(Described { unit, role: Some(role), renamed })
+    });
+    let played: Vec<Described<'_>> = played.collect();
+    let apart = strategy == MigStrategy::Mixed;
+    let as_gpus = played.iter().copied().filter(|one| !apart || one.unit.mig.is_none());
+    let idle = facts.gpus.first().map(|gpu| Described { unit: Unit::whole(gpu), role: None, renamed: false });
+    let Some(first) = first_shared(as_gpus).or(idle) else {
         return BTreeMap::new();
     };
-    let renamed = names.get(&gpu.uuid) != Some(&role.resource);
-    labels(facts, gpu, role, renamed, mps_wanted)
+    let alike = |one: &&Described<'_>| one.unit.name() == first.unit.name();
+    let count = match first.unit.mig {
+        None => facts.gpus.iter().filter(|gpu| gpu.name == first.unit.gpu.name).count(),
+        Some(_) => played.iter().filter(alike).count(),
+    };
+    let mut labels = labels(facts, first, count, mps_wanted);
+    if apart {
+        labels.extend(mig::of_profiles(&played));
+    }
+    if strategy != MigStrategy::None {
+        labels.insert("nvidia.com/mig.strategy".to_owned(), strategy.to_string());
+    }
+    labels
 }
 
-fn labels(
-    facts: &Facts,
-    gpu: &GpuFacts,
-    role: &Role,
-    renamed: bool,
-    mps_wanted: bool,
-) -> BTreeMap<String, String> {
+/// The first that is shared, or the first.
+fn first_shared<'a>(all: impl Iterator<Item = Described<'a>> + Clone) -> Option<Described<'a>> {
+    let is_shared = |one: &Described<'_>| one.role.is_some_and(|role| role.strategy != Strategy::Exclusive);
+    all.clone().find(is_shared).or_else(|| all.clone().next())
+}
+
+fn labels(facts: &Facts, first: Described<'_>, count: usize, mps_wanted: bool) -> BTreeMap<String, String> {
     let (cuda_major, cuda_minor) = facts.cuda_version;
     let mut driver = facts.driver_version.splitn(3, '.');
     let mut part = || driver.next().unwrap_or_default().to_owned();
     let (major, minor, revision) = (part(), part(), part());
-    let count = facts.gpus.iter().filter(|g| g.name == gpu.name).count();
+    let capability = first.unit.gpu.compute_capability;
     let pairs = [
         ("cuda.driver-version.full", facts.driver_version.clone()),
         ("cuda.driver-version.major", major),
@@ -71,18 +118,28 @@ fn labels(
         ("cuda.runtime-version.full", format!("{cuda_major}.{cuda_minor}")),
         ("cuda.runtime-version.major", cuda_major.to_string()),
         ("cuda.runtime-version.minor", cuda_minor.to_string()),
-        ("gpu.compute.major", gpu.compute_capability.0.to_string()),
-        ("gpu.compute.minor", gpu.compute_capability.1.to_string()),
-        ("gpu.count", count.to_string()),
-        ("gpu.family", family(gpu.compute_capability).to_owned()),
-        ("gpu.memory", (gpu.memory_bytes / 1024 / 1024).to_string()),
-        ("gpu.product", product(gpu, role, renamed)),
-        ("gpu.replicas", role.replicas.to_string()),
-        ("gpu.sharing-strategy", sharing_strategy(role.strategy).to_owned()),
+        ("gpu.compute.major", capability.0.to_string()),
+        ("gpu.compute.minor", capability.1.to_string()),
+        ("gpu.family", family(capability).to_owned()),
         ("mig.capable", facts.gpus.iter().any(|g| g.mig_capable).to_string()),
         ("mps.capable", mps_wanted.to_string()),
     ];
-    pairs.into_iter().map(|(key, value)| (format!("nvidia.com/{key}"), value)).collect()
+    let of_gpu =
+        sharing_labels(first, count).into_iter().chain(first.unit.mig.into_iter().flat_map(mig::attributes));
+    let of_gpu = of_gpu.map(|(key, value)| (format!("nvidia.com/gpu.{key}"), value));
+    pairs.into_iter().map(|(key, value)| (format!("nvidia.com/{key}"), value)).chain(of_gpu).collect()
+}
+
+/// What a resource offers, without what its keys begin with.
+fn sharing_labels(described: Described<'_>, count: usize) -> [(&'static str, String); 5] {
+    let Described { unit, role, .. } = described;
+    [
+        ("count", count.to_string()),
+        ("memory", (unit.memory_bytes() / 1024 / 1024).to_string()),
+        ("product", product(described)),
+        ("replicas", role.map_or(0, |role| role.replicas).to_string()),
+        ("sharing-strategy", sharing_strategy(role.map_or(Strategy::Exclusive, |r| r.strategy)).to_owned()),
+    ]
 }
 
 fn sharing_strategy(strategy: Strategy) -> &'static str {
@@ -94,14 +151,15 @@ fn sharing_strategy(strategy: Strategy) -> &'static str {
 }
 
 /// The product name as a label value; `-SHARED` tells that the replicas go under the name of whole GPUs.
-fn product(gpu: &GpuFacts, role: &Role, renamed: bool) -> String {
-    let kept: String = gpu
-        .name
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ' '))
-        .collect();
+fn product(Described { unit, role, renamed }: Described<'_>) -> String {
+    let name = unit
+        .mig
+        .map_or_else(|| unit.gpu.name.clone(), |mig| format!("{}-MIG-{}", unit.gpu.name, mig.profile));
+    let kept: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ')).collect();
     let name = kept.split_whitespace().collect::<Vec<_>>().join("-");
-    if role.strategy != Strategy::Exclusive && !renamed { format!("{name}-SHARED") } else { name }
+    let is_shared = role.is_some_and(|role| role.strategy != Strategy::Exclusive);
+    if is_shared && !renamed { format!("{name}-SHARED") } else { name }
 }
 
 /// The architecture's name by compute capability (gpu-feature-discovery v0.20).
@@ -128,17 +186,16 @@ pub fn difference(
     now: &BTreeMap<String, String>,
     wanted: &BTreeMap<String, String>,
 ) -> BTreeMap<String, Option<String>> {
-    OWNED
-        .iter()
-        .filter(|key| now.get(**key) != wanted.get(**key))
-        .map(|key| ((*key).to_owned(), wanted.get(*key).cloned()))
+    let keys = now.keys().chain(wanted.keys()).filter(|key| owns(key));
+    keys.filter(|key| now.get(*key) != wanted.get(*key))
+        .map(|key| (key.clone(), wanted.get(key).cloned()))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::ComputeMode;
+    use crate::inventory::{ComputeMode, GpuFacts};
 
     fn t4() -> Facts {
         let gpu = |index| GpuFacts {
@@ -152,6 +209,8 @@ mod tests {
             numa_node: None,
             mig_capable: false,
             compute_mode: ComputeMode::Default,
+            mig_enabled: false,
+            mig: Vec::new(),
         };
         Facts {
             driver_version: "595.91.07".into(),
@@ -163,7 +222,8 @@ mod tests {
     }
 
     fn of_first(facts: &Facts, role: &Role, renamed: bool, mps: bool) -> BTreeMap<String, String> {
-        labels(facts, &facts.gpus[0], role, renamed, mps)
+        let first = Described { unit: Unit::whole(&facts.gpus[0]), role: Some(role), renamed };
+        labels(facts, first, facts.gpus.len(), mps)
     }
 
     fn shared(resource: ResourceName, strategy: Strategy) -> Role {
@@ -207,11 +267,11 @@ mod tests {
         let role = shared(ResourceName::gpu().shared(), Strategy::Mps);
         let roles = [(first.uuid.clone(), Role::exclusive()), (second.uuid.clone(), role)].into();
         let names = facts.gpus.iter().map(|gpu| (gpu.uuid.clone(), ResourceName::gpu())).collect();
-        let labels = of_roles(&facts, &roles, &names, true);
+        let labels = of_roles(&facts, &roles, &names, MigStrategy::None, true);
         assert_eq!(labels["nvidia.com/gpu.sharing-strategy"], "mps");
         assert_eq!(labels["nvidia.com/gpu.replicas"], "4");
         assert_eq!(labels["nvidia.com/gpu.product"], "Tesla-T4");
-        assert!(of_roles(&Facts::default(), &roles, &names, true).is_empty());
+        assert!(of_roles(&Facts::default(), &roles, &names, MigStrategy::None, true).is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | question | module |
 //! |---|---|
 //! | What can happen, what can be asked for? | [`event`], [`action`] |
-//! | What does the node have? | [`inventory`]; how close its GPUs are: [`links`] |
+//! | What does the node have? | [`inventory`]; how close its GPUs are: [`links`]; parts of GPUs: [`mig`]; what can play a role: [`unit`] |
 //! | Which configuration holds? | [`config`]; `choose` and `requested` for this node; [`last_good`] over restarts |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
@@ -43,6 +43,7 @@ mod label_patch;
 pub mod labels;
 pub mod last_good;
 pub mod links;
+pub mod mig;
 pub mod migration;
 pub mod mps;
 pub mod ownership;
@@ -58,4 +59,5 @@ mod status;
 pub mod switch;
 pub mod takeover;
 pub mod time;
+pub mod unit;
 pub mod view;

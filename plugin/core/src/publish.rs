@@ -5,7 +5,7 @@
 //! | settled | listed | yes; under MPS, unheld ones only while the daemon serves | yes |
 //! | draining | held ones listed, others until they retire | held ones only | yes: a late Allocate makes a holder |
 //! | converting, or just left its role | old ones listed until they retire | no | no |
-//! | found | absent | | |
+//! | found, or unused | absent | | |
 //! | gone | all until they retire, then held ones | no | no |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,15 +16,16 @@ use crate::allocate::{CdiEdits, ContainerEdits};
 use crate::cdi;
 use crate::choose::Applied;
 use crate::config::{AllocationPolicy, DeviceIdStrategy, DeviceListStrategy, Effective, ResourceName};
-use crate::gone::Gone;
+use crate::gone::{Gone, Left};
 use crate::imex;
-use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::inventory::{Facts, GpuUuid};
 use crate::mps::Actual;
 use crate::ownership::Ownership;
 use crate::plugin::Plugin;
 use crate::resources::Role;
 use crate::switch::GpuState;
 use crate::time::Time;
+use crate::unit::Unit;
 use crate::view::{Device, ResourceView, Strategy, View};
 
 /// A role that a GPU has left: its ids stay listed as unhealthy for a while.
@@ -57,7 +58,7 @@ impl Plugin {
         let retire_after = self.settings.timing.retire_after;
         self.gpus.values().filter_map(move |state| match state {
             GpuState::Draining { since, .. } => Some(*since + retire_after),
-            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting => None,
+            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting | GpuState::Unused => None,
         })
     }
 }
@@ -65,20 +66,21 @@ impl Plugin {
 /// The devices of every resource. Lists that did not change are shared with the `previous` view.
 pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<ResourceName, ResourceView> {
     let mut lists: BTreeMap<ResourceName, BTreeMap<String, Device>> = BTreeMap::new();
-    let known = source.facts.by_uuid();
+    let known: BTreeMap<&GpuUuid, Unit<'_>> = source.facts.units().map(|unit| (unit.uuid(), unit)).collect();
     for old in source.retiring {
-        if let Some(gpu) = known.get(&old.gpu).copied().or_else(|| source.gone.get(&old.gpu)) {
+        if let Some(unit) = known.get(&old.gpu).copied().or_else(|| source.gone.get(&old.gpu).map(Left::unit))
+        {
             let list = lists.entry(old.role.resource.clone()).or_default();
-            let held = source.ownership.held_ids(&gpu.uuid, old.role.resource.as_str());
+            let held = source.ownership.held_ids(&old.gpu, old.role.resource.as_str());
             let stays = |id: &str| !old.held_only || held.contains(id);
-            let ill = devices(gpu, &old.role, |_| (false, false));
+            let ill = devices(unit, &old.role, |_| (false, false));
             list.extend(ill.filter(|(id, _)| stays(id)));
         }
     }
     for (uuid, state) in source.gpus {
         if let (Some(gpu), Some(role)) = (known.get(uuid), state.role()) {
             let list = lists.entry(role.resource.clone()).or_default();
-            list.extend(current_devices(source, gpu, state, role));
+            list.extend(current_devices(source, *gpu, state, role));
         }
     }
     let shared = |name: &ResourceName, list: BTreeMap<String, Device>| match previous.resources.get(name) {
@@ -109,50 +111,38 @@ fn is_old(source: &Source<'_>, name: &ResourceName) -> bool {
 
 fn current_devices<'a>(
     source: &Source<'a>,
-    gpu: &'a GpuFacts,
+    unit: Unit<'a>,
     state: &'a GpuState,
     role: &'a Role,
 ) -> impl Iterator<Item = (String, Device)> + use<'a> {
-    let held = source.ownership.held_ids(&gpu.uuid, role.resource.as_str());
+    let held = source.ownership.held_ids(unit.uuid(), role.resource.as_str());
     let held: std::collections::BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
-    let daemon_serves = source.actual.is_some_and(|a| a.is_ready(&gpu.uuid));
+    let daemon_serves = source.actual.is_some_and(|a| a.is_ready(unit.uuid()));
     let offered = match (state, role.strategy) {
         (GpuState::Settled { .. }, Strategy::Exclusive | Strategy::TimeSlicing) => true,
         (GpuState::Settled { .. }, Strategy::Mps) => daemon_serves,
-        (GpuState::Draining { .. } | GpuState::Found | GpuState::Converting, _) => false,
+        (GpuState::Draining { .. } | GpuState::Found | GpuState::Converting | GpuState::Unused, _) => false,
     };
     let retired = match state {
         GpuState::Draining { since, .. } => source.now >= *since + source.retire_after,
-        GpuState::Settled { .. } | GpuState::Found | GpuState::Converting => false,
+        GpuState::Settled { .. } | GpuState::Found | GpuState::Converting | GpuState::Unused => false,
     };
     let judged = {
         let held = held.clone();
-        devices(gpu, role, move |id| (offered || held.contains(id), true))
+        devices(unit, role, move |id| (offered || held.contains(id), true))
     };
     judged.filter(move |(id, _)| !retired || held.contains(id))
 }
 
 /// The devices of a GPU in a role; `judge` says (healthy, granted) by id.
 fn devices<'a>(
-    gpu: &'a GpuFacts,
+    unit: Unit<'a>,
     role: &'a Role,
     judge: impl Fn(&str) -> (bool, bool) + 'a,
 ) -> impl Iterator<Item = (String, Device)> + 'a {
-    role.device_ids(&gpu.uuid).into_iter().map(move |id| {
-        let (healthy, granted) = judge(&id);
-        let device = Device {
-            id: id.clone(),
-            healthy,
-            granted,
-            gpu: gpu.uuid.clone(),
-            parent: gpu.uuid.clone(),
-            numa_node: gpu.numa_node,
-            strategy: role.strategy,
-            gpu_index: gpu.index,
-            gpu_minor: gpu.minor,
-            mig: None,
-        };
-        (id, device)
+    role.device_ids(unit.uuid()).into_iter().map(move |id| {
+        let judged = judge(&id);
+        (id.clone(), unit.device(id, role, judged))
     })
 }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::ResourceName;
-use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{Driver, Plugin};
 use crate::publish::{self, Source};
 use crate::registration::{Registration, State};
 use crate::switch::GpuState;
+use crate::unit::Unit;
 use crate::view::{GpuStatus, ResourceStatus, ResourceView, Status, View};
 
 impl Plugin {
@@ -79,7 +80,7 @@ impl Plugin {
 
     fn status(&self, facts: &Facts, resources: &BTreeMap<ResourceName, ResourceView>) -> Status {
         let not_ready_because = self.obstacles();
-        let settled = self.gpus.values().all(|s| matches!(s, GpuState::Settled { .. }));
+        let settled = self.gpus.values().all(|s| matches!(s, GpuState::Settled { .. } | GpuState::Unused));
         let switch = match (&self.applied, &self.next, settled) {
             (_, Some(_), _) => "staged",
             (None, None, _) => "waiting",
@@ -100,7 +101,11 @@ impl Plugin {
                 .iter()
                 .map(|(name, r)| (name.to_string(), self.resource_status(name, r)))
                 .collect(),
-            gpus: facts.gpus.iter().map(|gpu| self.gpu_status(gpu)).collect(),
+            gpus: facts
+                .units()
+                .filter(|unit| self.is_shown(*unit))
+                .map(|unit| self.gpu_status(unit))
+                .collect(),
             labels: self.wanted_labels(),
             annotations: self.wanted_annotations(),
         }
@@ -123,20 +128,28 @@ impl Plugin {
         }
     }
 
-    fn gpu_status(&self, gpu: &GpuFacts) -> GpuStatus {
-        let state = self.gpus.get(&gpu.uuid).unwrap_or(&GpuState::Found);
-        let target = self.applied.as_ref().and_then(|a| a.roles.get(&gpu.uuid));
+    /// A MIG device that nobody asked for is no news: its GPU is shown.
+    fn is_shown(&self, unit: Unit<'_>) -> bool {
+        let state = self.gpus.get(unit.uuid()).unwrap_or(&GpuState::Found);
+        unit.mig.is_none() || !matches!(state, GpuState::Found | GpuState::Unused)
+    }
+
+    fn gpu_status(&self, unit: Unit<'_>) -> GpuStatus {
+        let uuid = unit.uuid();
+        let state = self.gpus.get(uuid).unwrap_or(&GpuState::Found);
+        let target = self.applied.as_ref().and_then(|a| a.roles.get(uuid));
         let role = state.role();
         GpuStatus {
-            uuid: gpu.uuid.clone(),
-            index: gpu.index,
-            name: gpu.name.clone(),
+            uuid: uuid.clone(),
+            index: unit.gpu.index,
+            name: unit.name(),
+            mig_index: unit.mig.map(|mig| mig.index),
             state: state.tag().to_owned(),
             resource: role.map(|r| r.resource.to_string()),
             strategy: role.map(|r| r.strategy),
             next_resource: target.filter(|t| Some(*t) != role).map(|t| t.resource.to_string()),
-            holders: self.ownership.holders(&gpu.uuid),
-            mps: self.actual.as_ref().and_then(|a| a.daemons.get(&gpu.uuid).cloned()),
+            holders: self.ownership.holders(uuid),
+            mps: self.actual.as_ref().and_then(|a| a.daemons.get(uuid).cloned()),
         }
     }
 

@@ -13,6 +13,9 @@
 //! Allocate of an old id is still granted and makes a holder. *Converting*: nothing is handed out under either role; only
 //! here may MPS daemons and compute modes change. An Allocate that was granted just before the GPU left its old role is told
 //! of afterwards: from wherever the GPU is by then it goes back to draining the role that its holder knows.
+//!
+//! A MIG device walks as a GPU does. What the configuration has no role for — a GPU that is served as its MIG devices, MIG
+//! devices of a GPU that is served as a whole — ends as *Unused*, and only then do its parts or its whole settle.
 
 use crate::resources::Role;
 use crate::time::Time;
@@ -37,6 +40,8 @@ pub enum GpuState {
     },
     /// Nobody holds it; MPS and compute mode are on their way to the wanted role.
     Converting,
+    /// Nobody holds it, and the configuration has no role for it.
+    Unused,
 }
 
 /// What a GPU's MPS control daemon is doing, as the supervisor reports it for the newest wish.
@@ -57,6 +62,10 @@ pub struct Situation {
     pub now: Time,
     /// The wanted role; `None` while no configuration is in force.
     pub target: Option<Role>,
+    /// A configuration is in force and has no role for it.
+    pub unwanted: bool,
+    /// What it is a part of, or a part of it, may still be held or offered: it does not settle.
+    pub blocked: bool,
     /// The role that the present holders know, when anybody holds it.
     pub held_as: Option<Role>,
     /// A holder knows it under a name that the wanted role does not have.
@@ -74,7 +83,7 @@ impl GpuState {
     #[must_use]
     pub fn next(self, s: &Situation) -> GpuState {
         let Some(target) = s.target.clone() else {
-            return self;
+            return if s.unwanted { self.leave(s) } else { self };
         };
         if let (GpuState::Converting | GpuState::Settled { .. }, Some(held_as)) = (&self, &s.held_as)
             && self.role().is_none_or(|role| *role == target)
@@ -84,9 +93,11 @@ impl GpuState {
         }
         match self {
             GpuState::Found => found(s, target),
-            GpuState::Settled { role } if role == target => GpuState::Settled { role },
+            GpuState::Settled { role } if role == target && !s.blocked => GpuState::Settled { role },
             GpuState::Settled { role } => GpuState::Draining { from: role, since: s.now },
-            GpuState::Draining { from, .. } if from == target => GpuState::Settled { role: from },
+            GpuState::Draining { from, .. } if from == target && !s.blocked => {
+                GpuState::Settled { role: from }
+            }
             GpuState::Draining { from, since } => {
                 let proven = s.evidence.is_some_and(|e| e >= since);
                 match (s.held_as.is_some(), proven) {
@@ -96,14 +107,41 @@ impl GpuState {
             }
             GpuState::Converting => match (target.strategy, s.mps) {
                 (Strategy::Mps, MpsCondition::Ready)
-                | (Strategy::Exclusive | Strategy::TimeSlicing, MpsCondition::Absent) => {
+                | (Strategy::Exclusive | Strategy::TimeSlicing, MpsCondition::Absent)
+                    if !s.blocked =>
+                {
                     GpuState::Settled { role: target }
                 }
-                (Strategy::Mps, MpsCondition::Absent | MpsCondition::Busy)
-                | (Strategy::Exclusive | Strategy::TimeSlicing, MpsCondition::Ready | MpsCondition::Busy) => {
-                    GpuState::Converting
-                }
+                (
+                    Strategy::Mps | Strategy::Exclusive | Strategy::TimeSlicing,
+                    MpsCondition::Absent | MpsCondition::Busy | MpsCondition::Ready,
+                ) => GpuState::Converting,
             },
+            GpuState::Unused => match &s.held_as {
+                Some(role) => GpuState::Draining { from: role.clone(), since: s.now },
+                None => GpuState::Converting,
+            },
+        }
+    }
+
+    /// The way out of every role.
+    fn leave(self, s: &Situation) -> GpuState {
+        match (self, &s.held_as) {
+            (GpuState::Settled { role }, _) => GpuState::Draining { from: role, since: s.now },
+            (GpuState::Draining { from, since }, held_as) => {
+                let proven = s.evidence.is_some_and(|e| e >= since);
+                if held_as.is_none() && proven {
+                    GpuState::Converting
+                } else {
+                    GpuState::Draining { from, since }
+                }
+            }
+            (GpuState::Found | GpuState::Converting | GpuState::Unused, Some(role)) => {
+                GpuState::Draining { from: role.clone(), since: s.now }
+            }
+            (GpuState::Found, None) if s.evidence.is_none() && !s.unreadable => GpuState::Found,
+            (GpuState::Converting, None) if s.mps != MpsCondition::Absent => GpuState::Converting,
+            (GpuState::Found | GpuState::Converting | GpuState::Unused, None) => GpuState::Unused,
         }
     }
 
@@ -111,17 +149,18 @@ impl GpuState {
     pub fn role(&self) -> Option<&Role> {
         match self {
             GpuState::Settled { role } | GpuState::Draining { from: role, .. } => Some(role),
-            GpuState::Found | GpuState::Converting => None,
+            GpuState::Found | GpuState::Converting | GpuState::Unused => None,
         }
     }
 
-    /// `found`, `settled`, `draining` or `converting`.
+    /// `found`, `settled`, `draining`, `converting` or `unused`.
     pub fn tag(&self) -> &'static str {
         match self {
             GpuState::Found => "found",
             GpuState::Settled { .. } => "settled",
             GpuState::Draining { .. } => "draining",
             GpuState::Converting => "converting",
+            GpuState::Unused => "unused",
         }
     }
 }
@@ -129,12 +168,12 @@ impl GpuState {
 /// At the plugin's start pods may hold the GPU already, under the same role or another one.
 fn found(s: &Situation, target: Role) -> GpuState {
     match (&s.held_as, s.evidence) {
-        (Some(role), _) if *role == target => GpuState::Settled { role: target },
+        (Some(role), _) if *role == target && !s.blocked => GpuState::Settled { role: target },
         (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },
         (None, Some(_)) => GpuState::Converting,
         // a node whose kubelet never tells (no podresources socket mounted) serves as it would without this ledger, except
         // that MPS daemons and compute modes are only touched where somebody vouches that the GPU is free
-        (None, None) if s.unreadable && target.strategy != Strategy::Mps => {
+        (None, None) if s.unreadable && !s.blocked && target.strategy != Strategy::Mps => {
             GpuState::Settled { role: target }
         }
         (None, None) => GpuState::Found,
@@ -154,6 +193,8 @@ mod tests {
         Situation {
             now: Time::from_millis(100),
             target: Some(target),
+            unwanted: false,
+            blocked: false,
             held_as: None,
             stranger: false,
             evidence: None,
@@ -236,5 +277,48 @@ mod tests {
         assert_eq!(GpuState::Found.next(&s).tag(), "settled");
         s.target = Some(shared(Strategy::Mps));
         assert_eq!(GpuState::Found.next(&s), GpuState::Found);
+    }
+
+    #[test]
+    fn what_has_no_role_ends_unused_once_it_is_known_to_be_free() {
+        let role = Role::exclusive();
+        let free = Situation { target: None, unwanted: true, ..situation(role.clone()) };
+        let since = Time::from_millis(50);
+        let draining = GpuState::Draining { from: role.clone(), since };
+        let known = Situation { evidence: Some(since), ..free.clone() };
+        assert_eq!(GpuState::Found.next(&free), GpuState::Found, "nobody has vouched for it");
+        assert_eq!(GpuState::Found.next(&known), GpuState::Unused);
+        assert_eq!(GpuState::Settled { role: role.clone() }.next(&known).tag(), "draining");
+        assert_eq!(draining.clone().next(&free), draining);
+        assert_eq!(draining.clone().next(&known), GpuState::Converting);
+        assert_eq!(GpuState::Converting.next(&known), GpuState::Unused);
+        let serves = Situation { mps: MpsCondition::Ready, ..known.clone() };
+        assert_eq!(GpuState::Converting.next(&serves), GpuState::Converting, "its daemon still runs");
+        let held = Situation { held_as: Some(role.clone()), ..known };
+        for state in [GpuState::Found, GpuState::Converting, GpuState::Unused, draining] {
+            assert_eq!(state.clone().next(&held).role(), Some(&role), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_settles_beside_its_own_part_or_whole() {
+        let role = Role::exclusive();
+        let since = Time::from_millis(50);
+        let states = [
+            GpuState::Found,
+            GpuState::Settled { role: role.clone() },
+            GpuState::Draining { from: role.clone(), since },
+            GpuState::Converting,
+            GpuState::Unused,
+        ];
+        for held_as in [None, Some(role.clone())] {
+            for evidence in [None, Some(since)] {
+                let mut s = Situation { held_as: held_as.clone(), evidence, ..situation(role.clone()) };
+                s.blocked = true;
+                for state in &states {
+                    assert_ne!(state.clone().next(&s).tag(), "settled", "{state:?} {s:?}");
+                }
+            }
+        }
     }
 }

@@ -26,14 +26,14 @@ pub enum Strategy {
 /// One device as the kubelet counts it: a GPU or a replica of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// `GPU-…` or `GPU-…::3`.
+    /// `GPU-…` or `GPU-…::3`; of a MIG device `MIG-…` or `MIG-…::3`.
     pub id: String,
     /// Whether it may be handed out; a held device stays healthy unless its GPU is really ill.
     pub healthy: bool,
     /// Whether an Allocate for it is answered: also for an unhealthy id while its GPU still plays this role, because a refusal
     /// would end a pod for good.
     pub granted: bool,
-    /// What is handed out and shared as one thing: a GPU.
+    /// What is handed out and shared as one thing: a GPU, or a MIG device of one.
     pub gpu: GpuUuid,
     /// The physical GPU that it is, or is a part of.
     pub parent: GpuUuid,
@@ -69,16 +69,19 @@ pub struct ResourceView {
     pub policy: AllocationPolicy,
 }
 
-/// The state of one GPU, for people: `/state` and `status` print it.
+/// The state of one GPU or MIG device, for people: `/state` and `status` print it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuStatus {
-    /// The GPU.
+    /// The GPU or MIG device.
     pub uuid: GpuUuid,
     /// NVML's index.
     pub index: u32,
-    /// The product name.
+    /// The product name; a MIG device's ends with its profile.
     pub name: String,
-    /// `settled`, `draining` or `converting`.
+    /// A MIG device's position on its GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig_index: Option<u32>,
+    /// `found`, `settled`, `draining`, `converting` or `unused`.
     pub state: String,
     /// The extended resource that it serves now, if any.
     pub resource: Option<String>,

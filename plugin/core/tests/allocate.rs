@@ -11,7 +11,7 @@ use plugin_core::allocate::{Allocation, CdiEdits, ContainerEdits};
 use plugin_core::cdi::{Class, VENDOR};
 use plugin_core::config::{AllocationPolicy, ResourceName};
 use plugin_core::inventory::GpuUuid;
-use plugin_core::view::{Device, ResourceView, Strategy, View};
+use plugin_core::view::{Device, MigPart, ResourceView, Strategy, View};
 
 const TABLE: &str = "tests/snapshots/allocate.txt";
 
@@ -129,7 +129,51 @@ fn table() -> String {
         let got = answer(&view(Strategy::Exclusive, edits), &["GPU-a"]);
         told(&got).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
     }
+    add_mig(&mut text);
     text
+}
+
+/// Two parts of GPU 1 and one of GPU 0, exclusive and as replicas.
+fn add_mig(text: &mut String) {
+    text.push_str("# MIG devices: two of one GPU, the later first, then one of the other GPU\n");
+    let sharing = [
+        ("exclusive", Strategy::Exclusive, ["MIG-c", "MIG-b", "MIG-a"].as_slice()),
+        ("time-slicing", Strategy::TimeSlicing, &["MIG-c::1", "MIG-b::0", "MIG-c::0", "MIG-a::1"]),
+    ];
+    for strategies in combinations() {
+        for by_index in [false, true] {
+            for (word, strategy, ids) in sharing {
+                for device_specs in [false, true] {
+                    let edits = ContainerEdits { by_index, device_specs, ..edits(&strategies) };
+                    let served = ResourceView {
+                        devices: Arc::new(ids.iter().map(|id| part(id, strategy)).collect()),
+                        one_shared_device_at_most: false,
+                        policy: AllocationPolicy::Distributed,
+                    };
+                    let resources = [(ResourceName::gpu().shared(), served)].into();
+                    let got = answer(&View { resources, edits, ..View::default() }, ids);
+                    let by = if by_index { "index" } else { "uuid" };
+                    let shown = if strategies.is_empty() { "(none)" } else { &strategies };
+                    let nodes = if device_specs { "specs" } else { "-" };
+                    writeln!(text, "{shown} | {by} | mig {word} | {nodes}").unwrap();
+                    told(&got).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
+                }
+            }
+        }
+    }
+}
+
+/// `MIG-a` is 0:0; `MIG-b` and `MIG-c` are 1:0 and 1:3.
+fn part(id: &str, strategy: Strategy) -> (String, Device) {
+    let (gpu, index) = match &id[..5] {
+        "MIG-a" => ("GPU-a", 0),
+        "MIG-b" => ("GPU-b", 0),
+        _ => ("GPU-b", 3),
+    };
+    let (name, whole) = device(gpu, id, strategy);
+    let node = |n: u32| format!("/dev/nvidia-caps/nvidia-cap{}", 100 * whole.gpu_index + 10 * index + n);
+    let mig = MigPart { index, nodes: vec![node(1), node(2)] };
+    (name, Device { gpu: GpuUuid::new(&id[..5]), mig: Some(mig), ..whole })
 }
 
 #[test]

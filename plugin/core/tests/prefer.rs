@@ -47,6 +47,8 @@ impl Machine {
             pci_bus_id: format!("00000000:{index:02X}:00.0"),
             numa_node: *numa,
             mig_capable: false,
+            mig_enabled: false,
+            mig: Vec::new(),
             compute_mode: ComputeMode::Default,
         };
         let gpus = self.numa.iter().enumerate().map(gpu).collect();

@@ -28,6 +28,8 @@ mod node_client;
 mod node_link;
 mod node_watch;
 mod nvml;
+mod nvml_instances;
+mod nvml_mig;
 mod perform;
 mod pod_resources;
 mod print_config;

@@ -13,6 +13,7 @@ use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use crate::cause;
 use crate::cdi_files::{dev_root, is_device};
 use crate::gpu::{FindError, GpuBackend, GpuError};
+use crate::nvml_mig::{self, MigReader, Whole};
 
 /// The library's name; the `1` is NVML's ABI version.
 const SONAME: &str = "libnvidia-ml.so.1";
@@ -44,6 +45,8 @@ pub(crate) struct NvmlPaths {
     pub(crate) driver_root: PathBuf,
     /// The sysfs mount.
     pub(crate) sysfs_root: PathBuf,
+    /// The proc mount.
+    pub(crate) proc_root: PathBuf,
 }
 
 /// NVML, loaded when first needed and kept.
@@ -145,11 +148,14 @@ fn facts(nvml: &Nvml, paths: &NvmlPaths) -> Result<Facts, NvmlError> {
     let cuda = nvml.sys_cuda_driver_version()?;
     let number = |n: i32| u32::try_from(n).unwrap_or(0);
     let mut gpus = Vec::new();
+    let mut mig_reader = None;
     for index in 0..nvml.device_count()? {
         let device = nvml.device_by_index(index)?;
         let name = device.name()?;
         if !DISPLAY_BOARDS.contains(&name.as_str()) {
-            gpus.push(gpu_facts(&device, index, name, &paths.sysfs_root)?);
+            let mut gpu = gpu_facts(&device, index, name, &paths.sysfs_root)?;
+            add_mig(&mut gpu, &device, paths, &mut mig_reader);
+            gpus.push(gpu);
         }
     }
     Ok(Facts {
@@ -181,7 +187,30 @@ fn gpu_facts(device: &Device<'_>, index: u32, name: String, sysfs: &Path) -> Res
         pci_bus_id,
         mig_capable: device.mig_mode().is_ok(),
         compute_mode: device.compute_mode().map_or(ComputeMode::Default, from_nvml),
+        mig_enabled: false,
+        mig: Vec::new(),
     })
+}
+
+/// The MIG devices of a GPU in MIG mode; the reader is opened for the first such GPU.
+fn add_mig(gpu: &mut GpuFacts, device: &Device<'_>, paths: &NvmlPaths, reader: &mut Option<MigReader>) {
+    gpu.mig_enabled = nvml_mig::is_enabled(device);
+    if !gpu.mig_enabled {
+        return;
+    }
+    if reader.is_none() {
+        match MigReader::open(&library_path(paths), &paths.proc_root) {
+            Ok(opened) => *reader = Some(opened),
+            Err(error) => {
+                let (gpu, why) = (gpu.uuid.as_str(), cause::line(&error));
+                return tracing::warn!(gpu, why, "the MIG devices of a GPU cannot be read");
+            }
+        }
+    }
+    let (minor, memory_bytes) = (gpu.minor, gpu.memory_bytes);
+    let whole = Whole { device, uuid: gpu.uuid.as_str(), minor, memory_bytes };
+    let found = reader.iter().flat_map(|reader| reader.devices(&whole)).collect();
+    gpu.mig = found;
 }
 
 /// What sysfs says about the PCI device: `None` when it says nothing, `Some(None)` when it says "none" (a negative number).
@@ -242,7 +271,12 @@ mod tests {
     use super::*;
 
     fn paths(root: &Path) -> NvmlPaths {
-        NvmlPaths { library: None, driver_root: root.to_owned(), sysfs_root: root.join("sys") }
+        NvmlPaths {
+            library: None,
+            driver_root: root.to_owned(),
+            sysfs_root: root.join("sys"),
+            proc_root: root.join("proc"),
+        }
     }
 
     #[test]

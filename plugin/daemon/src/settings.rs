@@ -34,6 +34,7 @@ const ADMIN_ADDRESS: &str = "127.0.0.1:9410";
 const STATE_DIR: &str = "/var/lib/tandem";
 const DRIVER_ROOT_CTR_PATH: &str = "/driver-root";
 const SYSFS_ROOT: &str = "/sys";
+const PROC_ROOT: &str = "/proc";
 /// The host directory of MPS where nobody names one.
 pub(crate) const MPS_ROOT: &str = "/run/nvidia/mps";
 const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
@@ -210,6 +211,7 @@ fn nvml_paths(args: &GpuArgs, env: Environment<'_>) -> NvmlPaths {
         library: library.map(|g| g.text.into()),
         driver_root: root.map_or_else(|| DRIVER_ROOT_CTR_PATH.into(), |g| g.text.into()),
         sysfs_root: text_or(&args.sysfs_root, "--sysfs-root", env, "SYSFS_ROOT", SYSFS_ROOT).into(),
+        proc_root: text_or(&args.proc_root, "--proc-root", env, "PROC_ROOT", PROC_ROOT).into(),
     }
 }
 

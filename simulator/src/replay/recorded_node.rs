@@ -74,6 +74,8 @@ fn facts() -> Facts {
         numa_node: None,
         mig_capable: false,
         compute_mode: ComputeMode::Default,
+        mig_enabled: false,
+        mig: Vec::new(),
     };
     Facts {
         driver_version: "595.91.07".into(),

@@ -8,7 +8,9 @@ use super::search::{self, CONTROL_NODES, GDS_FILES, SOCKETS};
 use super::spec::{BindMount, Device, Edits, HookCall, Node, Spec};
 use super::{ALL, CdiSettings, Class, Found, IMEX_CHANNELS};
 use crate::config::{DeviceIdStrategy, Effective};
-use crate::inventory::{Facts, GpuFacts};
+use crate::inventory::Facts;
+use crate::mig::MigFacts;
+use crate::unit::Unit;
 
 /// Tells a NVIDIA runtime that is the default runtime to add nothing by itself.
 const VOID: &str = "NVIDIA_VISIBLE_DEVICES=void";
@@ -47,11 +49,11 @@ pub fn files(
     specs.iter().map(|(class, spec)| (class.file(settings.vendor()), spec.text())).collect()
 }
 
-/// What a GPU is called.
-pub(crate) fn gpu_name(gpu: &GpuFacts, by: DeviceIdStrategy) -> String {
+/// What a GPU or a MIG device is called.
+fn name(unit: Unit<'_>, by: DeviceIdStrategy) -> String {
     match by {
-        DeviceIdStrategy::Uuid => gpu.uuid.to_string(),
-        DeviceIdStrategy::Index => gpu.index.to_string(),
+        DeviceIdStrategy::Uuid => unit.uuid().to_string(),
+        DeviceIdStrategy::Index => unit.index(),
     }
 }
 
@@ -77,16 +79,18 @@ impl Wanted<'_> {
             .collect()
     }
 
-    /// Every GPU under every name that is in use, and all of them.
+    /// Every GPU and MIG device under every name that is in use, and all of them.
     fn gpus(&self) -> Vec<Device> {
         let mut by_name: BTreeMap<String, Edits> = BTreeMap::new();
         let mut all = Edits::default();
-        for gpu in &self.facts.gpus {
-            let edits = self.gpu(gpu);
-            all.device_nodes.extend(edits.device_nodes.iter().cloned());
-            all.hooks.extend(edits.hooks.iter().cloned());
-            all.additional_gids.extend(&edits.additional_gids);
-            let names = self.names.iter().map(|by| gpu_name(gpu, *by));
+        for unit in self.facts.units() {
+            let edits = self.unit(unit);
+            if unit.mig.is_none() {
+                all.device_nodes.extend(edits.device_nodes.iter().cloned());
+                all.hooks.extend(edits.hooks.iter().cloned());
+                all.additional_gids.extend(&edits.additional_gids);
+            }
+            let names = self.names.iter().map(|by| name(unit, *by));
             by_name.extend(names.filter(|name| is_device(name)).map(|name| (name, edits.clone())));
         }
         all.additional_gids.sort_unstable();
@@ -97,11 +101,16 @@ impl Wanted<'_> {
         by_name.into_iter().map(|(name, container_edits)| Device { name, container_edits }).collect()
     }
 
-    /// The GPU's own node, its DRM nodes, and the links by which graphics finds them.
-    fn gpu(&self, gpu: &GpuFacts) -> Edits {
+    /// The GPU's own node, those of its MIG devices, its DRM nodes, and the links by which graphics finds them. Only MIG
+    /// devices that can draw have the latter two.
+    fn unit(&self, Unit { gpu, mig }: Unit<'_>) -> Edits {
         let pci = search::pci(gpu);
-        let drm = self.found.drm.get(&pci).map_or(&[][..], Vec::as_slice);
+        let draws = mig.is_none_or(MigFacts::has_graphics);
+        let drm = self.found.drm.get(&pci).filter(|_| draws).map_or(&[][..], Vec::as_slice);
         let mut nodes = vec![self.node(&format!("/dev/nvidia{}", gpu.minor))];
+        let parts = gpu.mig.iter().filter(|part| mig.is_none_or(|mig| mig.uuid == part.uuid));
+        let parts: BTreeSet<&String> = parts.flat_map(|part| &part.nodes).collect();
+        nodes.extend(parts.into_iter().map(|path| self.node(path)));
         nodes.extend(drm.iter().map(|path| self.node(path)));
         let link = |path: &String| {
             let name = path.rsplit('/').next().unwrap_or_default();

@@ -20,8 +20,8 @@ use crate::time::Time;
 
 /// First and longest pause between two tries to write.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// What GPUs' UUIDs begin with.
-const UUID: &str = "GPU-";
+/// What the UUIDs of GPUs and MIG devices begin with.
+const UUIDS: [&str; 2] = ["GPU-", "MIG-"];
 
 /// What is known about the spec files.
 #[derive(Clone, Debug)]
@@ -59,6 +59,10 @@ impl Default for Specs {
             classes: BTreeSet::new(),
         }
     }
+}
+
+fn is_uuid(name: &str) -> bool {
+    UUIDS.iter().any(|begin| name.starts_with(begin))
 }
 
 /// Whether containers are told their devices by CDI names.
@@ -169,15 +173,15 @@ impl Plugin {
     /// while any GPU of the file is held.
     fn held_names(&self, before: Spec, now: Option<&Spec>, facts: &Facts) -> Vec<Device> {
         let is_held = |gpu: &GpuUuid| self.ownership.is_held(gpu);
-        let named = before.devices.iter().filter(|d| d.name.starts_with(UUID));
+        let named = before.devices.iter().filter(|d| is_uuid(&d.name));
         let named: Vec<GpuUuid> = named.map(|d| GpuUuid::new(d.name.clone())).collect();
-        let any = facts.gpus.iter().any(|gpu| is_held(&gpu.uuid))
+        let any = facts.units().any(|unit| is_held(unit.uuid()))
             || named.iter().any(is_held)
             || self.ownership.evidence().is_none();
         let needed: BTreeSet<&str> =
             now.into_iter().flat_map(|spec| &spec.devices).map(|device| device.name.as_str()).collect();
         let gone = before.devices.into_iter().filter(|device| !needed.contains(device.name.as_str()));
-        gone.filter(|device| match device.name.starts_with(UUID) {
+        gone.filter(|device| match is_uuid(&device.name) {
             true => is_held(&GpuUuid::new(device.name.clone())) || self.ownership.evidence().is_none(),
             false => any,
         })

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::answer::CdiEdits;
 pub use self::generate::files;
 pub use self::hooks::{Hook, HookError};
-pub(crate) use self::keep::Specs;
+pub(crate) use self::keep::{Specs, is_wanted};
 pub use self::names::{VendorError, annotation_key, check_vendor, is_class, is_device, is_vendor, qualified};
 pub use self::search::{Found, NodeAccess, Search};
 pub use self::spec::{BindMount, Device, Edits, HookCall, Node, Spec};

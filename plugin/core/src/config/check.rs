@@ -17,11 +17,8 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
     }
     strategies_overlap(config, found);
     mps_and_mig(config, found);
-    patterns(&config.resources.gpus, found);
-    if !config.resources.mig.is_empty() {
-        let message = "`resources.mig` has no effect: MIG devices are not served yet".to_owned();
-        found.deviation(found.place("resources.mig"), "resources.mig", message, Some("remove it".to_owned()));
-    }
+    patterns(&config.resources.gpus, "gpus", found);
+    patterns(&config.resources.mig, "mig", found);
 }
 
 /// Two entries of one strategy share the same devices. NVIDIA: the larger number of replicas counts.
@@ -89,14 +86,15 @@ fn mps_and_mig(config: &Config, found: &mut Findings) {
     }
 }
 
-/// The first pattern that matches a GPU counts, so that a later one behind the same or `*` is never looked at.
-fn patterns(patterns: &[ResourcePattern], found: &mut Findings) {
+/// The first pattern that matches counts, so that a later one behind the same or `*` is never looked at.
+fn patterns(patterns: &[ResourcePattern], list: &str, found: &mut Findings) {
     for (later, pattern) in patterns.iter().enumerate() {
         let hides = |earlier: &&ResourcePattern| earlier.pattern == "*" || earlier.pattern == pattern.pattern;
         if let Some(earlier) = patterns.iter().take(later).find(hides) {
-            let path = format!("resources.gpus[{later}].pattern");
+            let path = format!("resources.{list}[{later}].pattern");
+            let what = if list == "gpus" { "GPUs" } else { "MIG devices" };
             let message =
-                format!("`{path}` never counts: `{}` before it matches the same GPUs", earlier.pattern);
+                format!("`{path}` never counts: `{}` before it matches the same {what}", earlier.pattern);
             let hint = "the first pattern that matches counts; put the special ones first".to_owned();
             found.deviation(found.place(&path), &path, message, Some(hint));
         }

@@ -4,34 +4,53 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::names::Names;
 use super::{Finder, Group};
 use crate::config::{DeviceRef, Devices, OVERLAP_HINT, ResourceName};
-use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::inventory::{Facts, GpuUuid};
 use crate::sharing::size;
+use crate::unit::Unit;
 
-/// The group of every claimed GPU, by its place in `groups`.
+/// What a selector that means nothing does.
+const SELECTS_NOTHING: &str = "without strict validation it selects nothing";
+
+/// What there is to claim.
+#[derive(Clone, Copy)]
+pub(super) struct Offer<'f> {
+    /// The GPUs and MIG devices that play a role.
+    pub(super) units: &'f [Unit<'f>],
+    /// What each is called before it is shared.
+    pub(super) names: &'f Names,
+    /// The whole node, for messages about what cannot be claimed.
+    pub(super) facts: &'f Facts,
+}
+
+impl<'f> Offer<'f> {
+    /// Everything that is called so.
+    fn called(self, name: &ResourceName) -> Vec<Unit<'f>> {
+        self.units.iter().copied().filter(|unit| self.names.get(unit.uuid()) == Some(name)).collect()
+    }
+}
+
+/// The group of every claimed GPU or MIG device, by its place in `groups`.
 pub(super) fn claims(
     groups: &[Group<'_>],
-    names: &BTreeMap<GpuUuid, ResourceName>,
-    facts: &Facts,
+    offer: &Offer<'_>,
     finder: &mut Finder<'_>,
 ) -> BTreeMap<GpuUuid, usize> {
     let mut wanted: BTreeMap<GpuUuid, Vec<usize>> = BTreeMap::new();
     for (index, group) in groups.iter().enumerate() {
-        let named = |gpu: &&GpuFacts| names.get(&gpu.uuid) == Some(&group.entry.name);
-        let own: Vec<&GpuFacts> = facts.gpus.iter().filter(named).collect();
         let chosen = match &group.entry.devices {
-            Devices::All => own,
+            Devices::All => offer.called(&group.entry.name),
             Devices::Count(_) => continue,
-            Devices::List(list) => listed(group, list, names, facts, finder),
+            Devices::List(list) => listed(group, list, offer, finder),
         };
-        for gpu in chosen {
-            wanted.entry(gpu.uuid.clone()).or_default().push(index);
+        for unit in chosen {
+            wanted.entry(unit.uuid().clone()).or_default().push(index);
         }
     }
     for (index, group) in groups.iter().enumerate() {
-        let named = |gpu: &&GpuFacts| names.get(&gpu.uuid) == Some(&group.entry.name);
-        let mut own: Vec<&GpuFacts> = facts.gpus.iter().filter(named).collect();
+        let mut own = offer.called(&group.entry.name);
         if own.is_empty() {
             let message = format!("no GPU of this node is `{}`, so none is shared as such", group.entry.name);
             finder.warning(&format!("{}.name", group.path), message, "leave it if other nodes have some");
@@ -40,8 +59,8 @@ pub(super) fn claims(
         let Devices::Count(count) = group.entry.devices else {
             continue;
         };
-        own.retain(|gpu| !wanted.contains_key(&gpu.uuid));
-        own.sort_by_key(|gpu| gpu.index);
+        own.retain(|unit| !wanted.contains_key(unit.uuid()));
+        own.sort_by_key(|unit| unit.position());
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         if own.len() < count {
             let path = format!("{}.devices", group.path);
@@ -52,61 +71,88 @@ pub(super) fn claims(
             );
             finder.deviation(&path, message, "without strict validation those are shared");
         }
-        for gpu in own.into_iter().take(count) {
-            wanted.insert(gpu.uuid.clone(), vec![index]);
+        for unit in own.into_iter().take(count) {
+            wanted.insert(unit.uuid().clone(), vec![index]);
         }
     }
-    settled(groups, wanted, facts, finder)
+    settled(groups, wanted, offer.units, finder)
 }
 
-/// The GPUs of a list, each once.
+/// The GPUs and MIG devices of a list, each once.
 fn listed<'f>(
     group: &Group<'_>,
     list: &[DeviceRef],
-    names: &BTreeMap<GpuUuid, ResourceName>,
-    facts: &'f Facts,
+    offer: &Offer<'f>,
     finder: &mut Finder<'_>,
-) -> Vec<&'f GpuFacts> {
-    let mut out: Vec<(&GpuFacts, &DeviceRef)> = Vec::new();
+) -> Vec<Unit<'f>> {
+    let mut out: Vec<(Unit<'_>, &DeviceRef)> = Vec::new();
     for (place, device) in list.iter().enumerate() {
         let path = format!("{}.devices[{place}]", group.path);
-        let found = match device {
-            DeviceRef::Index(index) => facts.gpus.iter().find(|gpu| gpu.index == *index),
-            DeviceRef::GpuUuid(uuid) => {
-                facts.gpus.iter().find(|gpu| gpu.uuid.as_str().eq_ignore_ascii_case(uuid))
-            }
-            DeviceRef::MigIndex(..) | DeviceRef::MigUuid(_) => {
-                let message =
-                    format!("`{path}` selects the MIG device `{device}`, but MIG devices are not served yet");
-                finder.deviation(&path, message, "remove it; without strict validation it selects nothing");
-                continue;
-            }
-        };
-        let Some(gpu) = found else {
-            let message =
-                format!("`{path}` selects `{device}`, but this node has no such GPU{}", range(facts));
-            finder.deviation(&path, message, "without strict validation it selects nothing");
+        let Some(unit) = offer.units.iter().copied().find(|unit| selects(device, *unit)) else {
+            let (why, hint) = missing(device, offer.facts);
+            finder.deviation(&path, format!("`{path}` selects `{device}`, {why}"), hint);
             continue;
         };
-        let name = names.get(&gpu.uuid);
+        let name = offer.names.get(unit.uuid());
         if let Some(name) = name.filter(|name| **name != group.entry.name) {
             let message =
                 format!("`{path}` selects `{device}`, which is `{name}` and not `{}`", group.entry.name);
-            finder.deviation(&path, message, "without strict validation it selects nothing");
+            finder.deviation(&path, message, SELECTS_NOTHING);
             continue;
         }
-        match out.iter().find(|(earlier, _)| earlier.uuid == gpu.uuid) {
+        match out.iter().find(|(earlier, _)| earlier.uuid() == unit.uuid()) {
             // the same word twice was seen when the file was read
             Some((_, earlier)) if *earlier == device => {}
             Some((_, earlier)) => {
+                let sort = if unit.mig.is_some() { "MIG device" } else { "GPU" };
                 let message =
-                    format!("`{path}` selects `{device}`, the GPU that `{earlier}` selects already");
+                    format!("`{path}` selects `{device}`, the {sort} that `{earlier}` selects already");
                 finder.deviation(&path, message, "remove one of them");
             }
-            None => out.push((gpu, device)),
+            None => out.push((unit, device)),
         }
     }
-    out.into_iter().map(|(gpu, _)| gpu).collect()
+    out.into_iter().map(|(unit, _)| unit).collect()
+}
+
+/// Whether a selector means this GPU or MIG device.
+fn selects(device: &DeviceRef, unit: Unit<'_>) -> bool {
+    match (device, unit.mig) {
+        (DeviceRef::Index(index), None) => unit.gpu.index == *index,
+        (DeviceRef::GpuUuid(uuid), None) => unit.gpu.uuid.as_str().eq_ignore_ascii_case(uuid),
+        (DeviceRef::MigIndex(gpu, part), Some(mig)) => (unit.gpu.index, mig.index) == (*gpu, *part),
+        (DeviceRef::MigUuid(uuid), Some(mig)) => {
+            let instances = (mig.gpu_instance, mig.compute_instance);
+            let by_instances = format!("MIG-{}/{}/{}", unit.gpu.uuid, instances.0, instances.1);
+            [mig.uuid.as_str(), &by_instances].iter().any(|name| name.eq_ignore_ascii_case(uuid))
+        }
+        (DeviceRef::Index(_) | DeviceRef::GpuUuid(_), Some(_))
+        | (DeviceRef::MigIndex(..) | DeviceRef::MigUuid(_), None) => false,
+    }
+}
+
+/// Why a selector means nothing that plays a role, and what to do.
+fn missing(device: &DeviceRef, facts: &Facts) -> (String, &'static str) {
+    match facts.units().find(|unit| selects(device, *unit)) {
+        Some(unit) if unit.mig.is_some() => {
+            let why = "a MIG device that has no name under the MIG strategy in force".to_owned();
+            (why, "use the MIG strategy `mixed`, or remove it")
+        }
+        Some(unit) if unit.gpu.mig_enabled => {
+            let why = "a GPU in MIG mode, which is its MIG devices".to_owned();
+            (why, "select MIG devices by `0:1` or by UUID (nvidia-smi -L lists them)")
+        }
+        Some(_) => ("a whole GPU that the MIG strategy `single` leaves out here".to_owned(), SELECTS_NOTHING),
+        None => match device {
+            DeviceRef::MigIndex(..) | DeviceRef::MigUuid(_) => (
+                "but this node has no such MIG device (nvidia-smi -L lists them)".to_owned(),
+                SELECTS_NOTHING,
+            ),
+            DeviceRef::Index(_) | DeviceRef::GpuUuid(_) => {
+                (format!("but this node has no such GPU{}", range(facts)), SELECTS_NOTHING)
+            }
+        },
+    }
 }
 
 fn range(facts: &Facts) -> String {
@@ -120,13 +166,13 @@ fn range(facts: &Facts) -> String {
 fn settled(
     groups: &[Group<'_>],
     wanted: BTreeMap<GpuUuid, Vec<usize>>,
-    facts: &Facts,
+    units: &[Unit<'_>],
     finder: &mut Finder<'_>,
 ) -> BTreeMap<GpuUuid, usize> {
     let mut out = BTreeMap::new();
     let mut said: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for gpu in &facts.gpus {
-        let Some((first, others)) = wanted.get(&gpu.uuid).and_then(|all| all.split_first()) else {
+    for unit in units.iter().copied() {
+        let Some((first, others)) = wanted.get(unit.uuid()).and_then(|all| all.split_first()) else {
             continue;
         };
         let mut kept = *first;
@@ -135,23 +181,29 @@ fn settled(
                 continue;
             };
             if said.insert((kept, *other)) {
-                meet(a, b, gpu, finder);
+                meet(a, b, unit, finder);
             }
-            if a.strategy == b.strategy && size::count(b, gpu) > size::count(a, gpu) {
+            if a.strategy == b.strategy && size::count(b, unit) > size::count(a, unit) {
                 kept = *other;
             }
         }
-        out.insert(gpu.uuid.clone(), kept);
+        out.insert(unit.uuid().clone(), kept);
     }
     out
 }
 
-/// Two entries want the same GPU.
-fn meet(a: &Group<'_>, b: &Group<'_>, gpu: &GpuFacts, finder: &mut Finder<'_>) {
+/// Two entries want the same GPU or MIG device.
+fn meet(a: &Group<'_>, b: &Group<'_>, unit: Unit<'_>, finder: &mut Finder<'_>) {
     let at = finder.places.of(&a.path);
+    let sort = if unit.mig.is_some() { "MIG device" } else { "GPU" };
     let message = format!(
-        "`{}` (devices `{}`) and `{}` at {at} (devices `{}`) both share GPU {} (`{}`)",
-        b.path, b.entry.devices, a.path, a.entry.devices, gpu.index, gpu.uuid
+        "`{}` (devices `{}`) and `{}` at {at} (devices `{}`) both share {sort} {} (`{}`)",
+        b.path,
+        b.entry.devices,
+        a.path,
+        a.entry.devices,
+        unit.index(),
+        unit.uuid()
     );
     if a.strategy != b.strategy {
         finder.error(&b.path, format!("{message}, but a GPU has one strategy"), OVERLAP_HINT);

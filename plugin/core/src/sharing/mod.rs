@@ -2,7 +2,8 @@
 //!
 //! | question | where |
 //! |---|---|
-//! | What is a GPU called before it is shared? | `names` (`resources.gpus` patterns) |
+//! | Which GPUs and MIG devices can play a role? | `mig` (`flags.migStrategy`) |
+//! | What is one called before it is shared? | `names` (`resources.gpus` and `resources.mig` patterns) |
 //! | Which entry of `sharing` has which GPU? | `claims` (`devices`) |
 //! | How many replicas, with which limits? | `size` |
 //! | May these GPUs be offered under one name? | `meaning` |
@@ -13,6 +14,7 @@
 mod claims;
 mod list_size;
 mod meaning;
+mod mig;
 mod names;
 mod size;
 #[cfg(test)]
@@ -84,23 +86,24 @@ impl Finder<'_> {
 pub fn assign(read: &Read, effective: &Effective, facts: &Facts) -> Result<Assignment, Vec<Problem>> {
     let mut finder = Finder { places: &read.places, problems: Vec::new() };
     let groups = groups(&read.config, effective);
-    let names = names::names(&read.config, facts);
-    let claims = claims::claims(&groups, &names, facts, &mut finder);
-    let mut out = Assignment { names, ..Assignment::default() };
+    let (units, names) = mig::units(&read.config, effective, facts, &mut finder);
+    let node = claims::Offer { units: &units, names: &names, facts };
+    let claims = claims::claims(&groups, &node, &mut finder);
+    let mut out = Assignment { names: names.clone(), ..Assignment::default() };
     let mut members = BTreeMap::new();
-    for gpu in &facts.gpus {
-        let name = out.names.get(&gpu.uuid).cloned().unwrap_or_else(ResourceName::gpu);
-        let group = claims.get(&gpu.uuid).and_then(|index| groups.get(*index));
+    for unit in &units {
+        let name = names.get(unit.uuid()).cloned().unwrap_or_else(ResourceName::gpu);
+        let group = claims.get(unit.uuid()).and_then(|index| groups.get(*index));
         let role = match group {
             None => Some(Role::whole(name)),
-            Some(group) => size::role(group, gpu, &mut finder),
+            Some(group) => size::role(group, *unit, &mut finder),
         };
         if let Some(role) = role {
-            members.insert(gpu.uuid.clone(), group);
-            out.roles.insert(gpu.uuid.clone(), role);
+            members.insert(unit.uuid().clone(), group);
+            out.roles.insert(unit.uuid().clone(), role);
         }
     }
-    meaning::check(&out.roles, &members, facts, &mut finder);
+    meaning::check(&out.roles, &members, &units, &mut finder);
     list_size::check(&out.roles, &members, &mut finder);
     for group in members.values().copied().flatten() {
         out.policies.insert(group.advertised.clone(), group.policy);

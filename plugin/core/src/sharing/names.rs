@@ -1,17 +1,39 @@
-//! What a GPU is called before it is shared: `nvidia.com/gpu`, unless a pattern of `resources.gpus` names its product.
+//! What a GPU is called before it is shared: `nvidia.com/gpu`, unless a pattern of `resources.gpus` names its product. A MIG
+//! device is called so under the strategy `single`, and by its profile under `mixed`, unless `resources.mig` names it.
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, ResourceName};
-use crate::inventory::{Facts, GpuUuid};
+use crate::config::{Config, MigStrategy, ResourceName, ResourcePattern};
+use crate::inventory::GpuUuid;
+use crate::mig::MigFacts;
+use crate::unit::Unit;
 
-/// The name of every GPU. The first pattern that matches counts (k8s-device-plugin v0.20).
-pub(super) fn names(config: &Config, facts: &Facts) -> BTreeMap<GpuUuid, ResourceName> {
-    let name = |product: &str| {
-        let first = config.resources.gpus.iter().find(|p| matches(&p.pattern, product));
-        first.map_or_else(ResourceName::gpu, |pattern| pattern.name.clone())
+/// What each GPU and MIG device is called, by UUID.
+pub(super) type Names = BTreeMap<GpuUuid, ResourceName>;
+
+/// The name of every unit that has one. The first pattern that matches counts (k8s-device-plugin v0.20): the product's name
+/// is held against `resources.gpus`, the profile against `resources.mig`.
+pub(super) fn names(config: &Config, strategy: MigStrategy, units: &[Unit<'_>]) -> Names {
+    let first = |patterns: &[ResourcePattern], text: &str| {
+        patterns.iter().find(|p| matches(&p.pattern, text)).map(|pattern| pattern.name.clone())
     };
-    facts.gpus.iter().map(|gpu| (gpu.uuid.clone(), name(&gpu.name))).collect()
+    let name = |unit: &Unit<'_>| match unit.mig {
+        None => first(&config.resources.gpus, &unit.gpu.name).or_else(|| Some(ResourceName::gpu())),
+        Some(mig) => first(&config.resources.mig, &mig.profile).or_else(|| of_profile(mig, strategy)),
+    };
+    units.iter().filter_map(|unit| Some((unit.uuid().clone(), name(unit)?))).collect()
+}
+
+/// What a MIG device is called where no pattern names it. Under `mixed` those that share their GPU instance have no name.
+fn of_profile(mig: &MigFacts, strategy: MigStrategy) -> Option<ResourceName> {
+    match strategy {
+        MigStrategy::None => None,
+        MigStrategy::Single => Some(ResourceName::gpu()),
+        MigStrategy::Mixed => {
+            let name = format!("mig-{}", mig.profile.replace('+', "."));
+            ResourceName::parse(&name).ok().filter(|_| mig.has_whole_instance())
+        }
+    }
 }
 
 /// Whether a pattern covers the whole text; `*` stands for any text, everything else for itself.

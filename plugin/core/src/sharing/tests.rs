@@ -24,6 +24,8 @@ fn facts() -> Facts {
         numa_node: None,
         mig_capable: index >= 2,
         compute_mode: ComputeMode::Default,
+        mig_enabled: false,
+        mig: Vec::new(),
     };
     Facts { driver_version: "595.91.07".into(), gpus: (0..4).map(gpu).collect(), ..Facts::default() }
 }
@@ -156,12 +158,16 @@ fn a_selector_that_fits_nothing_is_named_with_its_place_and_selects_nothing() {
             "s×2 gpu gpu gpu",
             "4:56: `sharing.timeSlicing.resources[0].devices[1]` selects `GPU-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c`, but this node has no such GPU",
         ),
-        ("[\"0:1\"]", "gpu gpu gpu gpu", "selects the MIG device `0:1`, but MIG devices are not served yet"),
-        ("[MIG-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c]", "gpu gpu gpu gpu", "MIG devices are not served yet"),
+        ("[\"0:1\"]", "gpu gpu gpu gpu", "selects `0:1`, but this node has no such MIG device"),
+        (
+            "[MIG-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c]",
+            "gpu gpu gpu gpu",
+            "but this node has no such MIG device",
+        ),
         (
             "[MIG-GPU-4cf8db2d-06c0-7d70-1a51-e59b25b2c16c/9/0]",
             "gpu gpu gpu gpu",
-            "MIG devices are not served yet",
+            "but this node has no such MIG device",
         ),
         (
             "[1, GPU-00000001-06c0-7d70-1a51-e59b25b2c16c]",

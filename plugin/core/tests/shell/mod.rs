@@ -314,6 +314,8 @@ pub fn facts(gpus: u32) -> Facts {
         numa_node: Some(index / 2),
         mig_capable: false,
         compute_mode: ComputeMode::Default,
+        mig_enabled: false,
+        mig: Vec::new(),
     };
     Facts {
         driver_version: "595.91.07".into(),

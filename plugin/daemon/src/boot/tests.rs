@@ -68,6 +68,8 @@ fn facts() -> Facts {
         numa_node: None,
         mig_capable: false,
         compute_mode: plugin_core::inventory::ComputeMode::Default,
+        mig_enabled: false,
+        mig: Vec::new(),
     };
     Facts {
         driver_version: "580.95.05".into(),

@@ -203,6 +203,7 @@ mod tests {
                 library: Some(root.join("none.so")),
                 driver_root: root.to_owned(),
                 sysfs_root: root.to_owned(),
+                proc_root: root.to_owned(),
             },
         }
     }

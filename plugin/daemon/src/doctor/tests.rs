@@ -31,6 +31,7 @@ fn healthy() -> NodeFacts {
         uuid: GpuUuid::new("GPU-a"),
         index: 0,
         name: "Tesla T4".into(),
+        mig_index: None,
         state: "settled".into(),
         resource: Some("nvidia.com/gpu".into()),
         strategy: Some(Strategy::Mps),
@@ -82,6 +83,8 @@ fn gpu_facts() -> plugin_core::inventory::GpuFacts {
         numa_node: None,
         mig_capable: false,
         compute_mode: plugin_core::inventory::ComputeMode::Default,
+        mig_enabled: false,
+        mig: Vec::new(),
     }
 }
 

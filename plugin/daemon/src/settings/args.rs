@@ -209,6 +209,9 @@ pub(crate) struct GpuArgs {
     /// The sysfs mount, for NUMA nodes [env: SYSFS_ROOT] [default: /sys]
     #[arg(long, value_name = "DIR")]
     pub(crate) sysfs_root: Option<String>,
+    /// The proc mount, for the device nodes of MIG devices [env: PROC_ROOT] [default: /proc]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) proc_root: Option<String>,
     /// Where the MPS root is mounted in this container; `run` and `mps` talk through files there
     /// [env: MPS_ROOT_CTR_PATH] [default: --mps-root, else /run/nvidia/mps]
     #[arg(long, value_name = "DIR")]

@@ -69,6 +69,7 @@ fn gpu_line(gpu: &GpuStatus) -> String {
     let strategy = strategy.as_ref().and_then(|s| s.as_str()).unwrap_or("-");
     let holders = if gpu.holders.is_empty() { "-".to_owned() } else { gpu.holders.join(", ") };
     let (index, uuid, health) = (gpu.index, gpu.uuid.as_str(), health(gpu));
+    let index = gpu.mig_index.map_or_else(|| index.to_string(), |part| format!("{index}:{part}"));
     format!("{index:<4} {uuid:<42} {resource:<24} {strategy:<14} {mps:<10} {health:<24} {holders}\n")
 }
 
@@ -82,6 +83,7 @@ fn health(gpu: &GpuStatus) -> String {
         ("draining", _) if gpu.holders.is_empty() => "draining until it is proven free".to_owned(),
         ("draining", _) => "draining until its holders are gone".to_owned(),
         ("converting", Some(next)) => format!("converting to {next}"),
+        ("unused", _) => "no role of its own".to_owned(),
         (other, _) => other.to_owned(),
     }
 }
@@ -97,6 +99,7 @@ mod tests {
             uuid: GpuUuid::new("GPU-a"),
             index: 0,
             name: "Tesla T4".into(),
+            mig_index: None,
             state: "settled".into(),
             resource: Some("nvidia.com/gpu.shared".into()),
             strategy: Some(plugin_core::view::Strategy::TimeSlicing),
@@ -130,6 +133,7 @@ mod tests {
         assert_eq!(health(&free), "draining until it is proven free");
         let converting = GpuStatus { next_resource: Some("r".into()), ..state("converting") };
         assert_eq!(health(&converting), "converting to r");
+        assert_eq!(health(&state("unused")), "no role of its own");
         let failed = Some(DaemonStatus::Failed { why: "no memory".into() });
         assert!(health(&GpuStatus { mps: failed, ..gpu() }).contains("no memory"));
     }

@@ -37,9 +37,8 @@ fn write_effect(out: &mut String, effect: &Effect, facts: &Facts) {
     for (resource, gpus) in &effect.resources {
         let total: u64 = gpus.values().map(|count| u64::from(*count)).sum();
         let each: Vec<String> = facts
-            .gpus
-            .iter()
-            .filter_map(|gpu| Some(format!("GPU {}: {}", gpu.index, gpus.get(&gpu.uuid)?)))
+            .units()
+            .filter_map(|unit| Some(format!("GPU {}: {}", unit.index(), gpus.get(unit.uuid())?)))
             .collect();
         let _ = writeln!(out, "  resource {resource}: {total} ({})", each.join(", "));
     }

@@ -105,5 +105,7 @@ fn gpu_facts(gpu: &Gpu) -> GpuFacts {
         numa_node: u32::try_from(gpu.numa_node).ok(),
         mig_capable: gpu.board.mig_devices_max > 0,
         compute_mode: from_gpu(gpu.mode()),
+        mig_enabled: false,
+        mig: Vec::new(),
     }
 }

@@ -135,7 +135,7 @@ fn every_field_of_section_1_3_with_values_it_takes_and_does_not_take() {
         ("resources: {gpus: [{pattern: 5, name: gpu}]}", Refused("must be text")),
         ("resources: {gpus: [{pattern: x, name: example.com/gpu}]}", Refused("a resource name is")),
         ("resources: {gpus: x}", Refused("must be a list")),
-        ("resources: {mig: [{pattern: 1g.5gb, name: mig-small}]}", Warned("`resources.mig` has no effect")),
+        ("resources: {mig: [{pattern: 1g.5gb, name: mig-small}]}", Fine),
         ("resources: {mig: [{pattern: 1g.5gb}]}", Refused("has no `name`")),
         ("imex: {channelIDs: []}", Fine),
         ("imex: {channelIDs: [0]}", Fine),

@@ -138,11 +138,11 @@ fn resource_patterns_name_gpus() {
 }
 
 #[test]
-fn a_pattern_that_never_counts_and_patterns_of_mig_devices_are_named() {
+fn a_pattern_that_never_counts_is_named() {
     let hidden = "resources:\n  gpus:\n  - {pattern: \"*\", name: a}\n  - {pattern: T4, name: b}\n";
     let expected = "4:15: `resources.gpus[1].pattern` never counts: `*` before it matches the same GPUs (hint: the first pattern that matches counts; put the special ones first)";
     assert_eq!(strict(hidden), [expected]);
     assert_eq!(lenient(hidden).1, [expected]);
-    let mig = "resources: {mig: [{pattern: 1g.5gb, name: mig-small}]}";
-    assert!(strict(mig)[0].starts_with("1:18: `resources.mig` has no effect"), "{:?}", strict(mig));
+    let mig = "resources: {mig: [{pattern: 1g.*, name: a}, {pattern: 1g.*, name: b}]}";
+    assert!(strict(mig)[0].starts_with("1:55: `resources.mig[1].pattern` never counts"), "{:?}", strict(mig));
 }
