@@ -56,6 +56,7 @@ pub fn facts(gpus: u32) -> Facts {
         cuda_version: (13, 2),
         gpus: (0..gpus).map(gpu).collect(),
         control_nodes: control_nodes.map(str::to_owned).to_vec(),
+        ..Facts::default()
     }
 }
 

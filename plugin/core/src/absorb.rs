@@ -6,9 +6,8 @@ use std::time::Duration;
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
 use crate::event::Event;
-use crate::inventory::Facts;
 use crate::mps::Desired;
-use crate::plugin::{Driver, Plugin, Settings};
+use crate::plugin::{Plugin, Settings};
 use crate::registration::Input;
 
 /// How long a wish for MPS daemons that could not be written waits for the next try.
@@ -28,6 +27,8 @@ impl Plugin {
             Event::GpusFound { facts } => self.gpus_found(facts),
             Event::NoDriver { why } => self.driver_missing(why, false),
             Event::DriverFailed { why } => self.driver_missing(why, true),
+            Event::PlatformUnsupported { platform, why } => self.platform_unsupported(&platform, &why),
+            Event::DriverStuck { call, gpu, waited_s } => self.driver_stuck(&call, gpu.as_ref(), waited_s),
             Event::LastGoodRead { text } => self.last_good_read(text.as_deref()),
             Event::LastGoodUnreadable { why } => self.last_good_ignored(&why),
             Event::LastGoodNotKept { why } => self.last_good_not_kept(&why),
@@ -82,12 +83,6 @@ impl Plugin {
         }
     }
 
-    fn gpus_found(&mut self, facts: Facts) {
-        self.driver = Driver::Present(facts);
-        self.specs.stale = true;
-        self.choice_is_stale = true;
-    }
-
     fn desired_failed(&mut self, why: &str) {
         self.desired_retry_at = Some(self.now + DESIRED_RETRY);
         let message = format!("{why}; trying again (is the disk full?)");
@@ -139,15 +134,6 @@ impl Plugin {
         self.earlier_desired = mps_desired;
         self.act(Action::FindGpus);
         self.read_holders();
-    }
-
-    fn driver_missing(&mut self, why: String, failed: bool) {
-        let retry_at = self.now + self.settings.timing.driver_retry;
-        let reason = if failed { "DriverFailed" } else { "NoDriver" };
-        let next = if failed { "NVML cannot be used" } else { "no NVIDIA driver library on this node" };
-        let message = format!("{next}: {why}; nothing is served until it can be loaded");
-        self.say_once("driver", Severity::Warning, reason, message);
-        self.driver = Driver::Missing { why, failed, retry_at };
     }
 
     fn kubelet_appeared(&mut self) {

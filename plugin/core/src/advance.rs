@@ -60,7 +60,8 @@ impl Plugin {
             return self.follow_labelled();
         }
         self.change.all = true;
-        let present: Vec<GpuFacts> = facts.gpus.clone();
+        let mut present: Vec<GpuFacts> = facts.gpus.clone();
+        present.retain(|gpu| !self.is_withheld(facts, &gpu.uuid));
         self.gpus.retain(|uuid, _| present.iter().any(|g| g.uuid == *uuid));
         for gpu in &present {
             let mut state = self.gpus.remove(&gpu.uuid).unwrap_or(GpuState::Found);

@@ -92,6 +92,7 @@ pub fn node(text: &str) -> Result<Facts, BoardError> {
         cuda_version: CUDA_VERSION,
         gpus,
         control_nodes: control_nodes.map(str::to_owned).to_vec(),
+        ..Facts::default()
     })
 }
 

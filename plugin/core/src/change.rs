@@ -27,8 +27,9 @@ impl Plugin {
             GpuState::Settled { role } => applied.roles.get(uuid) == Some(role),
             GpuState::Found | GpuState::Draining { .. } | GpuState::Converting => false,
         };
-        self.gpus.len() == facts.gpus.len()
-            && facts.gpus.iter().all(|gpu| self.gpus.contains_key(&gpu.uuid))
+        let offered = facts.gpus.iter().filter(|gpu| !self.is_withheld(facts, &gpu.uuid));
+        self.gpus.len() == offered.clone().count()
+            && offered.map(|gpu| &gpu.uuid).all(|gpu| self.gpus.contains_key(gpu))
             && self.gpus.iter().all(settled)
     }
 

@@ -158,6 +158,7 @@ mod tests {
             cuda_version: (13, 2),
             gpus: vec![gpu(0), gpu(1)],
             control_nodes: Vec::new(),
+            ..Facts::default()
         }
     }
 

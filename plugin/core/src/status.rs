@@ -48,8 +48,11 @@ impl Plugin {
         let previous = self.view();
         let empty = Facts::default();
         let facts = self.facts().unwrap_or(&empty);
+        let ill =
+            facts.gpus.iter().map(|g| &g.uuid).filter(|g| self.ill(facts, g).is_some()).cloned().collect();
         let source = Source {
             now: self.now,
+            ill: &ill,
             retire_after: self.settings.timing.retire_after,
             facts,
             gpus: &self.gpus,
@@ -89,11 +92,13 @@ impl Plugin {
             config_ignored: self.ignored(),
             switch: switch.to_owned(),
             config_problems: self.problems.clone(),
+            driver_stuck: self.stuck_call().map(str::to_owned),
+            driver_failing: self.driver_failing().map(str::to_owned),
             resources: resources
                 .iter()
                 .map(|(name, r)| (name.to_string(), self.resource_status(name, r)))
                 .collect(),
-            gpus: facts.gpus.iter().map(|gpu| self.gpu_status(gpu)).collect(),
+            gpus: facts.gpus.iter().map(|gpu| self.gpu_status(facts, gpu)).collect(),
             labels: self.wanted_labels(),
             annotations: self.wanted_annotations(),
         }
@@ -116,7 +121,7 @@ impl Plugin {
         }
     }
 
-    fn gpu_status(&self, gpu: &GpuFacts) -> GpuStatus {
+    fn gpu_status(&self, facts: &Facts, gpu: &GpuFacts) -> GpuStatus {
         let state = self.gpus.get(&gpu.uuid).unwrap_or(&GpuState::Found);
         let target = self.applied.as_ref().and_then(|a| a.roles.get(&gpu.uuid));
         let role = state.role();
@@ -124,7 +129,8 @@ impl Plugin {
             uuid: gpu.uuid.clone(),
             index: gpu.index,
             name: gpu.name.clone(),
-            state: state.tag().to_owned(),
+            state: if self.is_withheld(facts, &gpu.uuid) { "starting" } else { state.tag() }.to_owned(),
+            ill: self.ill(facts, &gpu.uuid),
             resource: role.map(|r| r.resource.to_string()),
             strategy: role.map(|r| r.strategy),
             next_resource: target.filter(|t| Some(*t) != role).map(|t| t.resource.to_string()),
@@ -137,11 +143,9 @@ impl Plugin {
     fn obstacles(&self) -> Vec<String> {
         let mut why = Vec::new();
         match &self.driver {
-            Driver::Missing { why: reason, failed: false, .. } => {
-                why.push(format!("no NVIDIA driver library on this node: {reason}"));
-            }
-            Driver::Missing { why: reason, failed: true, .. } => {
-                why.push(format!("NVML cannot be used: {reason}"))
+            Driver::Missing { why: reason, .. } => why.push(reason.clone()),
+            Driver::Unknown if self.stuck_call().is_some() => {
+                why.push("the GPU driver does not answer".to_owned());
             }
             Driver::Unknown => why.push("the GPUs have not been found yet".to_owned()),
             Driver::Present(_) => {}

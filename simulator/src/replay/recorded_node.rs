@@ -80,5 +80,6 @@ fn facts() -> Facts {
         cuda_version: (13, 2),
         gpus: vec![gpu(0), gpu(1)],
         control_nodes: vec![],
+        ..Facts::default()
     }
 }

@@ -74,6 +74,7 @@ fn facts() -> Facts {
         cuda_version: (13, 0),
         gpus: vec![gpu],
         control_nodes: Vec::new(),
+        ..Facts::default()
     }
 }
 
