@@ -91,6 +91,9 @@ pub struct BoardProfile {
     pub ecc: bool,
     /// Most MIG devices; 0: no MIG.
     pub mig_devices_max: u32,
+    /// Whether it is attached to an NVLink fabric whose state NVML tells (boards with NVSwitch from Hopper on).
+    #[serde(default)]
+    pub fabric: bool,
     /// Power.
     pub power: Power,
     /// Temperatures.

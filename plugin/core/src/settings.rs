@@ -36,6 +36,9 @@ pub struct Timing {
     /// Between two looks at the GPUs while all is well; the shell tells what changed.
     #[serde(default = "gpu_look")]
     pub gpu_look: Duration,
+    /// How long a look at the GPUs may take before that is told.
+    #[serde(default = "driver_patience")]
+    pub driver_patience: Duration,
     /// Between two PodResources reads while a GPU is draining or an allocation is not yet seen.
     pub holders_poll: Duration,
     /// For how long an allocation must be absent from PodResources until it counts as never admitted.
@@ -53,11 +56,17 @@ fn gpu_look() -> Duration {
     Duration::from_secs(30)
 }
 
+/// Eight GPUs without persistence mode take seconds.
+fn driver_patience() -> Duration {
+    Duration::from_secs(10)
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Timing {
             driver_retry: Duration::from_secs(10),
             gpu_look: gpu_look(),
+            driver_patience: driver_patience(),
             holders_poll: Duration::from_secs(1),
             hint_absence: Duration::from_secs(5),
             retire_after: Duration::from_secs(30),
