@@ -59,6 +59,7 @@ pub fn facts(gpus: u32) -> Facts {
         gpus: (0..gpus).map(gpu).collect(),
         links: Vec::new(),
         control_nodes: control_nodes.map(str::to_owned).to_vec(),
+        ..Facts::default()
     }
 }
 

@@ -23,6 +23,8 @@ const UNSAFE: &[&str] = &[
     "fakes/gpu/src/mps/os.rs",
     // Children get a parent-death signal between fork and exec, so that none outlives the simulator.
     "simulator/src/on/wire/spawn.rs",
+    // NVML tells whether a GPU's fabric is complete by a call that its safe binding lacks.
+    "plugin/daemon/src/nvml_fabric.rs",
     // A process that is not a child is awaited through a pidfd, so that its id cannot be mistaken for a later one's.
     "plugin/daemon/src/process.rs",
     // The ids of MIG devices' instances; nvml-wrapper has no calls for them.

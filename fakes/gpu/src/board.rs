@@ -49,6 +49,8 @@ pub struct BoardRecord {
     pub clock_video_mhz: u32,
     /// Which shipped profile it is, as [`crate::profile_names`] lists them.
     pub profile: u32,
+    /// Non-zero: it is attached to an NVLink fabric, and tells its state.
+    pub fabric: u32,
     /// Product name.
     pub name: Text<60>,
     /// VBIOS version.
@@ -80,6 +82,7 @@ impl BoardRecord {
         clock_memory_mhz: 0,
         clock_video_mhz: 0,
         profile: 0,
+        fabric: 0,
         name: Text::EMPTY,
         vbios: Text::EMPTY,
         part_number: Text::EMPTY,
@@ -109,6 +112,7 @@ impl BoardRecord {
             clock_memory_mhz: profile.clocks.memory_mhz_max,
             clock_video_mhz: profile.clocks.video_mhz_max,
             profile: number,
+            fabric: u32::from(profile.fabric),
             name: Text::new(&profile.name),
             vbios: Text::new(&profile.vbios),
             part_number: Text::new(&profile.board_part_number),

@@ -98,6 +98,9 @@ pub struct BoardProfile {
     /// What GPU instances it can be cut into.
     #[serde(default)]
     pub mig_profiles: Vec<MigProfile>,
+    /// Whether it is attached to an NVLink fabric whose state NVML tells (boards with NVSwitch from Hopper on).
+    #[serde(default)]
+    pub fabric: bool,
     /// Power.
     pub power: Power,
     /// Temperatures.

@@ -2,18 +2,19 @@
 
 use std::ffi::{c_int, c_uint, c_ulonglong};
 
-use fake_gpu::Gpu;
+use fake_gpu::{Gpu, Node};
 use nvml_wrapper_sys::bindings::field_id;
 use nvml_wrapper_sys::bindings::{
-    nvmlDevice_t, nvmlEccCounterType_t, nvmlEnableState_t, nvmlFieldValue_t, nvmlGpuFabricInfo_t,
-    nvmlGpuFabricInfoV_t, nvmlMemoryErrorType_t,
-    nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as INVALID_ARGUMENT,
+    NVML_GPU_FABRIC_STATE_COMPLETED as FABRIC_COMPLETED,
+    NVML_GPU_FABRIC_STATE_IN_PROGRESS as FABRIC_IN_PROGRESS, nvmlDevice_t, nvmlEccCounterType_t,
+    nvmlEnableState_t, nvmlFieldValue_t, nvmlGpuFabricInfo_t, nvmlGpuFabricInfoV_t, nvmlGpuFabricState_t,
+    nvmlMemoryErrorType_t, nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as INVALID_ARGUMENT,
     nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED as NOT_SUPPORTED, nvmlReturn_enum_NVML_SUCCESS as SUCCESS,
     nvmlValue_t, nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT as UNSIGNED_INT,
     nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_LONG_LONG as UNSIGNED_LONG_LONG,
 };
 
-use crate::call::{export, get, put};
+use crate::call::{Answer, export, get, put};
 use crate::session::with_gpu;
 
 /// Most field values of one call.
@@ -100,14 +101,26 @@ fn answered(gpu: &Gpu, mut field: nvmlFieldValue_t) -> nvmlFieldValue_t {
 }
 
 export! {
-    /// NVLink fabric: none of these boards is in one.
-    fn nvmlDeviceGetGpuFabricInfo(device: nvmlDevice_t, _info: *mut nvmlGpuFabricInfo_t) {
-        with_gpu(device, |_, _| Err(NOT_SUPPORTED))
+    /// NVLink fabric: boards that are attached to one tell whether it is complete.
+    fn nvmlDeviceGetGpuFabricInfo(device: nvmlDevice_t, info: *mut nvmlGpuFabricInfo_t) {
+        with_gpu(device, |node, gpu| {
+            let state = fabric_state(node, gpu)?;
+            put(info, nvmlGpuFabricInfo_t { clusterUuid: [0; 16], status: SUCCESS, cliqueId: 0, state })
+        })
     }
 }
 
+fn fabric_state(node: &Node, gpu: &Gpu) -> Answer<nvmlGpuFabricState_t> {
+    let state = match (gpu.board.fabric, node.fabric_starting) {
+        (0, _) => return Err(NOT_SUPPORTED),
+        (_, 0) => FABRIC_COMPLETED,
+        _ => FABRIC_IN_PROGRESS,
+    };
+    nvmlGpuFabricState_t::try_from(state).map_err(|_| INVALID_ARGUMENT)
+}
+
 export! {
-    /// NVLink fabric, versioned: none of these boards is in one.
+    /// NVLink fabric, versioned: its newer structs are not served, as by a driver that does not know them.
     fn nvmlDeviceGetGpuFabricInfoV(device: nvmlDevice_t, _info: *mut nvmlGpuFabricInfoV_t) {
         with_gpu(device, |_, _| Err(NOT_SUPPORTED))
     }

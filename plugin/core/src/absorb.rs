@@ -1,16 +1,13 @@
 //! Takes an event into the plugin's state. What follows from it is decided in `advance`, from the whole state.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
 use crate::event::{Event, Holding};
-use crate::inventory::Facts;
-use crate::links::Links;
 use crate::mps::Desired;
-use crate::plugin::{Driver, Plugin, Settings};
+use crate::plugin::{Plugin, Settings};
 use crate::registration::Input;
 
 /// How long a wish for MPS daemons that could not be written waits for the next try.
@@ -35,6 +32,8 @@ impl Plugin {
             Event::GpusFound { facts } => self.gpus_found(facts),
             Event::NoDriver { why } => self.driver_missing(why, false),
             Event::DriverFailed { why } => self.driver_missing(why, true),
+            Event::PlatformUnsupported { platform, why } => self.platform_unsupported(&platform, &why),
+            Event::DriverStuck { call, gpu, waited_s } => self.driver_stuck(&call, gpu.as_ref(), waited_s),
             Event::LastGoodRead { text } => self.last_good_read(text.as_deref()),
             Event::LastGoodUnreadable { why } => self.last_good_ignored(&why),
             Event::LastGoodNotKept { why } => self.last_good_not_kept(&why),
@@ -113,14 +112,6 @@ impl Plugin {
         self.change.holders.extend(touched);
     }
 
-    fn gpus_found(&mut self, facts: Facts) {
-        self.compare_gpus(Some(&facts));
-        self.links = Arc::new(Links::of(&facts));
-        self.driver = Driver::Present(facts);
-        self.specs.stale = true;
-        self.choice_is_stale = true;
-    }
-
     fn desired_failed(&mut self, why: &str) {
         self.desired_retry_at = Some(self.now + DESIRED_RETRY);
         let message = format!("{why}; trying again (is the disk full?)");
@@ -172,16 +163,6 @@ impl Plugin {
         self.earlier_desired = mps_desired;
         self.act(Action::FindGpus);
         self.read_holders();
-    }
-
-    fn driver_missing(&mut self, why: String, failed: bool) {
-        let retry_at = self.now + self.settings.timing.driver_retry;
-        let reason = if failed { "DriverFailed" } else { "NoDriver" };
-        let next = if failed { "NVML cannot be used" } else { "no NVIDIA driver library on this node" };
-        let message = format!("{next}: {why}; nothing is served until it can be loaded");
-        self.say_once("driver", Severity::Warning, reason, message);
-        self.compare_gpus(None);
-        self.driver = Driver::Missing { why, failed, retry_at };
     }
 
     fn holders_unreadable(&mut self, why: String) {

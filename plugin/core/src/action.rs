@@ -23,7 +23,8 @@ pub enum Severity {
 #[serde(tag = "action", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Action {
-    /// Load NVML and enumerate. Answered by `GpusFound`, `NoDriver` or `DriverFailed`.
+    /// Load NVML and enumerate. Answered by `GpusFound`, `NoDriver`, `DriverFailed` or `PlatformUnsupported`, and by
+    /// `DriverStuck` before that when it takes too long.
     FindGpus,
     /// Serve the device plugin API for a resource on a new socket. Answered by `Listening` or `ListenFailed`.
     /// A server that the resource already has is closed first.

@@ -63,7 +63,8 @@ impl Plugin {
         }
         self.change.all = true;
         let present: Vec<GpuFacts> = facts.gpus.clone();
-        let units: Vec<Unit<'_>> = present.iter().flat_map(units_of).collect();
+        let mut units: Vec<Unit<'_>> = present.iter().flat_map(units_of).collect();
+        units.retain(|unit| !self.is_withheld(facts, *unit));
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             units.iter().partition(|unit| self.role_of(**unit).is_some());
         for unit in unwanted.into_iter().chain(wanted).copied() {

@@ -93,6 +93,7 @@ pub fn node(text: &str) -> Result<Facts, BoardError> {
         gpus,
         links: Vec::new(),
         control_nodes: control_nodes.map(str::to_owned).to_vec(),
+        ..Facts::default()
     })
 }
 

@@ -28,8 +28,9 @@ impl Plugin {
             GpuState::Unused => !applied.roles.contains_key(uuid),
             GpuState::Found | GpuState::Draining { .. } | GpuState::Converting => false,
         };
-        self.gpus.len() == facts.units().count()
-            && facts.units().all(|unit| self.gpus.contains_key(unit.uuid()))
+        let offered = facts.units().filter(|unit| !self.is_withheld(facts, *unit));
+        self.gpus.len() == offered.clone().count()
+            && offered.map(|unit| unit.uuid()).all(|unit| self.gpus.contains_key(unit))
             && self.gpus.iter().all(settled)
     }
 

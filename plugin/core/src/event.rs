@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cdi::Found;
 use crate::config::ResourceName;
-use crate::inventory::Facts;
+use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
 use crate::plugin::Settings;
 use crate::takeover::Allocatable;
@@ -45,7 +45,7 @@ pub enum Event {
     /// SIGTERM or SIGINT.
     StopRequested,
 
-    /// Answer to `FindGpus`: NVML is up and reported these.
+    /// Answer to `FindGpus`, and told whenever a look finds something else: NVML is up and reported these.
     GpusFound {
         /// What it reported.
         facts: Facts,
@@ -59,6 +59,22 @@ pub enum Event {
     DriverFailed {
         /// NVML's message.
         why: String,
+    },
+    /// Answer to `FindGpus`: a machine whose GPUs have no NVML that this program could use.
+    PlatformUnsupported {
+        /// `tegra` or `wsl`.
+        platform: String,
+        /// How that is known.
+        why: String,
+    },
+    /// A call to the driver has not returned in its time. It goes on, and is answered when it returns.
+    DriverStuck {
+        /// The call, as the tag of its action.
+        call: String,
+        /// The GPU that it is about, if it is about one.
+        gpu: Option<GpuUuid>,
+        /// For how many seconds it has been waited for.
+        waited_s: u64,
     },
 
     /// The state file with the last good configuration, before anything else is told; absent on a new node.
@@ -249,6 +265,8 @@ impl Event {
             Event::GpusFound { .. } => "gpus_found",
             Event::NoDriver { .. } => "no_driver",
             Event::DriverFailed { .. } => "driver_failed",
+            Event::PlatformUnsupported { .. } => "platform_unsupported",
+            Event::DriverStuck { .. } => "driver_stuck",
             Event::LastGoodRead { .. } => "last_good_read",
             Event::LastGoodUnreadable { .. } => "last_good_unreadable",
             Event::LastGoodNotKept { .. } => "last_good_not_kept",

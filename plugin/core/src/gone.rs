@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::action::Severity;
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::mig::MigFacts;
-use crate::plugin::{Driver, Plugin};
+use crate::plugin::Plugin;
 use crate::publish::Retiring;
 use crate::unit::Unit;
 
@@ -34,11 +34,11 @@ impl Left {
 }
 
 impl Plugin {
-    /// The driver now reports these GPUs, or none; what it reported before and does not any more is gone.
-    pub(crate) fn compare_gpus(&mut self, now: Option<&Facts>) {
-        let is_there = |uuid: &GpuUuid| now.is_some_and(|facts| facts.unit(uuid).is_some());
+    /// The driver now reports these GPUs; what it reported before and does not any more is gone.
+    pub(crate) fn compare_gpus(&mut self, before: Option<&Facts>, now: &Facts) {
+        let is_there = |uuid: &GpuUuid| now.unit(uuid).is_some();
         self.gone.retain(|uuid, _| !is_there(uuid));
-        let Driver::Present(before) = &self.driver else {
+        let Some(before) = before else {
             return;
         };
         let left: Vec<Left> = before.units().filter(|unit| !is_there(unit.uuid())).map(Left::of).collect();

@@ -91,6 +91,12 @@ pub struct Facts {
     pub links: Vec<Link>,
     /// Which control nodes exist under the dev root: `/dev/nvidiactl`, `/dev/nvidia-uvm`, …
     pub control_nodes: Vec<String>,
+    /// Those of `gpus` whose NVLink fabric is not complete: no process gets a context on them yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub starting: Vec<GpuUuid>,
+    /// Why GPUs that the driver counts could not be read, one entry for each; they do not say who they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
 }
 
 impl Facts {

@@ -218,6 +218,7 @@ mod tests {
             gpus: vec![gpu(0), gpu(1)],
             links: Vec::new(),
             control_nodes: Vec::new(),
+            ..Facts::default()
         }
     }
 

@@ -32,6 +32,7 @@ pub mod cdi;
 mod change;
 mod choose;
 pub mod config;
+mod driver;
 pub mod effect;
 pub mod event;
 mod gone;

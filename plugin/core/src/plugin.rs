@@ -13,6 +13,7 @@ use crate::cdi::Specs;
 use crate::change::Change;
 use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
+use crate::driver::DriverWatch;
 use crate::event::Event;
 use crate::gone::Gone;
 use crate::inventory::{Facts, GpuUuid};
@@ -52,6 +53,7 @@ pub struct Plugin {
     /// Something that the choice of the configuration depends on has changed.
     pub(crate) choice_is_stale: bool,
     pub(crate) driver: Driver,
+    pub(crate) driver_watch: DriverWatch,
     pub(crate) requested: Option<String>,
     pub(crate) problems: Vec<String>,
     pub(crate) waiting_for: Option<&'static str>,
@@ -111,6 +113,7 @@ impl Plugin {
             sources: Sources::default(),
             choice_is_stale: true,
             driver: Driver::Unknown,
+            driver_watch: DriverWatch::default(),
             requested: None,
             problems: Vec::new(),
             waiting_for: None,
@@ -166,16 +169,12 @@ impl Plugin {
         if self.exited {
             return None;
         }
-        let driver = match &self.driver {
-            Driver::Missing { retry_at, .. } => Some(*retry_at),
-            Driver::Unknown | Driver::Present(_) => None,
-        };
         let retries = self.registrations.values().filter_map(Registration::retry_at).min();
         let retiring = self.retiring.iter().filter(|r| !r.held_only).map(|r| r.until).min();
         let drained_ids = self.withdrawn_ids_leave().filter(|at| *at > self.now).min();
         let labels = self.label_patch.retry_at;
         [
-            driver,
+            self.driver_deadline(),
             retries,
             retiring,
             drained_ids,

@@ -5,8 +5,10 @@
 //! | settled | listed | yes; under MPS, unheld ones only while the daemon serves | yes |
 //! | draining | held ones listed, others until they retire | held ones only | yes: a late Allocate makes a holder |
 //! | converting, or just left its role | old ones listed until they retire | no | no |
-//! | found, or unused | absent | | |
+//! | found, unused or starting | absent | | |
 //! | gone | all until they retire, then held ones | no | no |
+//!
+//! Nothing of a GPU that is ill is healthy, whoever holds it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,6 +46,8 @@ pub(crate) struct Source<'a> {
     /// How long an unheld id stays in the list as unhealthy before it leaves.
     pub(crate) retire_after: Duration,
     pub(crate) facts: &'a Facts,
+    /// GPUs on which nothing can be used now.
+    pub(crate) ill: &'a BTreeSet<GpuUuid>,
     pub(crate) gpus: &'a BTreeMap<GpuUuid, GpuState>,
     pub(crate) retiring: &'a [Retiring],
     pub(crate) gone: &'a Gone,
@@ -129,7 +133,8 @@ fn current_devices<'a>(
     };
     let judged = {
         let held = held.clone();
-        devices(unit, role, move |id| (offered || held.contains(id), true))
+        let well = !source.ill.contains(&unit.gpu.uuid);
+        devices(unit, role, move |id| (well && (offered || held.contains(id)), true))
     };
     judged.filter(move |(id, _)| !retired || held.contains(id))
 }

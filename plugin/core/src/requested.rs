@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::action::{Action, Severity};
+use crate::action::Severity;
 use crate::choose::{self, Applied, Choice, Parsed};
 use crate::labels;
 use crate::plugin::{ConfigSource, Driver, Plugin};
@@ -11,22 +11,14 @@ use crate::view::Strategy;
 
 impl Plugin {
     pub(crate) fn retry_driver(&mut self) {
-        let Driver::Missing { why, failed, retry_at } = &mut self.driver else {
-            return;
-        };
-        if *failed
+        if let Driver::Missing { why, failed: true, .. } = &self.driver
             && let Parsed::Good { effective, .. } = choose::parse(&self.settings, &self.sources)
             && effective.fail_on_init_error
         {
-            let why = format!(
-                "NVML cannot be used: {why} (with `failOnInitError: false` the plugin would wait instead)"
-            );
+            let why = format!("{why} (with `failOnInitError: false` the plugin would wait instead)");
             return self.exit(1, why);
         }
-        if *retry_at <= self.now {
-            *retry_at = self.now + self.settings.timing.driver_retry;
-            self.act(Action::FindGpus);
-        }
+        self.look_again();
     }
 
     pub(crate) fn choose_config(&mut self) {
@@ -42,6 +34,7 @@ impl Plugin {
         self.change.all = true;
         match choose::choose(&self.settings, &self.sources, self.facts()) {
             Choice::NotYet(what) => {
+                self.refit();
                 self.waiting_for = Some(what);
                 if self.sources.node_silent && self.sources.labels.is_none() {
                     self.without_node();
@@ -50,6 +43,7 @@ impl Plugin {
             Choice::Refused { requested, problems } => {
                 self.next = None;
                 self.stage_last_good();
+                self.refit();
                 let kept = match (&self.applied, &self.next) {
                     (Some(a), _) => format!("`{}` stays in force", a.name),
                     (None, Some(a)) => format!("the last good one, `{}`, stands in", a.name),
@@ -63,6 +57,21 @@ impl Plugin {
                 self.waiting_for = Some("the requested configuration is refused");
             }
             Choice::Candidate { requested, applied } => self.adopt(requested, *applied),
+        }
+    }
+
+    /// While what is asked for cannot hold, GPUs that are new get their role from what is in force.
+    fn refit(&mut self) {
+        let (Some(applied), None, Some(in_force)) = (&self.applied, &self.next, &self.last_goods.in_force)
+        else {
+            return;
+        };
+        if let Choice::Candidate { applied: fitted, .. } = in_force.choose(&self.settings, self.facts())
+            && fitted.roles != applied.roles
+        {
+            self.last_goods.staged = Some(in_force.clone());
+            self.staged_at = Some(self.now);
+            self.next = Some(Arc::new(*fitted));
         }
     }
 

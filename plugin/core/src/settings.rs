@@ -31,8 +31,14 @@ pub enum ConfigSource {
 /// The named intervals of the plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Between two looks for a driver that is missing.
+    /// Between two looks for a driver that is missing or not well, and for GPUs whose fabric is not complete.
     pub driver_retry: Duration,
+    /// Between two looks at the GPUs while all is well; the shell tells what changed.
+    #[serde(default = "gpu_look")]
+    pub gpu_look: Duration,
+    /// How long a look at the GPUs may take before that is told.
+    #[serde(default = "driver_patience")]
+    pub driver_patience: Duration,
     /// Between two PodResources reads while a GPU is draining or an allocation is not yet seen.
     pub holders_poll: Duration,
     /// For how long an allocation must be absent from PodResources until it counts as never admitted.
@@ -45,10 +51,22 @@ pub struct Timing {
     pub supervisor_wait: Duration,
 }
 
+/// A GPU that was pulled out or put in is noticed within this time.
+fn gpu_look() -> Duration {
+    Duration::from_secs(30)
+}
+
+/// Eight GPUs without persistence mode take seconds.
+fn driver_patience() -> Duration {
+    Duration::from_secs(10)
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Timing {
             driver_retry: Duration::from_secs(10),
+            gpu_look: gpu_look(),
+            driver_patience: driver_patience(),
             holders_poll: Duration::from_secs(1),
             hint_absence: Duration::from_secs(5),
             retire_after: Duration::from_secs(30),

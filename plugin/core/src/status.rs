@@ -49,8 +49,11 @@ impl Plugin {
         let previous = self.view();
         let empty = Facts::default();
         let facts = self.facts().unwrap_or(&empty);
+        let ill =
+            facts.gpus.iter().map(|g| &g.uuid).filter(|g| self.ill(facts, g).is_some()).cloned().collect();
         let source = Source {
             now: self.now,
+            ill: &ill,
             retire_after: self.settings.timing.retire_after,
             facts,
             gpus: &self.gpus,
@@ -97,6 +100,8 @@ impl Plugin {
             config_ignored: self.ignored(),
             switch: switch.to_owned(),
             config_problems: self.problems.clone(),
+            driver_stuck: self.stuck_call().map(str::to_owned),
+            driver_failing: self.driver_failing().map(str::to_owned),
             resources: resources
                 .iter()
                 .map(|(name, r)| (name.to_string(), self.resource_status(name, r)))
@@ -104,7 +109,7 @@ impl Plugin {
             gpus: facts
                 .units()
                 .filter(|unit| self.is_shown(*unit))
-                .map(|unit| self.gpu_status(unit))
+                .map(|unit| self.gpu_status(facts, unit))
                 .collect(),
             labels: self.wanted_labels(),
             annotations: self.wanted_annotations(),
@@ -134,7 +139,7 @@ impl Plugin {
         unit.mig.is_none() || !matches!(state, GpuState::Found | GpuState::Unused)
     }
 
-    fn gpu_status(&self, unit: Unit<'_>) -> GpuStatus {
+    fn gpu_status(&self, facts: &Facts, unit: Unit<'_>) -> GpuStatus {
         let uuid = unit.uuid();
         let state = self.gpus.get(uuid).unwrap_or(&GpuState::Found);
         let target = self.applied.as_ref().and_then(|a| a.roles.get(uuid));
@@ -144,7 +149,8 @@ impl Plugin {
             index: unit.gpu.index,
             name: unit.name(),
             mig_index: unit.mig.map(|mig| mig.index),
-            state: state.tag().to_owned(),
+            state: if self.is_withheld(facts, unit) { "starting" } else { state.tag() }.to_owned(),
+            ill: self.ill(facts, &unit.gpu.uuid),
             resource: role.map(|r| r.resource.to_string()),
             strategy: role.map(|r| r.strategy),
             next_resource: target.filter(|t| Some(*t) != role).map(|t| t.resource.to_string()),
@@ -157,11 +163,9 @@ impl Plugin {
     fn obstacles(&self) -> Vec<String> {
         let mut why = Vec::new();
         match &self.driver {
-            Driver::Missing { why: reason, failed: false, .. } => {
-                why.push(format!("no NVIDIA driver library on this node: {reason}"));
-            }
-            Driver::Missing { why: reason, failed: true, .. } => {
-                why.push(format!("NVML cannot be used: {reason}"))
+            Driver::Missing { why: reason, .. } => why.push(reason.clone()),
+            Driver::Unknown if self.stuck_call().is_some() => {
+                why.push("the GPU driver does not answer".to_owned());
             }
             Driver::Unknown => why.push("the GPUs have not been found yet".to_owned()),
             Driver::Present(_) => {}

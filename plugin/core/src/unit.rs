@@ -85,7 +85,7 @@ impl fmt::Display for Unit<'_> {
 
 impl Facts {
     /// Everything that can play a role under some strategy: every GPU, each followed by its MIG devices.
-    pub fn units(&self) -> impl Iterator<Item = Unit<'_>> {
+    pub fn units(&self) -> impl Iterator<Item = Unit<'_>> + Clone {
         self.gpus.iter().flat_map(units_of)
     }
 
@@ -104,7 +104,7 @@ impl Facts {
 }
 
 /// A GPU, then its MIG devices.
-pub(crate) fn units_of(gpu: &GpuFacts) -> impl Iterator<Item = Unit<'_>> {
+pub(crate) fn units_of(gpu: &GpuFacts) -> impl Iterator<Item = Unit<'_>> + Clone {
     let parts = gpu.mig.iter().map(move |mig| Unit { gpu, mig: Some(mig) });
     std::iter::once(Unit::whole(gpu)).chain(parts)
 }

@@ -81,8 +81,11 @@ pub struct GpuStatus {
     /// A MIG device's position on its GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mig_index: Option<u32>,
-    /// `found`, `settled`, `draining`, `converting` or `unused`.
+    /// `found`, `starting`, `settled`, `draining`, `converting` or `unused`.
     pub state: String,
+    /// Why nothing on it can be used now, if it cannot.
+    #[serde(default)]
+    pub ill: Option<String>,
     /// The extended resource that it serves now, if any.
     pub resource: Option<String>,
     /// The sharing strategy that it has now, if any.
@@ -134,6 +137,12 @@ pub struct Status {
     pub switch: String,
     /// Every problem of the configuration that was asked for.
     pub config_problems: Vec<String>,
+    /// The call to the driver that does not return.
+    #[serde(default)]
+    pub driver_stuck: Option<String>,
+    /// Why NVML cannot be used, although GPUs are known.
+    #[serde(default)]
+    pub driver_failing: Option<String>,
     /// By extended resource.
     pub resources: BTreeMap<String, ResourceStatus>,
     /// In NVML's order.

@@ -19,6 +19,7 @@ use crate::admin_socket::AdminSocket;
 use crate::cdi_files::SpecDir;
 use crate::config_dir::{self, ConfigPath};
 use crate::gpu::{GpuBackend, GpuThread};
+use crate::gpu_watch::{self, GpuWatchSettings};
 use crate::journal_file::JournalFile;
 use crate::kubelet_watch;
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub(crate) struct RunSettings {
     pub(crate) config: Option<ConfigPath>,
     /// The API server, if a node name is known.
     pub(crate) node: Option<NodeSettings>,
+    /// Where the driver's device nodes appear.
+    pub(crate) dev: PathBuf,
     /// The kubelet's registration socket.
     pub(crate) kubelet_socket: PathBuf,
     /// The kubelet's PodResources socket.
@@ -131,6 +134,12 @@ fn start(
         tokio::spawn(config_dir::watch(path, Arc::clone(&asked), events.clone()));
         asked
     });
+    let gpus_asked = Arc::new(Notify::new());
+    let timing = &settings.core.timing;
+    let looks =
+        GpuWatchSettings { every: timing.gpu_look, patience: timing.driver_patience, dev: settings.dev };
+    let gpus = GpuThread::start(backend);
+    tokio::spawn(gpu_watch::watch(gpus, looks, Arc::clone(&gpus_asked), events.clone()));
     let written = Arc::new(Notify::new());
     let (mps_desired, newest) = watch::channel(None);
     let root = settings.mps_root;
@@ -139,7 +148,7 @@ fn start(
     let (last_good, last_good_writer) = state_dir::start(settings.state_dir, events.clone(), metrics.clone());
     let node = settings.node.map(|node| NodeLink::start(node, events.clone(), metrics.clone()));
     Ok(Performer {
-        gpus: GpuThread::start(backend)?,
+        gpus_asked,
         cdi: settings.cdi,
         kubelet_socket: settings.kubelet_socket,
         pod_resources_socket: settings.pod_resources_socket,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::files::Identity;
 
@@ -35,8 +36,13 @@ impl DirWatch {
     /// Waits until something changed since the last call, or [`SLOW_LOOK`] passed. Many changes wake it once.
     /// Cancel-safe.
     pub(crate) async fn changed(&mut self) {
+        self.changed_by(Instant::now() + SLOW_LOOK).await;
+    }
+
+    /// As [`Self::changed`], with another bound.
+    pub(crate) async fn changed_by(&mut self, time: Instant) {
         // a bound on waiting, not a pause: a change ends it at once
-        let _ = tokio::time::timeout(SLOW_LOOK, self.changed.notified()).await;
+        let _ = tokio::time::timeout_at(time, self.changed.notified()).await;
         self.install();
     }
 
@@ -83,7 +89,6 @@ fn is_change(kind: EventKind) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::Instant;
 
     use super::*;
 

@@ -1,13 +1,20 @@
-//! The seam to the hardware: what the plugin needs of a GPU driver, and the thread on which it may block.
+//! The seam to the hardware: what the plugin needs of a GPU driver, and threads on which it may block.
+//!
+//! Each call has a thread of its own, so a call that does not return keeps nobody waiting but its caller, and the caller
+//! only for a time that has a name. The thread is left alone then: a call that hangs in the kernel cannot be ended, and one
+//! that is only slow still gives its answer. What hangs is bounded, because each thread takes one of few places.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
+use std::time::Duration;
 
 use plugin_core::inventory::{ComputeMode, Facts, GpuUuid};
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
-/// Most calls that wait for the driver; a driver that hangs must not collect more.
-const CALLS_MAX: usize = 256;
+/// Most looks at all GPUs that are under way: one, and those that do not return.
+const LOOKS_MAX: usize = 4;
+/// How long a call about one GPU may take before it counts as failed.
+const EFFECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Why there are no facts about GPUs.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -24,6 +31,14 @@ pub(crate) enum FindError {
         /// The driver's message.
         why: String,
     },
+    /// A machine whose GPUs NVML does not manage.
+    #[error("unsupported platform `{platform}`: {why}")]
+    Unsupported {
+        /// `tegra` or `wsl`.
+        platform: &'static str,
+        /// How that is known.
+        why: String,
+    },
 }
 
 /// Why an effect on a GPU failed.
@@ -37,111 +52,166 @@ pub(crate) enum GpuError {
         /// The driver's message.
         why: String,
     },
-    /// The driver does not answer, and too many calls wait for it.
-    #[error("the GPU driver does not answer; {CALLS_MAX} calls wait for it")]
-    Stuck,
+    /// The call has not returned in its time.
+    #[error("the GPU driver does not answer: `{call}` has not returned within {waited:?} (see `dmesg`)")]
+    Stuck {
+        /// The call.
+        call: &'static str,
+        /// For how long it was waited for.
+        waited: Duration,
+    },
+    /// Calls before this one have not returned.
+    #[error("the GPU driver does not answer: an earlier call has not returned (see `dmesg`)")]
+    StillStuck,
 }
 
-/// A GPU driver. Calls may block.
+/// A GPU driver. Calls may block, and several may be under way.
 #[cfg_attr(test, mockall::automock)]
-pub(crate) trait GpuBackend: Send {
-    /// Loads the driver's library if needed and reports everything.
-    fn find(&mut self) -> Result<Facts, FindError>;
+pub(crate) trait GpuBackend: Send + Sync {
+    /// Loads the driver's library and reports everything.
+    fn find(&self) -> Result<Facts, FindError>;
     /// Who may open contexts on the GPU now.
-    fn compute_mode(&mut self, gpu: &GpuUuid) -> Result<ComputeMode, GpuError>;
+    fn compute_mode(&self, gpu: &GpuUuid) -> Result<ComputeMode, GpuError>;
     /// Changes who may open contexts on the GPU; needs root.
-    fn set_compute_mode(&mut self, gpu: &GpuUuid, mode: ComputeMode) -> Result<(), GpuError>;
+    fn set_compute_mode(&self, gpu: &GpuUuid, mode: ComputeMode) -> Result<(), GpuError>;
 }
 
-type Call = Box<dyn FnOnce(&mut dyn GpuBackend) + Send>;
-
-/// A backend on its own thread, so that a driver that blocks never blocks an Allocate.
+/// A backend whose calls run on threads of their own. See the module.
 #[derive(Clone)]
 pub(crate) struct GpuThread {
-    calls: SyncSender<Call>,
+    backend: Arc<dyn GpuBackend>,
+    places: Arc<Semaphore>,
+    effect_time: Duration,
 }
 
 impl GpuThread {
-    /// Starts the thread. It ends with the last clone of this handle.
-    ///
-    /// # Errors
-    /// When the system has no thread left.
-    pub(crate) fn start(backend: Box<dyn GpuBackend>) -> std::io::Result<Self> {
-        let (calls, queue) = sync_channel(CALLS_MAX);
-        std::thread::Builder::new().name("gpu".into()).spawn(move || serve(backend, &queue))?;
-        Ok(GpuThread { calls })
+    /// No thread runs before the first call.
+    pub(crate) fn start(backend: Box<dyn GpuBackend>) -> Self {
+        GpuThread {
+            backend: backend.into(),
+            places: Arc::new(Semaphore::new(LOOKS_MAX)),
+            effect_time: EFFECT_TIME_MAX,
+        }
     }
 
-    /// See [`GpuBackend::find`].
-    pub(crate) async fn find(&self) -> Result<Facts, FindError> {
-        let stuck = || Err(FindError::DriverFailed { why: GpuError::Stuck.to_string() });
-        self.call(|b| b.find()).await.unwrap_or_else(stuck)
+    /// The same driver for the calls about one GPU. They never overtake each other: while one hangs, the next fails, or a
+    /// compute mode that was asked for long ago could be set after a newer one.
+    pub(crate) fn for_one_gpu(&self) -> Self {
+        GpuThread { places: Arc::new(Semaphore::new(1)), ..self.clone() }
+    }
+
+    /// See [`GpuBackend::find`]. It takes as long as it takes; nothing comes when its thread died.
+    ///
+    /// # Errors
+    /// When too many looks do not return.
+    pub(crate) fn find(&self) -> Result<oneshot::Receiver<Result<Facts, FindError>>, GpuError> {
+        self.begin(|backend| backend.find())
     }
 
     /// See [`GpuBackend::compute_mode`].
     pub(crate) async fn compute_mode(&self, gpu: GpuUuid) -> Result<ComputeMode, GpuError> {
-        self.call(move |b| b.compute_mode(&gpu)).await.unwrap_or(Err(GpuError::Stuck))
+        self.effect("read_compute_mode", move |backend| backend.compute_mode(&gpu)).await
     }
 
     /// See [`GpuBackend::set_compute_mode`].
     pub(crate) async fn set_compute_mode(&self, gpu: GpuUuid, mode: ComputeMode) -> Result<(), GpuError> {
-        self.call(move |b| b.set_compute_mode(&gpu, mode)).await.unwrap_or(Err(GpuError::Stuck))
+        self.effect("set_compute_mode", move |backend| backend.set_compute_mode(&gpu, mode)).await
     }
 
-    /// `None` when too many calls wait, or the thread is gone.
-    async fn call<T: Send + 'static>(
+    async fn effect<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut dyn GpuBackend) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        let call: Call = Box::new(move |backend| {
-            // the caller may have given up
-            let _ = answer.send(work(backend));
-        });
-        match self.calls.try_send(call) {
-            Ok(()) => answered.await.ok(),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => None,
+        call: &'static str,
+        work: impl FnOnce(&dyn GpuBackend) -> Result<T, GpuError> + Send + 'static,
+    ) -> Result<T, GpuError> {
+        let answer = self.begin(work)?;
+        match tokio::time::timeout(self.effect_time, answer).await {
+            Ok(Ok(answer)) => answer,
+            // its thread died
+            Ok(Err(_)) => Err(GpuError::StillStuck),
+            Err(_) => Err(GpuError::Stuck { call, waited: self.effect_time }),
         }
     }
-}
 
-fn serve(mut backend: Box<dyn GpuBackend>, queue: &Receiver<Call>) {
-    while let Ok(call) = queue.recv() {
-        call(backend.as_mut());
+    fn begin<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn GpuBackend) -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, GpuError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| GpuError::StillStuck)?;
+        let (answer, answered) = oneshot::channel();
+        let backend = Arc::clone(&self.backend);
+        let call = move || {
+            let done = work(backend.as_ref());
+            // before the answer, so that whoever has it can make the next call
+            drop(place);
+            // the caller may have given up
+            let _ = answer.send(done);
+        };
+        std::thread::Builder::new().name("gpu".into()).spawn(call).map_err(|_| GpuError::StillStuck)?;
+        Ok(answered)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
+
     use super::*;
 
+    /// A driver whose compute mode cannot be read until the sender is dropped.
+    fn hung() -> (GpuThread, Sender<()>) {
+        let (release, held) = channel::<()>();
+        let held = Mutex::new(held);
+        let mut backend = MockGpuBackend::new();
+        backend.expect_set_compute_mode().returning(|_, _| Ok(()));
+        backend.expect_find().returning(move || {
+            let _ = held.lock().map(|held| held.recv());
+            Ok(Facts::default())
+        });
+        (GpuThread::start(Box::new(backend)), release)
+    }
+
     #[tokio::test]
-    async fn a_failing_backend_fails_the_call_and_not_the_thread() {
+    async fn a_failing_backend_fails_every_call_anew() {
         let mut backend = MockGpuBackend::new();
         backend.expect_find().times(2).returning(|| Err(FindError::NoDriver { why: "no such file".into() }));
-        let gpus = GpuThread::start(Box::new(backend)).unwrap();
+        let gpus = GpuThread::start(Box::new(backend));
         for _ in 0..2 {
-            assert_eq!(gpus.find().await, Err(FindError::NoDriver { why: "no such file".into() }));
+            let found = gpus.find().unwrap().await.unwrap();
+            assert_eq!(found, Err(FindError::NoDriver { why: "no such file".into() }));
         }
     }
 
     #[tokio::test]
-    async fn a_driver_that_hangs_is_reported_once_the_queue_is_full() {
-        let (release, held) = sync_channel::<()>(1);
-        let mut backend = MockGpuBackend::new();
-        backend.expect_compute_mode().returning(move |_| {
-            let _ = held.recv();
-            Ok(ComputeMode::Default)
-        });
-        let gpus = GpuThread::start(Box::new(backend)).unwrap();
+    async fn calls_that_hang_are_bounded_keep_no_effect_waiting_and_give_their_places_back() {
+        let (gpus, release) = hung();
+        let hanging: Vec<_> = (0..LOOKS_MAX).map(|_| gpus.find().unwrap()).collect();
+        assert_eq!(gpus.find().map(|_| ()), Err(GpuError::StillStuck));
         let gpu = GpuUuid::new("GPU-a");
-        let mut waiting = tokio::task::JoinSet::new();
-        for _ in 0..CALLS_MAX + 2 {
-            let (gpus, gpu) = (gpus.clone(), gpu.clone());
-            waiting.spawn(async move { gpus.compute_mode(gpu).await });
+        assert_eq!(gpus.for_one_gpu().set_compute_mode(gpu, ComputeMode::Default).await, Ok(()));
+        drop(release);
+        for look in hanging {
+            assert_eq!(look.await.unwrap(), Ok(Facts::default()), "a late answer is an answer");
         }
-        let first = waiting.join_next().await.unwrap().unwrap();
-        assert_eq!(first, Err(GpuError::Stuck));
+        assert!(gpus.find().is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_effect_that_hangs_fails_in_its_time_and_no_later_one_overtakes_it() {
+        let (release, held) = channel::<()>();
+        let held = Mutex::new(held);
+        let mut backend = MockGpuBackend::new();
+        backend.expect_set_compute_mode().times(1).returning(move |_, _| {
+            let _ = held.lock().map(|held| held.recv());
+            Ok(())
+        });
+        let waited = Duration::from_millis(20);
+        let gpus = GpuThread { effect_time: waited, ..GpuThread::start(Box::new(backend)).for_one_gpu() };
+        let gpu = GpuUuid::new("GPU-a");
+        let first = gpus.set_compute_mode(gpu.clone(), ComputeMode::ExclusiveProcess).await;
+        assert_eq!(first, Err(GpuError::Stuck { call: "set_compute_mode", waited }));
+        let second = gpus.set_compute_mode(gpu, ComputeMode::Default).await;
+        assert_eq!(second, Err(GpuError::StillStuck));
         drop(release);
     }
 }

@@ -49,6 +49,11 @@ struct KeyLabels {
     key: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    call: String,
+}
+
 #[derive(Default)]
 struct Families {
     events: Family<EventLabels, Counter>,
@@ -58,6 +63,9 @@ struct Families {
     devices_healthy: Family<ResourceLabels, Gauge>,
     registrations: Family<ResourceLabels, Gauge>,
     ready: Gauge,
+    driver_stuck: Family<CallLabels, Gauge>,
+    driver_failing: Gauge,
+    gpus_ill: Gauge,
     announcements_dropped: Counter,
     journal_failures: Counter,
     last_good_failures: Counter,
@@ -93,6 +101,17 @@ impl Metrics {
             "1 when everything that the configuration asks for is served",
             f.ready.clone(),
         );
+        registry.register(
+            "driver_stuck",
+            "1 while this call to the GPU driver does not return",
+            f.driver_stuck.clone(),
+        );
+        registry.register(
+            "driver_failing",
+            "1 while NVML cannot be used although GPUs are known",
+            f.driver_failing.clone(),
+        );
+        registry.register("gpus_ill", "GPUs on which nothing can be used now", f.gpus_ill.clone());
         let dropped = "Announcements that did not reach the API server";
         registry.register("announcements_dropped", dropped, f.announcements_dropped.clone());
         let failures = "Journal lines that could not be written";
@@ -179,6 +198,13 @@ impl Metrics {
             f.registrations.get_or_create(&labels).set(registrations);
         }
         f.ready.set(i64::from(view.status.ready));
+        f.driver_stuck.clear();
+        if let Some(call) = &view.status.driver_stuck {
+            f.driver_stuck.get_or_create(&CallLabels { call: call.clone() }).set(1);
+        }
+        f.driver_failing.set(i64::from(view.status.driver_failing.is_some()));
+        let ill = view.status.gpus.iter().filter(|gpu| gpu.ill.is_some()).count();
+        f.gpus_ill.set(i64::try_from(ill).unwrap_or(i64::MAX));
         self.set_config(&view.status);
     }
 
@@ -230,5 +256,18 @@ mod tests {
         assert!(text.contains("tandem_actions_total{action=\"listen\"} 1"), "{text}");
         let refused = "tandem_allocations_total{resource=\"nvidia.com/gpu\",result=\"refused\"} 1";
         assert!(text.contains(refused), "{text}");
+    }
+
+    #[test]
+    fn a_driver_that_hangs_has_a_gauge_while_it_does() {
+        let metrics = Metrics::new();
+        let mut view = View::default();
+        view.status.driver_stuck = Some("find_gpus".into());
+        metrics.set_view(&view);
+        let line = "tandem_driver_stuck{call=\"find_gpus\"} 1";
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+        view.status.driver_stuck = None;
+        metrics.set_view(&view);
+        assert!(!metrics.text().contains(line));
     }
 }

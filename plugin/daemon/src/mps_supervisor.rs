@@ -66,7 +66,7 @@ pub(crate) async fn run(settings: MpsSettings, backend: Box<dyn GpuBackend>) -> 
         originals_unsaved: None,
         report_unsaved: None,
         control: MpsControl { program: settings.control, root },
-        gpus: GpuThread::start(backend)?,
+        gpus: GpuThread::start(backend),
         workers: BTreeMap::new(),
         events,
     };
@@ -235,7 +235,7 @@ impl SupervisorLoop {
 
     fn give(&mut self, gpu: GpuUuid, effect: Effect) {
         let (control, gpus, events) = (&self.control, &self.gpus, &self.events);
-        let start = || Worker::start(gpu.clone(), control.clone(), gpus.clone(), events.clone());
+        let start = || Worker::start(gpu.clone(), control.clone(), gpus.for_one_gpu(), events.clone());
         self.workers.entry(gpu.clone()).or_insert_with(start).give(effect);
     }
 }

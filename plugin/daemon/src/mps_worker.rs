@@ -4,7 +4,7 @@ use plugin_core::inventory::{ComputeMode, GpuUuid};
 use plugin_core::mps::{DesiredDaemon, SupervisorEvent};
 use tokio::sync::mpsc;
 
-use crate::gpu::GpuThread;
+use crate::gpu::{GpuError, GpuThread};
 use crate::mps_control::MpsControl;
 use crate::process::Process;
 
@@ -85,11 +85,11 @@ impl Work {
         match effect {
             Effect::ReadMode => match self.gpus.compute_mode(gpu.clone()).await {
                 Ok(mode) => SupervisorEvent::ModeRead { gpu, mode },
-                Err(e) => SupervisorEvent::ModeFailed { gpu, why: e.to_string() },
+                Err(e) => mode_failed(gpu, &e),
             },
             Effect::SetMode(mode) => match self.gpus.set_compute_mode(gpu.clone(), mode).await {
                 Ok(()) => SupervisorEvent::ModeSet { gpu },
-                Err(e) => SupervisorEvent::ModeFailed { gpu, why: e.to_string() },
+                Err(e) => mode_failed(gpu, &e),
             },
             Effect::Refuse(why) => SupervisorEvent::ModeFailed { gpu, why },
             Effect::Start(daemon) => match self.control.start(&gpu, &daemon).await {
@@ -114,6 +114,15 @@ impl Work {
                 SupervisorEvent::DaemonStopped { gpu }
             }
         }
+    }
+}
+
+fn mode_failed(gpu: GpuUuid, error: &GpuError) -> SupervisorEvent {
+    let why = error.to_string();
+    tracing::warn!(%gpu, why, "the compute mode could not be read or changed; trying again");
+    match error {
+        GpuError::Refused { .. } => SupervisorEvent::ModeFailed { gpu, why },
+        GpuError::Stuck { .. } | GpuError::StillStuck => SupervisorEvent::ModeStuck { gpu, why },
     }
 }
 

@@ -14,6 +14,7 @@ use crate::cause;
 use crate::cdi_files::{dev_root, is_device};
 use crate::gpu::{FindError, GpuBackend, GpuError};
 use crate::nvml_mig::{self, MigReader, Whole};
+use crate::{nvml_fabric, platform};
 
 /// The library's name; the `1` is NVML's ABI version.
 const SONAME: &str = "libnvidia-ml.so.1";
@@ -49,70 +50,56 @@ pub(crate) struct NvmlPaths {
     pub(crate) proc_root: PathBuf,
 }
 
-/// NVML, loaded when first needed and kept.
+/// NVML, loaded for each call and released after it: NVML counts GPUs when it is initialised, an open `/dev/nvidia*` keeps
+/// the driver from being unloaded, and after an upgrade of the driver the library in memory is the old one for good.
+#[derive(Clone, Debug)]
 pub(crate) struct NvmlBackend {
     paths: NvmlPaths,
-    nvml: Option<Nvml>,
 }
 
 impl NvmlBackend {
     /// Nothing is loaded yet.
     pub(crate) fn new(paths: NvmlPaths) -> Self {
-        NvmlBackend { paths, nvml: None }
-    }
-
-    fn load(&mut self) -> Result<&Nvml, FindError> {
-        if self.nvml.is_none() {
-            self.nvml = Some(open(&self.paths)?);
-        }
-        self.nvml.as_ref().ok_or_else(|| FindError::DriverFailed { why: "NVML is not loaded".into() })
+        NvmlBackend { paths }
     }
 
     fn with_device<T>(
-        &mut self,
+        &self,
         gpu: &GpuUuid,
         work: impl FnOnce(&mut Device<'_>) -> Result<T, NvmlError>,
     ) -> Result<T, GpuError> {
         let refused = |why: String| GpuError::Refused { gpu: gpu.clone(), why };
-        let nvml = self.load().map_err(|e| refused(e.to_string()))?;
+        let nvml = open(&self.paths).map_err(|e| refused(e.to_string()))?;
         let done = nvml.device_by_uuid(gpu.as_str()).and_then(|mut device| work(&mut device));
-        done.map_err(|e| {
-            self.leave_if_stale(&e);
-            refused(cause::line(&e))
-        })
-    }
-
-    /// After an upgrade of the driver the library in memory is the old one and never works again: the next call loads it
-    /// anew.
-    fn leave_if_stale(&mut self, error: &NvmlError) {
-        let stale = [NvmlError::LibRmVersionMismatch, NvmlError::DriverNotLoaded, NvmlError::Uninitialized];
-        if stale.iter().any(|s| std::mem::discriminant(s) == std::mem::discriminant(error)) {
-            self.nvml = None;
-        }
+        done.map_err(|e| refused(cause::line(&e)))
     }
 }
 
 impl GpuBackend for NvmlBackend {
-    fn find(&mut self) -> Result<Facts, FindError> {
-        let paths = self.paths.clone();
-        let nvml = self.load()?;
-        facts(nvml, &paths).map_err(|e| {
-            self.leave_if_stale(&e);
-            FindError::DriverFailed { why: cause::line(&e) }
-        })
+    fn find(&self) -> Result<Facts, FindError> {
+        let nvml = open(&self.paths)?;
+        let facts =
+            facts(&nvml, &self.paths).map_err(|e| FindError::DriverFailed { why: cause::line(&e) })?;
+        match facts.gpus.iter().find_map(|gpu| platform::tegra_gpu(&gpu.name)) {
+            Some(why) => Err(FindError::Unsupported { platform: "tegra", why }),
+            None => Ok(facts),
+        }
     }
 
-    fn compute_mode(&mut self, gpu: &GpuUuid) -> Result<ComputeMode, GpuError> {
+    fn compute_mode(&self, gpu: &GpuUuid) -> Result<ComputeMode, GpuError> {
         self.with_device(gpu, |device| Ok(from_nvml(device.compute_mode()?)))
     }
 
-    fn set_compute_mode(&mut self, gpu: &GpuUuid, mode: ComputeMode) -> Result<(), GpuError> {
+    fn set_compute_mode(&self, gpu: &GpuUuid, mode: ComputeMode) -> Result<(), GpuError> {
         self.with_device(gpu, |device| device.set_compute_mode(to_nvml(mode)))
     }
 }
 
-/// Loads and initialises NVML, and tells a missing library from one that does not work.
+/// Loads and initialises NVML, and tells a missing library from one that does not work, and from a machine without NVML.
 fn open(paths: &NvmlPaths) -> Result<Nvml, FindError> {
+    if let Some(why) = platform::wsl(&paths.driver_root) {
+        return Err(FindError::Unsupported { platform: "wsl", why });
+    }
     let library = library_path(paths);
     let shown = Path::new(&library).display().to_string();
     let error = match Nvml::builder().lib_path(&library).init() {
@@ -125,7 +112,12 @@ fn open(paths: &NvmlPaths) -> Result<Nvml, FindError> {
             // a library that is there may lack one of its own libraries: that is a broken driver, not a missing one
             let absent = text.contains(&format!("{shown}: cannot open shared object file: No such file"));
             let why = format!("NVML cannot be loaded: {text}");
-            Err(if absent { FindError::NoDriver { why } } else { FindError::DriverFailed { why } })
+            let tegra = platform::tegra(&paths.driver_root, &paths.sysfs_root).filter(|_| absent);
+            Err(match tegra {
+                Some(why) => FindError::Unsupported { platform: "tegra", why },
+                None if absent => FindError::NoDriver { why },
+                None => FindError::DriverFailed { why },
+            })
         }
         e => {
             let why = format!("NVML library `{shown}` cannot be initialized: {}", cause::line(&e));
@@ -147,27 +139,52 @@ fn library_path(paths: &NvmlPaths) -> OsString {
 fn facts(nvml: &Nvml, paths: &NvmlPaths) -> Result<Facts, NvmlError> {
     let cuda = nvml.sys_cuda_driver_version()?;
     let number = |n: i32| u32::try_from(n).unwrap_or(0);
-    let mut gpus = Vec::new();
     let mut mig_reader = None;
-    for index in 0..nvml.device_count()? {
-        let device = nvml.device_by_index(index)?;
-        let name = device.name()?;
-        if !DISPLAY_BOARDS.contains(&name.as_str()) {
-            let mut gpu = gpu_facts(&device, index, name, &paths.sysfs_root)?;
-            add_mig(&mut gpu, &device, paths, &mut mig_reader);
-            gpus.push(gpu);
-        }
-    }
-    Ok(Facts {
+    let mut facts = Facts {
         driver_version: nvml.sys_driver_version()?,
         cuda_version: (
             number(nvml_wrapper::cuda_driver_version_major(cuda)),
             number(nvml_wrapper::cuda_driver_version_minor(cuda)),
         ),
-        gpus,
-        links: Vec::new(),
         control_nodes: control_nodes(&dev_root(&paths.driver_root)),
-    })
+        ..Facts::default()
+    };
+    for index in 0..nvml.device_count()? {
+        match add_gpu(nvml, index, paths, &mut mig_reader, &mut facts) {
+            // one GPU that fell off its bus must not hide the others
+            Err(e) if !is_of_driver(&e) => {
+                facts.unreadable.push(format!("GPU index {index}: {}", cause::line(&e)));
+            }
+            added => added?,
+        }
+    }
+    Ok(facts)
+}
+
+/// Whether the error says that the driver itself is gone or another one.
+fn is_of_driver(error: &NvmlError) -> bool {
+    matches!(error, NvmlError::LibRmVersionMismatch | NvmlError::DriverNotLoaded | NvmlError::Uninitialized)
+}
+
+fn add_gpu(
+    nvml: &Nvml,
+    index: u32,
+    paths: &NvmlPaths,
+    mig_reader: &mut Option<MigReader>,
+    facts: &mut Facts,
+) -> Result<(), NvmlError> {
+    let device = nvml.device_by_index(index)?;
+    let name = device.name()?;
+    if DISPLAY_BOARDS.contains(&name.as_str()) {
+        return Ok(());
+    }
+    let mut gpu = gpu_facts(&device, index, name, &paths.sysfs_root)?;
+    add_mig(&mut gpu, &device, paths, mig_reader);
+    if nvml_fabric::is_starting(&device)? {
+        facts.starting.push(gpu.uuid.clone());
+    }
+    facts.gpus.push(gpu);
+    Ok(())
 }
 
 fn gpu_facts(device: &Device<'_>, index: u32, name: String, sysfs: &Path) -> Result<GpuFacts, NvmlError> {

@@ -15,7 +15,6 @@ use tokio::task::JoinHandle;
 
 use crate::announce::{self, Announcement};
 use crate::cdi_files::SpecDir;
-use crate::gpu::{FindError, GpuThread};
 use crate::node_link::NodeLink;
 use crate::node_watch::NodePatch;
 use crate::serve::{ServeContext, Served, Server};
@@ -37,8 +36,8 @@ pub(crate) struct Exit {
 pub(crate) struct Performer {
     /// Where answers go.
     pub(crate) events: mpsc::Sender<Event>,
-    /// The GPUs.
-    pub(crate) gpus: GpuThread,
+    /// Asks for the GPUs.
+    pub(crate) gpus_asked: Arc<Notify>,
     /// Where CDI specs are.
     pub(crate) cdi: SpecDir,
     /// The kubelet's registration socket; plugin sockets are made beside it.
@@ -69,7 +68,7 @@ impl Performer {
     /// Starts the effect. `Some` when it is the end of the process.
     pub(crate) fn perform(&mut self, action: Action) -> Option<Exit> {
         match action {
-            Action::FindGpus => self.find_gpus(),
+            Action::FindGpus => self.gpus_asked.notify_one(),
             Action::Listen { resource, endpoint, attempt } => self.listen(resource, endpoint, attempt),
             Action::Register { resource, endpoint, attempt } => self.register(resource, endpoint, attempt),
             Action::Close { resource } => self.close(&resource),
@@ -133,17 +132,6 @@ impl Performer {
         tokio::spawn(async move {
             // an error means that the process is ending
             let _ = events.send(work.await).await;
-        });
-    }
-
-    fn find_gpus(&self) {
-        let gpus = self.gpus.clone();
-        self.answer_later(async move {
-            match gpus.find().await {
-                Ok(facts) => Event::GpusFound { facts },
-                Err(FindError::NoDriver { why }) => Event::NoDriver { why },
-                Err(FindError::DriverFailed { why }) => Event::DriverFailed { why },
-            }
         });
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn start(command: Command) -> ExitCode {
             Ok(Exit { code: 0, why })
         }),
         Command::Validate(settings, nvml) => {
-            validate::print(&settings, &mut NvmlBackend::new(nvml), &mut std::io::stdout().lock())
+            validate::print(&settings, &NvmlBackend::new(nvml), &mut std::io::stdout().lock())
                 .map(|code| Exit { code, why: String::new() })
                 .map_err(anyhow::Error::from)
         }

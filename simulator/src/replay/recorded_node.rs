@@ -83,5 +83,6 @@ fn facts() -> Facts {
         gpus: vec![gpu(0), gpu(1)],
         links: Vec::new(),
         control_nodes: vec![],
+        ..Facts::default()
     }
 }

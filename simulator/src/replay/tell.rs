@@ -25,6 +25,8 @@ pub fn event(event: &Event) -> String {
             let count = facts.gpus.len();
             format!("{count} × {name}, driver {}", facts.driver_version)
         }
+        Event::PlatformUnsupported { platform, why } => format!("`{platform}`: {why}"),
+        Event::DriverStuck { call, waited_s, .. } => format!("`{call}` has not returned for {waited_s} s"),
         Event::ConfigRead { files } => {
             let names: Vec<&str> = files.keys().map(String::as_str).collect();
             format!("configurations {}", names.join(", "))

@@ -40,6 +40,13 @@ pub enum SupervisorEvent {
         /// NVML's message.
         why: String,
     },
+    /// Answer to `ReadMode` or `SetMode`: NVML has not returned in its time. What it does later changes nothing.
+    ModeStuck {
+        /// The GPU.
+        gpu: GpuUuid,
+        /// The call and how long it was waited for.
+        why: String,
+    },
     /// Answer to `StartDaemon`: it answers and its limits are set.
     DaemonReady {
         /// The GPU.

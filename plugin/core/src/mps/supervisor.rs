@@ -14,7 +14,7 @@
 //!
 //! The original compute mode is written down before the first change, so that a crash cannot lose it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::messages::{SupervisorAction, SupervisorEvent};
 use super::{Actual, DaemonStatus, Desired, DesiredDaemon, OriginalModes};
@@ -36,8 +36,8 @@ enum State {
     Waiting { why: String, retry_at: Time },
     /// `StopDaemon` is under way.
     Stopping,
-    /// The daemon is gone, the mode is being given back; a failure is tried again at this time.
-    Restoring { retry_at: Option<Time> },
+    /// The daemon is gone, the mode is being given back; after a failure, when it is tried again and why.
+    Restoring { failed: Option<(Time, String)> },
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Supervisor {
     originals: OriginalModes,
     change_modes: bool,
     stopping: bool,
+    /// GPUs whose mode could not be given back before the end.
+    given_up: BTreeSet<GpuUuid>,
     reported: Option<Actual>,
     actions: VecDeque<SupervisorAction>,
 }
@@ -83,6 +85,7 @@ impl Supervisor {
             SupervisorEvent::ModeRead { gpu, mode } => self.mode_read(&gpu, mode),
             SupervisorEvent::ModeSet { gpu } => self.mode_set(&gpu),
             SupervisorEvent::ModeFailed { gpu, why } => self.mode_failed(now, &gpu, why),
+            SupervisorEvent::ModeStuck { gpu, why } => self.mode_stuck(now, &gpu, why),
             SupervisorEvent::DaemonReady { gpu } => self.daemon_ready(&gpu),
             SupervisorEvent::DaemonFailed { gpu, why } => self.wait(now, &gpu, why),
             SupervisorEvent::DaemonExited { gpu } => self.daemon_exited(now, &gpu),
@@ -103,7 +106,7 @@ impl Supervisor {
             .values()
             .filter_map(|g| match &g.state {
                 State::Waiting { retry_at, .. } => Some(*retry_at),
-                State::Restoring { retry_at } => *retry_at,
+                State::Restoring { failed } => failed.as_ref().map(|(retry_at, _)| *retry_at),
                 State::Claiming | State::Starting | State::Ready | State::Stopping => None,
             })
             .min()
@@ -136,10 +139,22 @@ impl Supervisor {
     fn mode_failed(&mut self, now: Time, gpu: &GpuUuid, why: String) {
         match self.gpus.get_mut(gpu) {
             Some(entry) if matches!(entry.state, State::Restoring { .. }) => {
-                entry.state = State::Restoring { retry_at: Some(now + entry.backoff.next_delay()) };
+                entry.state = State::Restoring { failed: Some((now + entry.backoff.next_delay(), why)) };
             }
             Some(entry) if entry.state == State::Claiming => self.wait(now, gpu, why),
             _ => {}
+        }
+    }
+
+    /// The driver does not answer. A process that is to end does not wait for it: the mode is written down, and the next
+    /// start gives it back.
+    fn mode_stuck(&mut self, now: Time, gpu: &GpuUuid, why: String) {
+        let restores = self.gpus.get(gpu).is_some_and(|g| matches!(g.state, State::Restoring { .. }));
+        if self.stopping && restores {
+            self.gpus.remove(gpu);
+            self.given_up.insert(gpu.clone());
+        } else {
+            self.mode_failed(now, gpu, why);
         }
     }
 
@@ -195,7 +210,7 @@ impl Supervisor {
             return self.restored(gpu);
         };
         if let Some(entry) = self.gpus.get_mut(gpu) {
-            entry.state = State::Restoring { retry_at: None };
+            entry.state = State::Restoring { failed: None };
             self.actions.push_back(SupervisorAction::SetMode { gpu: gpu.clone(), mode });
         }
     }
@@ -222,8 +237,12 @@ impl Supervisor {
             }
         }
         // GPUs that an earlier run changed and nobody wants now
-        let forgotten: Vec<GpuUuid> =
-            self.originals.keys().filter(|g| !self.gpus.contains_key(*g)).cloned().collect();
+        let forgotten: Vec<GpuUuid> = self
+            .originals
+            .keys()
+            .filter(|g| !self.gpus.contains_key(*g) && !self.given_up.contains(*g))
+            .cloned()
+            .collect();
         for gpu in forgotten {
             self.adopt_forgotten(&gpu);
         }
@@ -232,9 +251,19 @@ impl Supervisor {
             self.advance_one(now, &gpu);
         }
         if self.stopping && self.gpus.is_empty() {
-            self.actions
-                .push_back(SupervisorAction::Exit { why: "asked to stop; all GPUs given back".into() });
+            self.actions.push_back(SupervisorAction::Exit { why: self.farewell() });
         }
+    }
+
+    fn farewell(&self) -> String {
+        if self.given_up.is_empty() {
+            return "asked to stop; all GPUs given back".to_owned();
+        }
+        let gpus: Vec<String> = self.given_up.iter().map(|gpu| format!("`{gpu}`")).collect();
+        format!(
+            "asked to stop; the driver does not answer, so the next start gives back the compute mode of {}",
+            gpus.join(", ")
+        )
     }
 
     /// A GPU whose mode an earlier run did not give back. Its daemon, if one still runs, belongs to a directory that nobody
@@ -246,7 +275,7 @@ impl Supervisor {
             active_thread_percentage: 0,
             pinned_memory_limit_mib: None,
         };
-        let state = State::Restoring { retry_at: None };
+        let state = State::Restoring { failed: None };
         self.gpus.insert(gpu.clone(), Gpu { daemon, state, backoff: Backoff::for_daemons() });
         self.give_back(gpu);
     }
@@ -262,7 +291,7 @@ impl Supervisor {
             }
             State::Claiming if !same => self.give_back(gpu),
             State::Waiting { retry_at, .. } if *retry_at <= now => self.claim(gpu),
-            State::Restoring { retry_at: Some(at) } if *at <= now => self.give_back(gpu),
+            State::Restoring { failed: Some((at, _)) } if *at <= now => self.give_back(gpu),
             State::Claiming
             | State::Starting
             | State::Ready
@@ -297,8 +326,10 @@ impl State {
         match self {
             State::Claiming | State::Starting => DaemonStatus::Starting,
             State::Ready => DaemonStatus::Ready,
-            State::Waiting { why, .. } => DaemonStatus::Failed { why: why.clone() },
-            State::Stopping | State::Restoring { .. } => DaemonStatus::Stopping,
+            State::Waiting { why, .. } | State::Restoring { failed: Some((_, why)) } => {
+                DaemonStatus::Failed { why: why.clone() }
+            }
+            State::Stopping | State::Restoring { failed: None } => DaemonStatus::Stopping,
         }
     }
 }

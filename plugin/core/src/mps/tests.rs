@@ -117,7 +117,8 @@ fn a_mode_that_an_earlier_run_changed_is_given_back_when_nobody_wants_the_gpu() 
     let mode = ComputeMode::Prohibited;
     assert_eq!(bench.asks(wish(1, None)), [A::SetMode { gpu: gpu(), mode }]);
     let refused = bench.tell(E::ModeFailed { gpu: gpu(), why: "busy".into() });
-    assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(Bench::status(&refused), Some(DaemonStatus::Failed { why: "busy".into() }));
+    assert_eq!(refused.len(), 1, "it waits: {refused:?}");
     bench.now = bench.supervisor.poll_timeout().unwrap();
     assert_eq!(bench.asks(E::Timeout), [A::SetMode { gpu: gpu(), mode }]);
     assert_eq!(bench.asks(E::ModeSet { gpu: gpu() }), [A::PersistOriginals { originals: [].into() }]);
@@ -174,4 +175,37 @@ fn volta_and_later_serve_48_clients_and_earlier_gpus_16() {
         [clients_max((6, 1)), clients_max((7, 0)), clients_max((7, 5)), clients_max((9, 0))],
         [16, 48, 48, 48]
     );
+}
+
+#[test]
+fn a_driver_that_does_not_answer_is_tried_again_and_does_not_hold_up_the_end() {
+    let stuck = || E::ModeStuck { gpu: gpu(), why: "no answer within 5s".into() };
+    let mut bench = Bench::new(OriginalModes::new(), true);
+    bench.tell(wish(1, Some(4)));
+    let told = bench.tell(stuck());
+    assert_eq!(Bench::status(&told), Some(DaemonStatus::Failed { why: "no answer within 5s".into() }));
+    bench.now = bench.supervisor.poll_timeout().unwrap();
+    assert_eq!(bench.asks(E::Timeout), [A::ReadMode { gpu: gpu() }]);
+    bench.tell(E::ModeRead { gpu: gpu(), mode: ComputeMode::Default });
+    bench.tell(E::ModeSet { gpu: gpu() });
+    bench.tell(E::DaemonReady { gpu: gpu() });
+
+    bench.tell(E::StopRequested);
+    let mode = ComputeMode::Default;
+    assert_eq!(bench.asks(E::DaemonStopped { gpu: gpu() }), [A::SetMode { gpu: gpu(), mode }]);
+    let end = bench.asks(stuck());
+    let [A::Exit { why }] = end.as_slice() else { panic!("{end:?}") };
+    assert!(why.contains("`GPU-a`"), "{why}");
+
+    // the next start knows the mode, and gives it back
+    let mut next = Bench::new([(gpu(), mode)].into(), true);
+    assert_eq!(next.asks(wish(2, None)), [A::SetMode { gpu: gpu(), mode }]);
+}
+
+#[test]
+fn a_mode_that_cannot_be_given_back_says_why() {
+    let mut bench = Bench::new([(gpu(), ComputeMode::Default)].into(), true);
+    bench.tell(wish(1, None));
+    let told = bench.tell(E::ModeStuck { gpu: gpu(), why: "no answer within 5s".into() });
+    assert_eq!(Bench::status(&told), Some(DaemonStatus::Failed { why: "no answer within 5s".into() }));
 }

@@ -27,6 +27,8 @@ pub struct Node {
     pub supervisor_alive: bool,
     pub actual: Option<Actual>,
     pub facts: Option<Facts>,
+    /// A look at the GPUs is answered by nothing.
+    pub silent: bool,
     pub said: Vec<String>,
     pub exit: Option<(u8, String)>,
     pub journal: Vec<Entry>,
@@ -62,6 +64,7 @@ impl Node {
             holdings: Vec::new(),
             supervisor_alive: false,
             actual: None,
+            silent: false,
             facts: (gpus > 0).then(|| facts(gpus)),
             said: Vec::new(),
             exit: None,
@@ -212,6 +215,7 @@ impl Node {
 
     fn perform(&mut self, action: Action) {
         let answer = match action {
+            Action::FindGpus if self.silent => return,
             Action::FindGpus => match &self.facts {
                 Some(facts) => Event::GpusFound { facts: facts.clone() },
                 None => Event::NoDriver { why: "libnvidia-ml.so.1: no such file".into() },
@@ -323,6 +327,7 @@ pub fn facts(gpus: u32) -> Facts {
         gpus: (0..gpus).map(gpu).collect(),
         links: Vec::new(),
         control_nodes: Vec::new(),
+        ..Facts::default()
     }
 }
 

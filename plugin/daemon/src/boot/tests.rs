@@ -45,6 +45,7 @@ fn settings(folder: &Path) -> RunSettings {
         core: Settings::default(),
         config: None,
         node: None,
+        dev: folder.join("dev"),
         kubelet_socket: folder.join("kubelet.sock"),
         pod_resources_socket: folder.join("pod-resources.sock"),
         mps_root: MpsRoot(folder.join("mps")),
@@ -77,10 +78,11 @@ fn facts() -> Facts {
         gpus: vec![gpu],
         links: Vec::new(),
         control_nodes: Vec::new(),
+        ..Facts::default()
     }
 }
 
-fn backend(find: impl Fn() -> Result<Facts, FindError> + Send + 'static) -> Box<dyn GpuBackend> {
+fn backend(find: impl Fn() -> Result<Facts, FindError> + Send + Sync + 'static) -> Box<dyn GpuBackend> {
     let mut backend = MockGpuBackend::new();
     backend.expect_find().returning(find);
     Box::new(backend)

@@ -121,7 +121,7 @@ pub(super) struct NodeFacts {
     pub(super) driver: Result<Facts, FindError>,
     /// Device nodes that the driver's GPUs need.
     pub(super) device_nodes: Vec<DeviceNode>,
-    /// State of the NVLink fabric, per GPU.
+    /// GPUs whose NVLink fabric is not complete.
     pub(super) fabric: Seen<Vec<String>>,
     /// Registration and PodResources sockets.
     pub(super) kubelet: Vec<Socket>,

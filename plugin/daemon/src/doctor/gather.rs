@@ -5,13 +5,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use plugin_core::inventory::Facts;
 use plugin_core::view::Status;
 use tokio::net::UnixStream;
 
 use super::facts::{CdiEdits, CdiFile, CdiSpec, DeviceNode, NodeFacts, Seen, Socket, Toolkit};
 use super::{DoctorSettings, gather_api};
 use crate::files;
-use crate::gpu::GpuBackend;
+use crate::gpu::{FindError, GpuThread};
 use crate::mps_files::MpsRoot;
 use crate::nvml::NvmlBackend;
 use crate::status;
@@ -22,12 +23,18 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const FILES_MAX: usize = 256;
 /// Longest time to connect to a socket.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Longest time for the driver to answer.
+const DRIVER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Device nodes that every GPU needs.
 const CONTROL_NODES: [&str; 2] = ["/dev/nvidiactl", "/dev/nvidia-uvm"];
 
 /// Looks everywhere.
 pub(super) async fn gather(settings: &DoctorSettings) -> NodeFacts {
-    let driver = NvmlBackend::new(settings.nvml.clone()).find();
+    let driver = driver(settings).await;
+    let fabric = match &driver {
+        Ok(facts) => Ok(facts.starting.iter().map(|gpu| format!("`{gpu}`")).collect()),
+        Err(_) => Err("without NVML it is not known".to_owned()),
+    };
     let minors: Vec<u32> = driver.iter().flat_map(|f| &f.gpus).map(|gpu| gpu.minor).collect();
     let cluster = gather_api::gather(settings.node.as_ref()).await;
     let mps_root = MpsRoot(settings.host(&settings.mps_root));
@@ -35,7 +42,7 @@ pub(super) async fn gather(settings: &DoctorSettings) -> NodeFacts {
         plugin: plugin(settings).await,
         driver,
         device_nodes: device_nodes(settings, &minors),
-        fabric: Err("the NVML binding of this program does not tell the state of the fabric".to_owned()),
+        fabric,
         kubelet: vec![
             socket(&settings.host(&settings.kubelet_socket)).await,
             socket(&settings.host(&settings.pod_resources_socket)).await,
@@ -52,6 +59,19 @@ pub(super) async fn gather(settings: &DoctorSettings) -> NodeFacts {
         node: cluster.node,
         daemon_sets: Err("no taint of shared nodes is configured".to_owned()),
     }
+}
+
+/// A driver that hangs is a finding, and must not hang whoever looks for it.
+async fn driver(settings: &DoctorSettings) -> Result<Facts, FindError> {
+    let silent =
+        || FindError::DriverFailed { why: format!("NVML does not answer within {DRIVER_TIME_MAX:?}") };
+    let look =
+        GpuThread::start(Box::new(NvmlBackend::new(settings.nvml.clone()))).find().map_err(|_| silent())?;
+    tokio::time::timeout(DRIVER_TIME_MAX, look)
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or_else(|| Err(silent()))
 }
 
 async fn plugin(settings: &DoctorSettings) -> Seen<Status> {

@@ -55,6 +55,11 @@ pub(super) fn driver(facts: &NodeFacts) -> Finding {
             why.clone(),
             "install the driver, or set --driver-root-ctr-path or runtimeClassName: nvidia so that its library is seen here",
         ),
+        Err(error @ FindError::Unsupported { .. }) => Finding::failed(
+            CHECK,
+            error.to_string(),
+            "use NVIDIA's plugin on such nodes, and keep this one away from them by a nodeSelector",
+        ),
         Err(FindError::DriverFailed { why }) => Finding::failed(
             CHECK,
             why.clone(),
@@ -83,12 +88,10 @@ pub(super) fn fabric(facts: &NodeFacts) -> Finding {
     const CHECK: &str = "fabric";
     match &facts.fabric {
         Err(why) => Finding::skipped(CHECK, why.clone()),
-        Ok(states) if states.iter().all(|s| s == "completed") => {
-            Finding::ok(CHECK, "every GPU is registered")
-        }
-        Ok(states) => Finding::failed(
+        Ok(starting) if starting.is_empty() => Finding::ok(CHECK, "no GPU waits for it"),
+        Ok(starting) => Finding::failed(
             CHECK,
-            format!("GPUs are {}", states.join(", ")),
+            format!("it is not complete for GPU {}", starting.join(", ")),
             "start nvidia-fabricmanager of the driver's version; CUDA fails with error 802 until then",
         ),
     }

@@ -52,7 +52,7 @@ fn supervisor(root: &MpsRoot, modes: &ModesSet) -> (SupervisorLoop, mpsc::Receiv
         originals_unsaved: None,
         report_unsaved: None,
         control: MpsControl { program: "/nonexistent/control".into(), root: root.clone() },
-        gpus: GpuThread::start(backend(modes)).unwrap(),
+        gpus: GpuThread::start(backend(modes)),
         workers: BTreeMap::new(),
         events,
     };

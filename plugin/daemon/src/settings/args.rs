@@ -188,6 +188,12 @@ pub(crate) struct TimingArgs {
     /// Between two looks for a missing driver [env: DRIVER_RETRY] [default: 10s]
     #[arg(long, value_name = "TIME")]
     pub(crate) driver_retry: Option<String>,
+    /// Between two looks at the GPUs while all is well [env: GPU_LOOK] [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) gpu_look: Option<String>,
+    /// How long a look at the GPUs may take before that is told [env: DRIVER_PATIENCE] [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) driver_patience: Option<String>,
     /// How long an allocation must be absent from PodResources until it counts as never admitted [env: HINT_ABSENCE] [default: 5s]
     #[arg(long, value_name = "TIME")]
     pub(crate) hint_absence: Option<String>,

@@ -9,8 +9,10 @@ use plugin_core::settings::{ConfigSource, Settings, Timing};
 
 use super::args::RunArgs;
 use super::given::{Environment, SettingError, duration, given, given_text};
+use super::nvml_paths;
 use super::{ADMIN_ADDRESS, admin_socket, cdi, mps_root, overrides, state_dir, text_or};
 use crate::boot::RunSettings;
+use crate::cdi_files::dev_root;
 use crate::config_dir::ConfigPath;
 use crate::node_client::NodeSettings;
 
@@ -37,6 +39,7 @@ pub(super) fn run_settings(args: &RunArgs, env: Environment<'_>) -> Result<RunSe
         core,
         config,
         node: node_name.map(|name| NodeSettings { name, kubeconfig }),
+        dev: dev_root(&nvml_paths(&args.gpu, env).driver_root).join("dev"),
         kubelet_socket: socket(&args.kubelet_socket, "--kubelet-socket", "KUBELET_SOCKET", KUBELET_SOCKET),
         pod_resources_socket: socket(
             &args.pod_resources_socket,
@@ -110,6 +113,13 @@ fn timing(args: &RunArgs, env: Environment<'_>) -> Result<Timing, SettingError> 
     Ok(Timing {
         retire_after: read(&t.retire_after, "--retire-after", "RETIRE_AFTER", default.retire_after)?,
         driver_retry: read(&t.driver_retry, "--driver-retry", "DRIVER_RETRY", default.driver_retry)?,
+        gpu_look: read(&t.gpu_look, "--gpu-look", "GPU_LOOK", default.gpu_look)?,
+        driver_patience: read(
+            &t.driver_patience,
+            "--driver-patience",
+            "DRIVER_PATIENCE",
+            default.driver_patience,
+        )?,
         hint_absence: read(&t.hint_absence, "--hint-absence", "HINT_ABSENCE", default.hint_absence)?,
         holders_poll: read(&t.holders_poll, "--holders-poll", "HOLDERS_POLL", default.holders_poll)?,
         ..default

@@ -13,6 +13,7 @@ pub(super) fn table(status: &Status) -> String {
     for reason in &status.not_ready_because {
         let _ = writeln!(out, "           {reason}");
     }
+    driver_lines(status, &mut out);
     config(&mut out, status);
     let _ = writeln!(out, "switch     {}\n", status.switch);
     let _ = writeln!(out, "{:<32} {:>7} {:>7}  REGISTRATION", "RESOURCE", "DEVICES", "HEALTHY");
@@ -51,6 +52,17 @@ fn config(out: &mut String, status: &Status) {
     }
 }
 
+/// What is not well with the driver; nothing when all is.
+fn driver_lines(status: &Status, out: &mut String) {
+    if let Some(call) = &status.driver_stuck {
+        let _ =
+            writeln!(out, "driver     it does not answer: `{call}` has not returned; known GPUs stay served");
+    }
+    if let Some(why) = &status.driver_failing {
+        let _ = writeln!(out, "driver     {why}");
+    }
+}
+
 fn gpu_line(gpu: &GpuStatus) -> String {
     let mps = match &gpu.mps {
         None => "-",
@@ -75,6 +87,9 @@ fn gpu_line(gpu: &GpuStatus) -> String {
 
 /// What keeps a GPU from being handed out, and why.
 fn health(gpu: &GpuStatus) -> String {
+    if let Some(why) = &gpu.ill {
+        return format!("ill: {why}");
+    }
     if let Some(DaemonStatus::Failed { why }) = &gpu.mps {
         return format!("{}: its MPS daemon failed: {why}", gpu.state);
     }
@@ -101,6 +116,7 @@ mod tests {
             name: "Tesla T4".into(),
             mig_index: None,
             state: "settled".into(),
+            ill: None,
             resource: Some("nvidia.com/gpu.shared".into()),
             strategy: Some(plugin_core::view::Strategy::TimeSlicing),
             next_resource: None,
@@ -135,6 +151,8 @@ mod tests {
         assert_eq!(health(&converting), "converting to r");
         assert_eq!(health(&state("unused")), "no role of its own");
         let failed = Some(DaemonStatus::Failed { why: "no memory".into() });
+        let ill = Some("the driver cannot read it".into());
+        assert_eq!(health(&GpuStatus { ill, ..gpu() }), "ill: the driver cannot read it");
         assert!(health(&GpuStatus { mps: failed, ..gpu() }).contains("no memory"));
     }
 

@@ -94,7 +94,7 @@ impl Report {
 /// When `out` cannot be written.
 pub(crate) fn print(
     settings: &ValidateSettings,
-    backend: &mut dyn GpuBackend,
+    backend: &dyn GpuBackend,
     out: &mut impl Write,
 ) -> std::io::Result<u8> {
     let facts = match facts(&settings.node, backend) {
@@ -117,7 +117,7 @@ pub(crate) fn print(
     Ok(reports.iter().map(Report::code).max().unwrap_or(FINE))
 }
 
-fn facts(node: &Node, backend: &mut dyn GpuBackend) -> Result<Option<Facts>, NodeError> {
+fn facts(node: &Node, backend: &dyn GpuBackend) -> Result<Option<Facts>, NodeError> {
     Ok(match node {
         Node::Unknown => None,
         Node::Boards(text) => Some(board::node(text)?),

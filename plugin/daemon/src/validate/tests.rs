@@ -25,7 +25,7 @@ fn validate(text: Option<&str>, settings: ValidateSettings) -> (u8, String) {
     let mut backend = MockGpuBackend::new();
     backend.expect_find().returning(|| Err(FindError::NoDriver { why: "no such file".into() }));
     let settings = ValidateSettings { files: vec![path], ..settings };
-    let code = print(&settings, &mut backend, &mut out).unwrap();
+    let code = print(&settings, &backend, &mut out).unwrap();
     (code, String::from_utf8(out).unwrap())
 }
 

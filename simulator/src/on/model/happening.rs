@@ -139,8 +139,12 @@ pub(super) enum What {
     NodeWatchBreaks,
     /// The plugin lists its Node (again).
     NodeListed(u32),
-    /// NVML has listed the GPUs.
-    GpusListed(u32),
+    /// NVML has listed the GPUs, for this look.
+    GpusListed(u32, u64),
+    /// The plugin looks at the GPUs by itself.
+    GpusDue(u32),
+    /// A look at the GPUs has taken too long, if it is not over.
+    LookOverdue(u32, u64),
     /// The supervisor tries again to write what the disk had no room for.
     ReportDue(u32),
     /// The driver's files and the spec directory have been looked at.
@@ -205,6 +209,10 @@ pub(super) enum What {
     DesiredLooked(u32),
     /// The effect at the head of a GPU's queue is done.
     EffectDone(u32, GpuUuid),
+    /// An NVML call about a GPU that hung returns.
+    EffectReturns(u32, GpuUuid),
+    /// An NVML call about a GPU has taken too long, if it is not over.
+    EffectOverdue(u32, GpuUuid, u64),
 }
 
 impl What {

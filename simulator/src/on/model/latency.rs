@@ -83,3 +83,5 @@ pub(super) const MPS_QUIT_MAX: u64 = 10 * SECOND;
 pub(super) const BACK_OFF: u64 = 10 * SECOND;
 /// How long a program may take to stop before it is killed.
 pub(super) const STOP_TIME_MAX: u64 = 15 * SECOND;
+/// How long an NVML call about one GPU may take, as the supervisor bounds it.
+pub(super) const NVML_EFFECT_MAX: u64 = 5 * SECOND;

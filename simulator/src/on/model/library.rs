@@ -74,21 +74,27 @@ impl Host {
         }
         let named = |why| (true, format!("NVML library `libnvidia-ml.so.1`: {why}"));
         let gpus = self.library(loaded).map_err(named)?;
-        if let Some(gpu) = gpus.gpus().iter().find(|gpu| gpu.nvml_error != 0) {
-            return Err(named(format!("error {}", gpu.nvml_error)));
+        let trouble = |gpu: &Gpu| match (gpu.lost, gpu.nvml_error) {
+            (0, 0) => None,
+            (0, VERSION_MISMATCH) => Some("driver/library version mismatch".to_owned()),
+            (0, code) => Some(format!("error {code}")),
+            _ => Some("the GPU has fallen off the bus or has otherwise become inaccessible".to_owned()),
+        };
+        if let Some(gpu) = gpus.gpus().iter().find(|gpu| gpu.nvml_error == VERSION_MISMATCH) {
+            // that is the driver's, whichever GPU it is answered for
+            return Err(named(trouble(gpu).unwrap_or_default()));
         }
-        if gpus.gpus().iter().any(|gpu| gpu.lost != 0) {
-            return Err((
-                true,
-                "the GPU has fallen off the bus or has otherwise become inaccessible".to_owned(),
-            ));
-        }
+        let well = || gpus.gpus().iter().filter(|gpu| trouble(gpu).is_none());
+        let unreadable = |gpu: &Gpu| trouble(gpu).map(|why| format!("GPU index {}: {why}", gpu.index));
+        let starts = |gpu: &&Gpu| gpus.fabric_starting != 0 && gpu.board.fabric != 0;
         Ok(Facts {
             driver_version: gpus.driver_version.as_str().to_owned(),
             cuda_version: (gpus.cuda_version / 1000, gpus.cuda_version % 1000 / 10),
-            gpus: gpus.gpus().iter().map(gpu_facts).collect(),
+            gpus: well().map(gpu_facts).collect(),
             links: Vec::new(),
             control_nodes: Vec::new(),
+            starting: well().filter(starts).map(|gpu| GpuUuid::new(gpu.uuid.as_str())).collect(),
+            unreadable: gpus.gpus().iter().filter_map(unreadable).collect(),
         })
     }
 }

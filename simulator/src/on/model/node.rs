@@ -96,7 +96,9 @@ impl Node {
             | What::MpsTold(..)
             | What::ReportDue(_)
             | What::DesiredLooked(_)
-            | What::EffectDone(..) => self.on_mps(cx, what),
+            | What::EffectDone(..)
+            | What::EffectReturns(..)
+            | What::EffectOverdue(..) => self.on_mps(cx, what),
             what if what.is_kubelets() => self.on_kubelet(cx, what),
             What::KubeletStarts => {
                 self.kubelet.start(cx, &mut self.host);
@@ -171,11 +173,6 @@ impl Node {
                     shell.node_listed(cx);
                 }
             }
-            What::GpusListed(life) => {
-                if let Some(shell) = program.living(life) {
-                    shell.gpus_listed(cx, host);
-                }
-            }
             What::LastGoodWritten(life) => {
                 if let Some(shell) = program.living(life) {
                     shell.last_good_written(cx, host);
@@ -185,6 +182,29 @@ impl Node {
                 if let Some(shell) = program.living(life) {
                     shell.desired_written(cx, host);
                     self.mps_root_changed(cx);
+                }
+            }
+            what => self.on_looks(cx, what),
+        }
+    }
+
+    /// What becomes of looks at the GPUs.
+    fn on_looks(&mut self, cx: &mut Context<'_>, what: What) {
+        let (host, program) = (&mut self.host, &mut self.plugin);
+        match what {
+            What::GpusListed(life, number) => {
+                if let Some(shell) = program.living(life) {
+                    shell.gpus_listed(cx, host, number);
+                }
+            }
+            What::GpusDue(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.gpus_due(cx, host);
+                }
+            }
+            What::LookOverdue(life, number) => {
+                if let Some(shell) = program.living(life) {
+                    shell.look_overdue(cx, number);
                 }
             }
             what => self.on_specs(cx, what),

@@ -30,6 +30,18 @@ impl Node {
                 }
                 None
             }
+            What::EffectReturns(life, gpu) => {
+                if let Some(shell) = program.living(life) {
+                    shell.effect_returns(cx, host, &gpu);
+                }
+                None
+            }
+            What::EffectOverdue(life, gpu, turn) => {
+                if let Some(shell) = program.living(life) {
+                    shell.effect_overdue(cx, host, &gpu, turn);
+                }
+                None
+            }
             What::EffectDone(life, gpu) => {
                 if let Some(shell) = program.living(life) {
                     shell.effect_done(cx, host, &gpu);

@@ -94,6 +94,8 @@ fn set(settings: &mut Settings, source: &mut Source, name: &str, value: &str) ->
         "pass-device-specs" => flags.plugin.pass_device_specs = boolean()?,
         "retire-after" => timing.retire_after = duration(value)?,
         "driver-retry" => timing.driver_retry = duration(value)?,
+        "gpu-look" => timing.gpu_look = duration(value)?,
+        "driver-patience" => timing.driver_patience = duration(value)?,
         "hint-absence" => timing.hint_absence = duration(value)?,
         "holders-poll" => timing.holders_poll = duration(value)?,
         // who logs what changes no decision

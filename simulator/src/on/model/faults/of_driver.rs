@@ -15,7 +15,7 @@ impl Node {
         fault: Fault,
         lasts: Option<u64>,
     ) -> Option<String> {
-        if matches!(fault, Fault::FabricNotReady | Fault::DeviceCgroupsRewritten) {
+        if fault == Fault::DeviceCgroupsRewritten {
             // only processes on GPUs feel it
             return Some("no process of a pod runs on a GPU on this stage".to_owned());
         }

@@ -34,6 +34,12 @@ pub(super) struct Worker {
     effects: VecDeque<Effect>,
     /// The control daemon that is watched.
     daemon: Option<u32>,
+    /// Counts the NVML calls that hung.
+    turn: u64,
+    /// One hangs, and is still waited for.
+    hangs: bool,
+    /// One hangs that is not waited for any more: what it does when it returns.
+    late: Option<Effect>,
 }
 
 impl MpsShell {
@@ -50,8 +56,10 @@ impl MpsShell {
         let first = self.workers.get(gpu).and_then(|worker| worker.effects.front());
         let hangs =
             |wanted: &DesiredDaemon| host.mps_daemon(gpu, wanted).is_some_and(|pid| host.hung.contains(&pid));
+        let is_late = self.workers.get(gpu).is_some_and(|worker| worker.late.is_some());
         let (latency, wait) = match first {
             None => return,
+            Some(Effect::ReadMode | Effect::SetMode(_)) if is_late => (latency::TASK, 0),
             Some(Effect::ReadMode | Effect::SetMode(_)) => (latency::NVML_CALL, host.nvml_delay(1)),
             Some(Effect::Refuse(_)) => (latency::TASK, 0),
             Some(Effect::Start(wanted)) if hangs(wanted) => (latency::MPS_ADOPT, latency::MPS_COMMAND_MAX),
@@ -72,9 +80,59 @@ impl MpsShell {
             return;
         };
         let asks_nvml = matches!(worker.effects.front(), Some(Effect::ReadMode | Effect::SetMode(_)));
-        if asks_nvml && host.hangs(|| What::EffectDone(self.life, gpu.clone())) {
-            return;
+        if asks_nvml && worker.late.is_some() {
+            return self.effect_is_stuck(cx, host, gpu, "an earlier call has not returned");
         }
+        if asks_nvml && host.hangs(|| What::EffectReturns(self.life, gpu.clone())) {
+            worker.hangs = true;
+            worker.turn += 1;
+            let overdue = What::EffectOverdue(self.life, gpu.clone(), worker.turn);
+            return cx.at(cx.now() + latency::NVML_EFFECT_MAX, overdue);
+        }
+        self.effect_ends(cx, host, gpu);
+    }
+
+    /// A call that hung returns: it is done, or does what nobody waits for any more.
+    pub(in super::super) fn effect_returns(&mut self, cx: &mut Context<'_>, host: &mut Host, gpu: &GpuUuid) {
+        let Some(worker) = self.workers.get_mut(gpu) else {
+            return;
+        };
+        if let Some(late) = worker.late.take() {
+            worker.perform(host, &mut self.nvml, gpu.clone(), late);
+        } else if std::mem::take(&mut worker.hangs) {
+            self.effect_ends(cx, host, gpu);
+        }
+    }
+
+    /// A call hangs for too long: the next effects go on.
+    pub(in super::super) fn effect_overdue(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: &Host,
+        gpu: &GpuUuid,
+        turn: u64,
+    ) {
+        let worker = self.workers.get_mut(gpu).filter(|worker| worker.hangs && worker.turn == turn);
+        if let Some(worker) = worker {
+            worker.hangs = false;
+            worker.late = worker.effects.front().cloned();
+            self.effect_is_stuck(cx, host, gpu, "a call has not returned within 5s");
+        }
+    }
+
+    fn effect_is_stuck(&mut self, cx: &mut Context<'_>, host: &Host, gpu: &GpuUuid, why: &str) {
+        if let Some(worker) = self.workers.get_mut(gpu) {
+            worker.effects.pop_front();
+        }
+        let why = format!("the GPU driver does not answer: {why}");
+        self.post(cx, SupervisorEvent::ModeStuck { gpu: gpu.clone(), why });
+        self.begin(cx, host, gpu);
+    }
+
+    fn effect_ends(&mut self, cx: &mut Context<'_>, host: &mut Host, gpu: &GpuUuid) {
+        let Some(worker) = self.workers.get_mut(gpu) else {
+            return;
+        };
         let Some(effect) = worker.effects.pop_front() else {
             return;
         };

@@ -2,9 +2,10 @@
 //! production shell does, with every effect as a happening of its own.
 //!
 //! Production's counterpart in brackets: [`loops`] takes events (`run`), [`perform`] starts effects (`perform`),
-//! [`serve`] answers the kubelet (`serve`, `list_stream`), [`sources`] watches files and the Node (`kubelet_watch`,
+//! [`serve`] answers the kubelet (`serve`, `list_stream`), [`looks`] looks at the GPUs (`gpu_watch`), [`sources`] watches files and the Node (`kubelet_watch`,
 //! `config_dir`, `mps_files`, `node_watch`).
 
+mod looks;
 mod loops;
 mod perform;
 mod serve;
@@ -15,6 +16,7 @@ pub(super) use sources::patch_arrives;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use plugin_core::action::Severity;
 use plugin_core::config::ResourceName;
@@ -24,6 +26,7 @@ use plugin_core::plugin::Plugin;
 use plugin_core::settings::Settings;
 use plugin_core::view::View;
 
+use self::looks::Looks;
 use self::serve::Server;
 use self::sources::NodeWatch;
 use super::engine::Context;
@@ -70,6 +73,11 @@ pub(super) struct Shell {
     /// The newest state file, on its way to the disk.
     last_good: Option<String>,
     nvml: Library,
+    looks: Looks,
+    /// Longest time between two looks at the GPUs, in nanoseconds.
+    gpu_look: u64,
+    /// How long a look may take, in nanoseconds.
+    driver_patience: u64,
     saboteur: Option<Saboteur>,
     pub(super) warnings: Vec<String>,
     pub(super) journal: Journal,
@@ -103,6 +111,9 @@ impl Shell {
             desired: None,
             last_good: None,
             nvml: Library::default(),
+            looks: Looks::default(),
+            gpu_look: nanos(settings.timing.gpu_look),
+            driver_patience: nanos(settings.timing.driver_patience),
             saboteur: host.sabotage.map(Saboteur::new),
             warnings: Vec::new(),
             journal,
@@ -112,6 +123,7 @@ impl Shell {
             Event::Started { settings: Box::new(settings.clone()), mps_desired: host.mps.desired.clone() },
         );
         shell.post(cx, Event::LastGoodRead { text: host.last_good.clone() });
+        cx.at(cx.now() + shell.gpu_look, What::GpusDue(life));
         cx.after(latency::TASK, What::KubeletDirectoryChanged(life));
         cx.after(latency::TASK, What::ConfigLooked(life, false));
         cx.after(latency::TASK, What::MpsReportLooked(life));
@@ -142,4 +154,8 @@ impl Shell {
             self.warnings.push(message);
         }
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -13,10 +13,6 @@ use super::super::latency;
 use super::super::message::{NodePatch, Register};
 use super::{Exit, Shell};
 
-/// NVML calls for the list of GPUs, and for each of them, as production makes them.
-const CALLS_PER_LIST: u64 = 3;
-/// See [`CALLS_PER_LIST`].
-const CALLS_PER_GPU: u64 = 10;
 /// A life that no process has.
 const NOBODY: u32 = 0;
 
@@ -28,7 +24,7 @@ impl Shell {
             return None;
         }
         match action {
-            Action::FindGpus => self.find_gpus(cx, host),
+            Action::FindGpus => self.look_at_gpus(cx, host, true),
             Action::Listen { resource, endpoint, attempt } => {
                 self.listen(cx, host, resource, endpoint, attempt)
             }
@@ -74,13 +70,6 @@ impl Shell {
             other => self.warn(Severity::Warning, format!("the model cannot perform `{}`", other.tag())),
         }
         None
-    }
-
-    fn find_gpus(&mut self, cx: &mut Context<'_>, host: &Host) {
-        let gpus = host.gpus.as_ref().map_or(0, |gpus| gpus.gpus().len() as u64);
-        let delay = host.nvml_delay(CALLS_PER_LIST + CALLS_PER_GPU * gpus);
-        let at = cx.now() + cx.engine.draw_from(latency::NVML_FIND) + delay;
-        cx.at(at, What::GpusListed(self.life));
     }
 
     fn read_holders(&mut self, cx: &mut Context<'_>) {
@@ -147,19 +136,6 @@ impl Shell {
             Event::CdiSpecsWritten
         };
         cx.after(latency::TASK, What::PluginTold(self.life, Box::new(event)));
-    }
-
-    /// NVML has answered.
-    pub(in super::super) fn gpus_listed(&mut self, cx: &mut Context<'_>, host: &mut Host) {
-        if host.hangs(|| What::GpusListed(self.life)) {
-            return;
-        }
-        let event = match host.facts(&mut self.nvml) {
-            Ok(facts) => Event::GpusFound { facts },
-            Err((true, why)) => Event::DriverFailed { why },
-            Err((false, why)) => Event::NoDriver { why },
-        };
-        self.post(cx, event);
     }
 
     /// The process ends in order: sockets are removed and the last wish and the state file are written.
