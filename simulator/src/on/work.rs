@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fake_gpu::{GpuError, Node};
+use fake_gpu::{Gpu, GpuError, MigDevice, Node, ProcessKind, ProcessSpec, mig_minors};
 
 use crate::scenario::Workload;
 use crate::world::ContainerView;
@@ -112,7 +112,7 @@ pub(super) fn show_busy<'p>(node: &mut Node, running: impl Iterator<Item = &'p P
     }
 }
 
-/// The GPUs that a container sees: index and UUID.
+/// The GPUs that a container sees: index and UUID. Of MIG devices CUDA uses the first alone, whatever else is there.
 ///
 /// # Errors
 /// It sees none.
@@ -123,6 +123,16 @@ pub(super) fn visible(node: &Node, container: &ContainerView) -> Result<Vec<(u32
         let inside = format!("-> /dev/nvidia{minor} (");
         container.cdi_nodes.iter().any(|node| node.contains(&inside))
     };
+    let has_capability = |gpu: &Gpu, mig: &MigDevice<'_>| {
+        let minors = mig_minors(gpu.minor, mig.instance);
+        let inside = minors.map(|(_, compute)| format!("-> /dev/nvidia-caps/nvidia-cap{compute} ("));
+        inside.is_some_and(|inside| container.cdi_nodes.iter().any(|node| node.contains(&inside)))
+    };
+    let devices = node.gpus().iter().flat_map(|gpu| gpu.mig_devices().map(move |mig| (gpu, mig)));
+    let mut devices = devices.filter(|(gpu, mig)| named(&mig.uuid()) || has_capability(gpu, mig));
+    if let Some((gpu, mig)) = devices.next() {
+        return Ok(vec![(gpu.index, mig.uuid())]);
+    }
     let gpus: Vec<(u32, String)> = node
         .gpus()
         .iter()
@@ -136,6 +146,14 @@ pub(super) fn visible(node: &Node, container: &ContainerView) -> Result<Vec<(u32
         }
         false => Ok(gpus),
     }
+}
+
+/// A program of its own on a GPU or MIG device that its container sees.
+pub(super) fn program(node: &Node, pid: u32, (index, uuid): &(u32, String), name: &str) -> ProcessSpec {
+    let gpu = node.gpu(*index).ok();
+    let mig = gpu.and_then(|gpu| gpu.mig_devices().find(|mig| mig.uuid() == *uuid));
+    let instance = mig.map(|mig| mig.instance);
+    ProcessSpec { instance, ..ProcessSpec::new(pid, *index, ProcessKind::Plain, name) }
 }
 
 /// The host's directory behind the container's MPS pipe directory, if it has one.
