@@ -190,6 +190,36 @@ mod tests {
     }
 
     #[test]
+    fn a_program_runs_on_the_first_mig_device_that_its_container_sees() {
+        let mut spec = fake_gpu::NodeSpec::uniform("gpu-1", "a100-sxm4-40gb", 2);
+        spec.gpus[1].mig = Some(vec!["3g.20gb".to_owned(), "1g.5gb".to_owned()]);
+        let mut node = Node::new(&spec).unwrap();
+        let uuids: Vec<String> = node.gpus()[1].mig_devices().map(|mig| mig.uuid()).collect();
+        let mut container = ContainerView::default();
+        container.env.insert(VISIBLE.to_owned(), uuids.join(","));
+        assert_eq!(visible(&node, &container).unwrap(), [(1, uuids[0].clone())]);
+        container.env.clear();
+        // 1g.5gb is GPU instance 7 of the second GPU
+        container.cdi_nodes = ["nvidia1", "nvidia-caps/nvidia-cap201", "nvidia-caps/nvidia-cap202"]
+            .map(|name| format!("/dev/{name} -> /dev/{name} (rw)"))
+            .to_vec();
+        let seen = visible(&node, &container).unwrap();
+        assert_eq!(seen, [(1, uuids[1].clone())]);
+        let spec = program(&node, 7, &seen[0], "train");
+        node.start_process(&spec).unwrap();
+        let mut process = Process::new(7, vec![1]);
+        let work = |mib| Workload {
+            pods: crate::scenario::Selection::Names(Vec::new()),
+            memory: vec![(Duration::ZERO, mib)],
+            compute: Vec::new(),
+            ends: None,
+        };
+        assert_eq!(process.go_on(&mut node, &work(4000), Duration::ZERO), None);
+        let end = process.go_on(&mut node, &work(5000), Duration::ZERO).unwrap();
+        assert!(end.why.contains(OUT_OF_MEMORY), "{}", end.why);
+    }
+
+    #[test]
     fn a_container_starts_again_as_its_pod_says() {
         let table =
             [("Always", 0, true), ("OnFailure", 0, false), ("OnFailure", 1, true), ("Never", 1, false)];

@@ -121,15 +121,15 @@ steps:
             (
                 "1g.5gb, 2g.10gb]",
                 "1g.5gb, 2g.10g]",
-                "s.yaml:3:78: `nodes[0].gpus.mig[2]`: board `a100-sxm4-40gb`: unknown MIG profile `2g.10g`, expected one of 1g.5gb",
+                "s.yaml:3:79: `nodes[0].gpus.mig[2]`: board `a100-sxm4-40gb`: unknown MIG profile `2g.10g`, expected one of 1g.5gb",
             ),
             ("1g.5gb, 2g.10gb]", "1g.5gb, 2g.10g]", "(hint: did you mean `2g.10gb`?)"),
             (
                 "1g.5gb, 2g.10gb]",
                 "1g.5gb, 7g.40gb]",
-                "s.yaml:3:62: `nodes[0].gpus.mig[0]`: board `a100-sxm4-40gb`: no room for `1g.5gb`",
+                "s.yaml:3:63: `nodes[0].gpus.mig[0]`: board `a100-sxm4-40gb`: no room for `1g.5gb`",
             ),
-            ("3g.20gb:0", "3g.20gb:2", "s.yaml:4:66: `nodes[1].gpus.mig.0[0]`"),
+            ("3g.20gb:0", "3g.20gb:2", "s.yaml:4:67: `nodes[1].gpus.mig.0[0]`"),
             ("2: []", "3: []", "s.yaml:4:79: `nodes[1].gpus.mig.3`: expected the index of one of 3 GPUs"),
             ("2: []", "2: off", "expected a list"),
             ("tesla-t4, count: 1", "tesla-t4, count: 1, mig: []", "board `tesla-t4`: the board has no MIG"),
