@@ -1,10 +1,14 @@
 //! The world as a scenario sees it, because expectations, invariants and the closing table must read one view,
 //! taken from the outside: API objects, kubelet, driver and processes.
 
+mod mig;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
+
+pub use self::mig::MigView;
 
 /// The sections of the view that an `expect` block may name.
 pub const SECTIONS: &[&str] = &["nodes", "pods", "phases"];
@@ -22,6 +26,7 @@ pub const GPU_FIELDS: &[&str] = &[
     "health",
     "processes",
     "utilization",
+    "mig",
     "holders",
     "resources",
     "role",
@@ -117,6 +122,9 @@ pub struct GpuView {
     pub processes: u64,
     /// How busy it is, in percent, as NVML tells it.
     pub utilization: u32,
+    /// Its MIG devices; absent while MIG mode is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mig: Option<Vec<MigView>>,
     /// The pods whose devices are on this GPU according to the kubelet, sorted, once per device.
     pub holders: Vec<String>,
     /// The resource names under which it is held, sorted, each once.
