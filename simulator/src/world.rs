@@ -2,6 +2,7 @@
 //! taken from the outside: API objects, kubelet, driver and processes.
 
 mod neighbours;
+mod mig;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use neighbours::{KUBELET_FIELDS, KubeletView, OTHER_PLUGIN_FIELDS, OtherPluginView};
+pub use self::mig::MigView;
 
 /// The sections of the view that an `expect` block may name.
 pub const SECTIONS: &[&str] = &["nodes", "pods", "phases"];
@@ -37,6 +39,7 @@ pub const GPU_FIELDS: &[&str] = &[
     "health",
     "processes",
     "utilization",
+    "mig",
     "holders",
     "resources",
     "role",
@@ -137,6 +140,9 @@ pub struct GpuView {
     pub processes: u64,
     /// How busy it is, in percent, as NVML tells it.
     pub utilization: u32,
+    /// Its MIG devices; absent while MIG mode is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mig: Option<Vec<MigView>>,
     /// The pods whose devices are on this GPU according to the kubelet, sorted, once per device.
     pub holders: Vec<String>,
     /// The resource names under which it is held, sorted, each once.

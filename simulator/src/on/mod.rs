@@ -1,6 +1,7 @@
 //! The stages that a scenario can play on, behind one trait, because a file must mean the same on all of them.
 
 mod driver_faults;
+mod mig;
 pub mod model;
 pub mod wire;
 mod work;

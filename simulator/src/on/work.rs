@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fake_gpu::{GpuError, Node};
+use fake_gpu::{Gpu, GpuError, MigDevice, Node, ProcessKind, ProcessSpec, mig_minors};
 
 use crate::scenario::Workload;
 use crate::world::ContainerView;
@@ -112,7 +112,7 @@ pub(super) fn show_busy<'p>(node: &mut Node, running: impl Iterator<Item = &'p P
     }
 }
 
-/// The GPUs that a container sees: index and UUID.
+/// The GPUs that a container sees: index and UUID. Of MIG devices CUDA uses the first alone, whatever else is there.
 ///
 /// # Errors
 /// It sees none.
@@ -123,6 +123,16 @@ pub(super) fn visible(node: &Node, container: &ContainerView) -> Result<Vec<(u32
         let inside = format!("-> /dev/nvidia{minor} (");
         container.cdi_nodes.iter().any(|node| node.contains(&inside))
     };
+    let has_capability = |gpu: &Gpu, mig: &MigDevice<'_>| {
+        let minors = mig_minors(gpu.minor, mig.instance);
+        let inside = minors.map(|(_, compute)| format!("-> /dev/nvidia-caps/nvidia-cap{compute} ("));
+        inside.is_some_and(|inside| container.cdi_nodes.iter().any(|node| node.contains(&inside)))
+    };
+    let devices = node.gpus().iter().flat_map(|gpu| gpu.mig_devices().map(move |mig| (gpu, mig)));
+    let mut devices = devices.filter(|(gpu, mig)| named(&mig.uuid()) || has_capability(gpu, mig));
+    if let Some((gpu, mig)) = devices.next() {
+        return Ok(vec![(gpu.index, mig.uuid())]);
+    }
     let gpus: Vec<(u32, String)> = node
         .gpus()
         .iter()
@@ -136,6 +146,14 @@ pub(super) fn visible(node: &Node, container: &ContainerView) -> Result<Vec<(u32
         }
         false => Ok(gpus),
     }
+}
+
+/// A program of its own on a GPU or MIG device that its container sees.
+pub(super) fn program(node: &Node, pid: u32, (index, uuid): &(u32, String), name: &str) -> ProcessSpec {
+    let gpu = node.gpu(*index).ok();
+    let mig = gpu.and_then(|gpu| gpu.mig_devices().find(|mig| mig.uuid() == *uuid));
+    let instance = mig.map(|mig| mig.instance);
+    ProcessSpec { instance, ..ProcessSpec::new(pid, *index, ProcessKind::Plain, name) }
 }
 
 /// The host's directory behind the container's MPS pipe directory, if it has one.
@@ -169,6 +187,36 @@ mod tests {
         assert_eq!(pipe_directory(&container).as_deref(), Some("<mpsRoot>/x/gpu/pipe"));
         container.mounts = vec!["<mpsRoot>/y -> /mps/gpu/pipe".to_owned()];
         assert_eq!(pipe_directory(&container).as_deref(), Some("<mpsRoot>/y"));
+    }
+
+    #[test]
+    fn a_program_runs_on_the_first_mig_device_that_its_container_sees() {
+        let mut spec = fake_gpu::NodeSpec::uniform("gpu-1", "a100-sxm4-40gb", 2);
+        spec.gpus[1].mig = Some(vec!["3g.20gb".to_owned(), "1g.5gb".to_owned()]);
+        let mut node = Node::new(&spec).unwrap();
+        let uuids: Vec<String> = node.gpus()[1].mig_devices().map(|mig| mig.uuid()).collect();
+        let mut container = ContainerView::default();
+        container.env.insert(VISIBLE.to_owned(), uuids.join(","));
+        assert_eq!(visible(&node, &container).unwrap(), [(1, uuids[0].clone())]);
+        container.env.clear();
+        // 1g.5gb is GPU instance 7 of the second GPU
+        container.cdi_nodes = ["nvidia1", "nvidia-caps/nvidia-cap201", "nvidia-caps/nvidia-cap202"]
+            .map(|name| format!("/dev/{name} -> /dev/{name} (rw)"))
+            .to_vec();
+        let seen = visible(&node, &container).unwrap();
+        assert_eq!(seen, [(1, uuids[1].clone())]);
+        let spec = program(&node, 7, &seen[0], "train");
+        node.start_process(&spec).unwrap();
+        let mut process = Process::new(7, vec![1]);
+        let work = |mib| Workload {
+            pods: crate::scenario::Selection::Names(Vec::new()),
+            memory: vec![(Duration::ZERO, mib)],
+            compute: Vec::new(),
+            ends: None,
+        };
+        assert_eq!(process.go_on(&mut node, &work(4000), Duration::ZERO), None);
+        let end = process.go_on(&mut node, &work(5000), Duration::ZERO).unwrap();
+        assert!(end.why.contains(OUT_OF_MEMORY), "{}", end.why);
     }
 
     #[test]

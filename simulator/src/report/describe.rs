@@ -51,6 +51,11 @@ fn verb(verb: &Verb) -> String {
         Verb::InstallDriver { node, gpus } => {
             format!("install a driver on {node} ({} × {})", gpus.count, gpus.board)
         }
+        Verb::Mig { node, gpu, layout } => match layout.as_deref() {
+            None => format!("MIG off on GPU {gpu} of {node}"),
+            Some([]) => format!("MIG on and no devices on GPU {gpu} of {node}"),
+            Some(layout) => format!("cut GPU {gpu} of {node} into {}", layout.join(", ")),
+        },
         Verb::Wait(duration) => format!("wait {}", seconds(*duration)),
         Verb::Advance(duration) => format!("advance {}", seconds(*duration)),
         Verb::Expect(expectation) => format!("expect within {}", seconds(expectation.within)),

@@ -65,6 +65,8 @@ pub enum Sort {
     Invariants,
     /// A list of steps.
     Steps,
+    /// What GPUs are cut into: one layout for all, or layouts by index.
+    Mig,
     /// Part of a pattern: the world's nodes, pods or phases.
     Pattern,
 }
@@ -146,6 +148,7 @@ pub const GPUS: &[Key] = &[
     need("board", Sort::Board, "the board profile"),
     need("count", Sort::Number(1, GPUS_MAX as i64), "how many"),
     key("numa", Sort::Numbers, "the NUMA node of each GPU, by index"),
+    key("mig", Sort::Mig, "MIG mode on, cut into these: of all GPUs, or by the index of a GPU"),
     key("driverVersion", Sort::Text, "the driver's version"),
     key("cudaVersion", Sort::Text, "the CUDA version, major.minor"),
 ];

@@ -132,6 +132,10 @@ fn sort(sort: Sort) -> Value {
         Sort::Fault => words(&FAULTS.iter().map(|entry| entry.kind).collect::<Vec<_>>()),
         Sort::Invariants => list(words(&Invariant::ALL.iter().map(|(_, name, _)| *name).collect::<Vec<_>>())),
         Sort::Steps => reference("steps"),
+        Sort::Mig => {
+            let layout = list(json!({"type": "string"}));
+            json!({"anyOf": [layout, {"type": "object", "additionalProperties": layout}]})
+        }
         Sort::Pattern => reference("pattern"),
     }
 }

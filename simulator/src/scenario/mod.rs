@@ -13,6 +13,7 @@ pub mod grammar;
 mod hostile_tests;
 pub mod json_schema;
 pub mod limits;
+mod mig;
 mod nodes;
 mod other_plugin;
 pub mod problem;

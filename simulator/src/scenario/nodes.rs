@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::decode::{Fields, Reader};
 use super::grammar::{GPUS, NODE};
 use super::limits::{GPUS_MAX, NODES_MAX};
+use super::mig;
 use super::schema::{GpuNode, KubeletProfile, NodeSpec};
 use super::verbs;
 use super::yaml::Node;
@@ -75,10 +76,15 @@ pub(super) fn gpus(reader: &mut Reader, node: &Node, path: &str) -> Option<GpuNo
         let message = "expected a CUDA version such as `13.2`";
         reader.problem(node.place, &inner.path("cudaVersion"), message);
     }
+    let mig = inner
+        .get("mig")
+        .map(|node| mig::layouts(reader, node, &inner.path("mig"), board.as_deref(), count))
+        .unwrap_or_default();
     Some(GpuNode {
         board: board?,
         count: u32::try_from(count?).unwrap_or(u32::MAX),
         numa,
+        mig,
         driver_version: inner.text(reader, "driverVersion"),
         cuda_version,
     })

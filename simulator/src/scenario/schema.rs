@@ -216,6 +216,8 @@ pub struct GpuNode {
     pub count: u32,
     /// The NUMA node of each GPU, by index; empty on a machine without NUMA.
     pub numa: Vec<u32>,
+    /// What GPUs with MIG mode on are cut into, by index; MIG is off on the others.
+    pub mig: BTreeMap<u32, Vec<String>>,
     /// The driver's version; a current one when absent.
     pub driver_version: Option<String>,
     /// The CUDA version as `major.minor`; a current one when absent.
@@ -228,6 +230,9 @@ impl GpuNode {
         let mut spec = fake_gpu::NodeSpec::uniform(node, &self.board, self.count as usize);
         for (gpu, numa) in spec.gpus.iter_mut().zip(&self.numa) {
             gpu.numa_node = Some(*numa);
+        }
+        for (index, gpu) in (0..).zip(&mut spec.gpus) {
+            gpu.mig = self.mig.get(&index).cloned();
         }
         if let Some(version) = &self.driver_version {
             spec.driver_version.clone_from(version);

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::check::board;
 use super::decode::Reader;
 use super::fields;
+use super::mig;
 use super::problem::{Place, nearest};
 use super::schema::Scenario;
 use super::verb::{Apply, Change, Object, Selection, Step, Verb};
@@ -19,6 +20,8 @@ pub(super) struct Seen {
     nodes: BTreeMap<String, u32>,
     /// Device plugins that are not ours, by node.
     others: BTreeMap<String, BTreeSet<String>>,
+    /// Boards by node.
+    boards: BTreeMap<String, String>,
     /// Pods that were ever made.
     pods: BTreeSet<String>,
     /// Pods that nobody has deleted, with their labels.
@@ -36,6 +39,11 @@ impl Seen {
         Seen {
             nodes: scenario.nodes.iter().map(|node| (node.name.clone(), gpus(node))).collect(),
             others: scenario.nodes.iter().map(others).collect(),
+            boards: scenario
+                .nodes
+                .iter()
+                .filter_map(|node| Some((node.name.clone(), node.gpus.as_ref()?.board.clone())))
+                .collect(),
             pods: BTreeSet::new(),
             alive: BTreeMap::new(),
             configs: scenario.configs.keys().cloned().collect(),
@@ -61,6 +69,14 @@ impl Seen {
                 self.node(reader, place, path, node);
                 board(reader, place, path, &gpus.board);
                 self.nodes.insert(node.clone(), gpus.count);
+                self.boards.insert(node.clone(), gpus.board.clone());
+            }
+            Verb::Mig { node, gpu, layout } => {
+                self.node(reader, place, path, node);
+                if let (Some(board), Some(gpus)) = (self.boards.get(node), self.nodes.get(node)) {
+                    let layout = layout.as_deref().unwrap_or_default();
+                    mig::check(reader, (place, path), (board, *gpus), *gpu, layout);
+                }
             }
             Verb::Apply(all) => all.iter().for_each(|apply| self.apply(reader, place, path, apply)),
             Verb::ApplyAll(objects) => objects.iter().for_each(|o| self.object(reader, place, path, o)),

@@ -3,6 +3,7 @@
 use super::decode::Reader;
 use super::grammar::{REPEAT, STEP};
 use super::limits::{ADVANCE_MAX, DURATION_MAX, STEPS_MAX, TIMES_MAX};
+use super::mig;
 use super::resolve::{Draft, DraftVerb, resolve};
 use super::verb::{Step, Verb};
 use super::verbs;
@@ -104,6 +105,7 @@ fn verb(reader: &mut Reader, word: &str, value: &Node, path: &str) -> Option<Dra
         "kill" => verbs::process(reader, value, path).map(|(process, node)| Verb::Kill { process, node }),
         "otherPlugin" => verbs::other_plugin(reader, value, path),
         "installDriver" => verbs::install_driver(reader, value, path),
+        "mig" => mig::mig(reader, value, path),
         "wait" => reader.duration(value, path, DURATION_MAX).map(Verb::Wait),
         "advance" => reader.duration(value, path, ADVANCE_MAX).map(Verb::Advance),
         "never" => verbs::watch(reader, value, path).map(Verb::Never),

@@ -128,6 +128,15 @@ pub enum Verb {
         /// What it gets.
         gpus: GpuNode,
     },
+    /// Cuts a GPU into MIG devices.
+    Mig {
+        /// The node.
+        node: String,
+        /// The GPU's NVML index.
+        gpu: u32,
+        /// Its MIG devices; `None` switches MIG mode off.
+        layout: Option<Vec<String>>,
+    },
     /// Lets time pass, on every stage.
     Wait(Duration),
     /// Lets much time pass where time is virtual.

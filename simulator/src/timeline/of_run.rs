@@ -73,7 +73,7 @@ fn about(verb: &Verb) -> (Kind, Option<String>) {
         Verb::Restart { node, .. } => (Kind::Restart, Some(node.clone())),
         Verb::OtherPlugin { node, .. } | Verb::Kill { node, .. } => (Kind::Fault, Some(node.clone())),
         Verb::Expect(_) => (Kind::Expect, None),
-        Verb::InstallDriver { node, .. } => (Kind::Note, Some(node.clone())),
+        Verb::InstallDriver { node, .. } | Verb::Mig { node, .. } => (Kind::Note, Some(node.clone())),
         Verb::Fault { spec, .. } => (Kind::Fault, (!spec.node.contains('*')).then(|| spec.node.clone())),
         Verb::Scale { .. } => (Kind::Apply, None),
         Verb::Finish { .. } => (Kind::Delete, None),

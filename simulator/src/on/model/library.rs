@@ -1,8 +1,9 @@
 //! The driver's library as the plugin's programs find it in the model: it fails, takes its time or hangs, and is of an old
 //! version after an upgrade.
 
-use fake_gpu::{Gpu, Node as Gpus, Text, VERSION_MISMATCH};
+use fake_gpu::{Gpu, MigDevice, Node as Gpus, Text, VERSION_MISMATCH, mig_minors};
 use plugin_core::inventory::{Facts, GpuFacts, GpuUuid};
+use plugin_core::mig::{MigEngines, MigFacts, MigSlices};
 
 use super::engine::Context;
 use super::happening::What;
@@ -111,7 +112,30 @@ fn gpu_facts(gpu: &Gpu) -> GpuFacts {
         numa_node: u32::try_from(gpu.numa_node).ok(),
         mig_capable: gpu.board.mig_devices_max > 0,
         compute_mode: from_gpu(gpu.mode()),
-        mig_enabled: false,
-        mig: Vec::new(),
+        mig_enabled: gpu.has_mig_on(),
+        mig: gpu.mig_devices().map(|mig| mig_facts(gpu, &mig)).collect(),
+    }
+}
+
+fn mig_facts(gpu: &Gpu, mig: &MigDevice<'_>) -> MigFacts {
+    let engines = mig.profile.engines;
+    let minors = mig_minors(gpu.minor, mig.instance).map(|(of_gpu, of_compute)| [of_gpu, of_compute]);
+    MigFacts {
+        uuid: GpuUuid::new(mig.uuid()),
+        index: mig.index,
+        gpu_instance: mig.instance.gpu_instance,
+        compute_instance: mig.instance.compute_instance,
+        profile: mig.name(),
+        slices: MigSlices { gpu: mig.profile.slices, compute: mig.compute_slices },
+        memory_bytes: mig.profile.memory_mib << 20,
+        engines: MigEngines {
+            multiprocessors: mig.multiprocessors(),
+            copy: engines.copy,
+            decoder: engines.decoder,
+            encoder: engines.encoder,
+            jpeg: engines.jpeg,
+            ofa: engines.ofa,
+        },
+        nodes: minors.into_iter().flatten().map(|n| format!("/dev/nvidia-caps/nvidia-cap{n}")).collect(),
     }
 }

@@ -144,21 +144,15 @@ fn plugin_view(node: &Node) -> PluginView {
 /// The pods that hold each GPU, by the kubelet's books.
 fn show_holders<'p>(views: &mut [GpuView], pods: impl Iterator<Item = (&'p str, &'p PodView)>) {
     for view in views.iter_mut() {
-        view.holders.clear();
-        view.resources.clear();
+        view.forget_holders();
     }
     for (name, pod) in pods.filter(|(_, pod)| World::holds_devices(pod)) {
         let ids = pod.ids.iter().flat_map(|(resource, ids)| ids.iter().map(move |id| (resource, id)));
         for (resource, id) in ids {
-            if let Some(view) = views.iter_mut().find(|view| view.uuid == gpu_of(id)) {
-                view.holders.push(name.to_owned());
-                view.resources.push(resource.clone());
-            }
+            views.iter_mut().for_each(|view| view.note_holder(name, resource, id));
         }
     }
     for view in views {
-        view.holders.sort();
-        view.resources.sort();
-        view.resources.dedup();
+        view.sort_holders();
     }
 }

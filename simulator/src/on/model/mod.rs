@@ -20,6 +20,7 @@ mod latency;
 mod library;
 mod look;
 mod message;
+mod mig;
 mod mps;
 mod node;
 mod node_mps;

@@ -42,6 +42,7 @@ impl ModelStage {
             Verb::Kill { process, node } => self.kill(node, which(*process)),
             Verb::OtherPlugin { .. } => Ok(Done::Skipped("other plugins are processes".to_owned())),
             Verb::InstallDriver { node, gpus } => self.install_driver(node, gpus),
+            Verb::Mig { node, gpu, layout } => self.lay_out_mig(node, *gpu, layout.as_deref()),
             Verb::Edit { config, text } => self.edit(config, text.as_ref()),
             Verb::Fault { spec, .. } => self.fault(spec),
             Verb::Finish { pods, exit_code } => self.finish_pods(pods, *exit_code),

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake_gpu::{ProcessKind, ProcessSpec};
-
 use super::api::pods::StatusWrite;
 use super::engine::Context;
 use super::happening::{PodId, What};
@@ -112,8 +110,8 @@ impl Node {
             let joined = self.host.join_mps(&pipe, pid, &gpus, name);
             joined.map_err(|error| format!("CUDA_ERROR_MPS_CONNECTION_FAILED: {error}"))?;
         } else if let Some(driver) = self.host.gpus.as_mut() {
-            for (index, _) in &gpus {
-                let spec = ProcessSpec::new(pid, *index, ProcessKind::Plain, name);
+            for gpu in &gpus {
+                let spec = work::program(driver, pid, gpu, name);
                 driver.start_process(&spec).map_err(|error| error.to_string())?;
             }
         }

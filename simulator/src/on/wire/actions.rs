@@ -28,6 +28,7 @@ impl WireStage {
             Verb::Kill { process, node } => self.node(node)?.kill(*process).await,
             Verb::OtherPlugin { node, name, act } => self.node(node)?.other_plugins.act(name, *act).await,
             Verb::InstallDriver { node, gpus } => self.node(node)?.install_driver(gpus),
+            Verb::Mig { node, gpu, layout } => self.node(node)?.lay_out_mig(*gpu, layout.as_deref()),
             Verb::Edit { config, text } => config_map::edit(&self.api, config, text.as_deref()),
             Verb::Finish { pods, exit_code } => self.finish_pods(pods, *exit_code).await,
             Verb::Workload(work) => self.work(work),

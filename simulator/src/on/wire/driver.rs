@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use fake_gpu::{ComputeMode, GpuSnapshot, NodeFile, NodeSnapshot, ProcessKind};
+use fake_gpu::{ComputeMode, GpuSnapshot, Memory, MigSnapshot, NodeFile, NodeSnapshot, ProcessKind};
 
+use super::capabilities;
 use super::layout::NodeLayout;
 use super::refused;
 use crate::on::StageError;
 use crate::scenario::GpuNode;
-use crate::world::{GpuView, MemoryView};
+use crate::world::{GpuView, MemoryView, MigView};
 
 /// An installed driver.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl Driver {
         let snapshot = state.snapshot().map_err(|error| refused("read the GPUs' state", &error))?;
         snapshot.gpus.iter().try_for_each(|gpu| on_the_bus(gpu, &layout.sysfs))?;
         files(&snapshot.driver_version, layout)?;
+        capabilities::install(&state, layout)?;
         let link = layout.nvml();
         std::os::unix::fs::symlink(library, &link).map_err(|error| StageError::File {
             what: "link",
@@ -123,15 +125,31 @@ pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
         }
         .to_owned(),
         health: if gpu.lost { "lost" } else { "healthy" }.to_owned(),
-        memory: MemoryView {
-            used: gpu.memory.used_bytes,
-            total: gpu.memory.total_bytes,
-            used_mib: gpu.memory.used_bytes >> 20,
-        },
+        memory: memory(&gpu.memory),
+        mig: gpu.mig_mode.then(|| gpu.mig_devices.iter().map(|device| mig(gpu, device)).collect()),
         processes: gpu.processes.iter().filter(|process| process.kind != ProcessKind::MpsServer).count()
             as u64,
         utilization: gpu.utilization_percent,
         ..GpuView::default()
+    }
+}
+
+fn memory(memory: &Memory) -> MemoryView {
+    let used_mib = memory.used_bytes >> 20;
+    MemoryView { used: memory.used_bytes, total: memory.total_bytes, used_mib }
+}
+
+fn mig(gpu: &GpuSnapshot, device: &MigSnapshot) -> MigView {
+    let here = gpu.processes.iter().filter(|process| process.instance == Some(device.instance));
+    MigView {
+        index: device.index,
+        uuid: device.uuid.clone(),
+        profile: device.profile.clone(),
+        gpu_instance: device.instance.gpu_instance,
+        compute_instance: device.instance.compute_instance,
+        memory: memory(&device.memory),
+        processes: here.count() as u64,
+        holders: Vec::new(),
     }
 }
 

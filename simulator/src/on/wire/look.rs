@@ -103,15 +103,10 @@ fn gpus(node: &Node, pods: &BTreeMap<String, PodView>) -> Result<Vec<crate::worl
             for (resource, id) in
                 pod.ids.iter().flat_map(|(resource, ids)| ids.iter().map(move |id| (resource, id)))
             {
-                if crate::world::gpu_of(id) == view.uuid {
-                    view.holders.push(name.clone());
-                    view.resources.push(resource.clone());
-                }
+                view.note_holder(name, resource, id);
             }
         }
-        view.holders.sort();
-        view.resources.sort();
-        view.resources.dedup();
+        view.sort_holders();
     }
     Ok(views)
 }

@@ -9,6 +9,7 @@
 mod actions;
 pub mod binaries;
 mod books;
+mod capabilities;
 mod config_map;
 mod daemons;
 pub(super) mod driver;

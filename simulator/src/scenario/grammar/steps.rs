@@ -25,6 +25,7 @@ pub const STEP: &[Key] = &[
     key("kill", Sort::Map(PROCESS), "kills a process; it is started again"),
     key("otherPlugin", Sort::Map(OTHER_PLUGIN), "starts, stops or signals a device plugin that is not ours"),
     key("installDriver", Sort::Map(INSTALL_DRIVER), "gives a node a driver library and GPUs"),
+    key("mig", Sort::Map(MIG), "cuts a GPU into MIG devices"),
     key("wait", Sort::Duration, "lets time pass"),
     key("advance", Sort::Duration, "lets much time pass where time is virtual"),
     key("expect", Sort::Map(EXPECT), "waits until true, then demands that it stays so"),
@@ -127,6 +128,13 @@ pub const OTHER_PLUGIN: &[Key] = &[
 /// The keys of `installDriver`.
 pub const INSTALL_DRIVER: &[Key] =
     &[need("node", Sort::Text, "the node"), need("gpus", Sort::Map(GPUS), "what it gets")];
+
+/// The keys of `mig`.
+pub const MIG: &[Key] = &[
+    need("node", Sort::Text, "the node"),
+    need("gpu", Sort::Number(0, GPUS_MAX as i64 - 1), "the GPU's index"),
+    key("layout", Sort::Texts, "its MIG devices, such as 1g.5gb; absent: MIG mode off"),
+];
 
 /// The keys of `expect`.
 pub const EXPECT: &[Key] = &[

@@ -101,6 +101,7 @@ impl WireStage {
                 let state = self.node(&node)?.driver_state(&what)?;
                 let ended = state.change(|gpus| driver_faults::recover(gpus, &ending));
                 ended.map_err(|error| refused(what, &error))?;
+                self.node(&node)?.show_capabilities()?;
             }
             Ends::Kubelet { node } => self.node(&node)?.start_kubelet().await?,
             Ends::Directory { node, checkpoint } => {

@@ -29,6 +29,7 @@ impl WireStage {
         let state = self.node(name)?.driver_state(&what)?;
         let happened = state.change(|gpus| driver_faults::happen(gpus, spec.fault));
         let ending = happened.map_err(|error| refused(what, &error))?;
+        self.node(name)?.show_capabilities()?;
         let lasts = match driver_faults::is_for_good(spec.fault) {
             true => spec.lasts,
             false => spec.lasts.or(Some(LASTS_DEFAULT)),

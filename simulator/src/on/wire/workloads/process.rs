@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use fake_gpu::mps::{ClientSpec, connect};
-use fake_gpu::{ProcessKind, ProcessSpec};
 
 use super::super::node::Node;
 use super::Run;
@@ -27,10 +26,10 @@ pub(super) fn start(node: &Node, pod: &str, container: &ContainerView, pid: u32)
         connect(Path::new(&pipe), &client)
             .map_err(|error| format!("CUDA_ERROR_MPS_CONNECTION_FAILED: {error}"))?;
     } else {
-        for (index, _) in &gpus {
-            let spec = ProcessSpec::new(pid, *index, ProcessKind::Plain, pod);
-            driver.start_process(&spec).map_err(|error| error.to_string())?;
-        }
+        let started = driver.change(|node| {
+            gpus.iter().try_for_each(|gpu| node.start_process(&work::program(node, pid, gpu, pod)))
+        });
+        started.map_err(|error| error.to_string())?;
     }
     Ok(Process::new(pid, gpus.into_iter().map(|(index, _)| index).collect()))
 }
