@@ -47,8 +47,8 @@ pub struct BoardRecord {
     pub clock_memory_mhz: u32,
     /// Highest video clock, MHz.
     pub clock_video_mhz: u32,
-    /// Keeps the record free of padding.
-    pub reserved: u32,
+    /// NVLinks; 0: none.
+    pub nvlinks: u32,
     /// Product name.
     pub name: Text<60>,
     /// VBIOS version.
@@ -79,7 +79,7 @@ impl BoardRecord {
         clock_graphics_mhz: 0,
         clock_memory_mhz: 0,
         clock_video_mhz: 0,
-        reserved: 0,
+        nvlinks: 0,
         name: Text::EMPTY,
         vbios: Text::EMPTY,
         part_number: Text::EMPTY,
@@ -108,7 +108,7 @@ impl BoardRecord {
             clock_graphics_mhz: profile.clocks.graphics_mhz_max,
             clock_memory_mhz: profile.clocks.memory_mhz_max,
             clock_video_mhz: profile.clocks.video_mhz_max,
-            reserved: 0,
+            nvlinks: profile.nvlinks,
             name: Text::new(&profile.name),
             vbios: Text::new(&profile.vbios),
             part_number: Text::new(&profile.board_part_number),

@@ -40,6 +40,7 @@ mod memory;
 // Its own module documentation tells what it is.
 pub mod mps;
 mod node;
+mod nvlink;
 mod process;
 mod profile;
 mod record;
@@ -55,6 +56,7 @@ pub use error::GpuError;
 pub use event::{EventKind, NO_INSTANCE};
 pub use file::{NodeFile, NodeFileError, STATE_FILE_NAME, STATE_VARIABLE};
 pub use memory::Memory;
+pub use nvlink::{LinkEnd, Wiring};
 pub use process::{MPS_SERVER_MEMORY_BYTES, ProcessKind, ProcessSpec};
 pub use profile::{Architecture, BoardProfile, ProfileError, profile_names};
 pub use record::{

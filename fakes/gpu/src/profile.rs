@@ -91,6 +91,8 @@ pub struct BoardProfile {
     pub ecc: bool,
     /// Most MIG devices; 0: no MIG.
     pub mig_devices_max: u32,
+    /// NVLinks; 0: none.
+    pub nvlinks: u32,
     /// Power.
     pub power: Power,
     /// Temperatures.

@@ -63,7 +63,7 @@ export! {
     }
 }
 
-fn zero_ended<const N: usize>(text: &str) -> [c_char; N] {
+pub(crate) fn zero_ended<const N: usize>(text: &str) -> [c_char; N] {
     let mut bytes = [0; N];
     for (place, byte) in bytes.iter_mut().take(N - 1).zip(text.bytes()) {
         *place = byte.cast_signed();

@@ -13,7 +13,8 @@
 //! | `system` | init, shutdown, versions, error texts |
 //! | `handle`, `identity`, `board` | finding a GPU; who it is; clocks, power, temperature, links |
 //! | `memory`, `compute` | memory; compute mode and processes |
-//! | `topology`, `mig`, `health` | NUMA and links; MIG; ECC, fields, fabric |
+//! | `topology`, `nvlink` | NUMA and common ancestors; NVLinks |
+//! | `mig`, `health` | MIG; ECC, fields, fabric |
 //! | `events` | event sets and waiting |
 //! | `abi` | proves at compile time that every export has NVML's signature |
 #![allow(unsafe_code)]
@@ -28,6 +29,7 @@ pub mod health;
 pub mod identity;
 pub mod memory;
 pub mod mig;
+pub mod nvlink;
 mod session;
 pub mod system;
 pub mod topology;

@@ -27,6 +27,7 @@ mod node_client;
 mod node_link;
 mod node_watch;
 mod nvml;
+mod nvml_links;
 mod perform;
 mod pod_resources;
 mod print_config;

@@ -13,6 +13,7 @@ use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use crate::cause;
 use crate::cdi_files::{dev_root, is_device};
 use crate::gpu::{FindError, GpuBackend, GpuError};
+use crate::nvml_links;
 
 /// The library's name; the `1` is NVML's ABI version.
 const SONAME: &str = "libnvidia-ml.so.1";
@@ -152,6 +153,7 @@ fn facts(nvml: &Nvml, paths: &NvmlPaths) -> Result<Facts, NvmlError> {
             gpus.push(gpu_facts(&device, index, name, &paths.sysfs_root)?);
         }
     }
+    let links = nvml_links::read(nvml, &gpus);
     Ok(Facts {
         driver_version: nvml.sys_driver_version()?,
         cuda_version: (
@@ -159,7 +161,7 @@ fn facts(nvml: &Nvml, paths: &NvmlPaths) -> Result<Facts, NvmlError> {
             number(nvml_wrapper::cuda_driver_version_minor(cuda)),
         ),
         gpus,
-        links: Vec::new(),
+        links,
         control_nodes: control_nodes(&dev_root(&paths.driver_root)),
     })
 }

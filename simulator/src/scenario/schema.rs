@@ -205,6 +205,8 @@ pub struct GpuNode {
     pub count: u32,
     /// The NUMA node of each GPU, by index; empty on a machine without NUMA.
     pub numa: Vec<u32>,
+    /// How their NVLinks are connected; as usual for the board when absent.
+    pub links: Option<fake_gpu::Wiring>,
     /// The driver's version; a current one when absent.
     pub driver_version: Option<String>,
     /// The CUDA version as `major.minor`; a current one when absent.
@@ -224,6 +226,7 @@ impl GpuNode {
         if let Some(version) = &self.cuda_version {
             spec.cuda_version.clone_from(version);
         }
+        spec.wiring = self.links;
         spec
     }
 }

@@ -7,7 +7,7 @@ use plugin_core::inventory::{Facts, GpuFacts, GpuUuid};
 use super::engine::Context;
 use super::happening::What;
 use super::host::{Host, from_gpu};
-use super::latency;
+use super::{latency, links};
 
 /// NVML calls that hang at the same time; a program has one at a time per GPU.
 const PARKED_MAX: usize = 256;
@@ -87,7 +87,7 @@ impl Host {
             driver_version: gpus.driver_version.as_str().to_owned(),
             cuda_version: (gpus.cuda_version / 1000, gpus.cuda_version % 1000 / 10),
             gpus: gpus.gpus().iter().map(gpu_facts).collect(),
-            links: Vec::new(),
+            links: links::links(gpus),
             control_nodes: Vec::new(),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fake_gpu::Node as Gpus;
 use plugin_core::action::{Action, Severity};
 use plugin_core::cdi::Search;
 use plugin_core::event::Event;
@@ -9,8 +10,8 @@ use plugin_core::event::Event;
 use super::super::engine::Context;
 use super::super::happening::What;
 use super::super::host::Host;
-use super::super::latency;
 use super::super::message::{NodePatch, Register};
+use super::super::{latency, links};
 use super::{Exit, Shell};
 
 /// NVML calls for the list of GPUs, and for each of them, as production makes them.
@@ -74,8 +75,8 @@ impl Shell {
     }
 
     fn find_gpus(&mut self, cx: &mut Context<'_>, host: &Host) {
-        let gpus = host.gpus.as_ref().map_or(0, |gpus| gpus.gpus().len() as u64);
-        let delay = host.nvml_delay(CALLS_PER_LIST + CALLS_PER_GPU * gpus);
+        let calls = |gpus: &Gpus| CALLS_PER_GPU * gpus.gpus().len() as u64 + links::calls(gpus);
+        let delay = host.nvml_delay(CALLS_PER_LIST + host.gpus.as_deref().map_or(0, calls));
         let at = cx.now() + cx.engine.draw_from(latency::NVML_FIND) + delay;
         cx.at(at, What::GpusListed(self.life));
     }
