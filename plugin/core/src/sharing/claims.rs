@@ -1,4 +1,4 @@
-//! Which entry of `sharing` has which GPU: lists and `all` first, then each count takes the lowest indexes that are left.
+//! Which entry of `sharing` has which GPU: lists and `all` first, then each count takes of what is left.
 //!
 //! So two counts, or a count and a list, never want the same GPU.
 
@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Finder, Group};
 use crate::config::{DeviceRef, Devices, OVERLAP_HINT, ResourceName};
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
+use crate::sharing::pick::pick;
 use crate::sharing::size;
 
 /// The group of every claimed GPU, by its place in `groups`.
@@ -52,7 +53,7 @@ pub(super) fn claims(
             );
             finder.deviation(&path, message, "without strict validation those are shared");
         }
-        for gpu in own.into_iter().take(count) {
+        for gpu in pick(own, count, facts) {
             wanted.insert(gpu.uuid.clone(), vec![index]);
         }
     }

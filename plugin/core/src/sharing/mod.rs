@@ -3,7 +3,7 @@
 //! | question | where |
 //! |---|---|
 //! | What is a GPU called before it is shared? | `names` (`resources.gpus` patterns) |
-//! | Which entry of `sharing` has which GPU? | `claims` (`devices`) |
+//! | Which entry of `sharing` has which GPU? | `claims` (`devices`), `pick` (a count) |
 //! | How many replicas, with which limits? | `size` |
 //! | May these GPUs be offered under one name? | `meaning` |
 //!
@@ -12,6 +12,7 @@
 mod claims;
 mod meaning;
 mod names;
+mod pick;
 mod size;
 #[cfg(test)]
 mod tests;
