@@ -22,6 +22,12 @@ const MACHINES: [&str; 5] = [
     "count: 4, numa: [0, 0, 0, 63], driverVersion: 580.126.09, cudaVersion: '13.0'",
     "count: 64, driverVersion: 595.91.07, cudaVersion: '13.2'",
 ];
+/// How NVLinks are connected, on the first board.
+const WIRINGS: [&str; 3] = [
+    "count: 5, numa: [0, 0, 0, 1, 1], links: pairs",
+    "count: 4, numa: [0, 0, 1, 1], links: switch",
+    "count: 2, links: none",
+];
 /// What the stages do not share. The model has no `/dev`; on the wire the plugin sees that of the machine which runs the
 /// tests, and on one with an NVIDIA driver it has these nodes.
 const NOT_SHARED: &str = "control_nodes";
@@ -46,7 +52,7 @@ pub(crate) fn are_the_same() -> Result<(), Failed> {
         }
         compared += 1;
     }
-    if compared < boards.len() + MACHINES.len() - 1 {
+    if compared < boards.len() + MACHINES.len() + WIRINGS.len() - 1 {
         return Err(format!("only {compared} machines were compared").into());
     }
     if differences.is_empty() { Ok(()) } else { Err(differences.join("\n").into()) }
@@ -56,7 +62,7 @@ pub(crate) fn are_the_same() -> Result<(), Failed> {
 fn story(boards: &[String]) -> Result<Scenario, Failed> {
     let first = boards.first().ok_or("there are no boards")?;
     let others = boards.iter().skip(1).zip(MACHINES.iter().cycle().skip(1));
-    let all = MACHINES.iter().map(|machine| (first, machine)).chain(others);
+    let all = MACHINES.iter().chain(&WIRINGS).map(|machine| (first, machine)).chain(others);
     let nodes: Vec<String> = all
         .enumerate()
         .map(|(number, (board, machine))| {

@@ -1,16 +1,16 @@
 //! The world as a scenario sees it, because expectations, invariants and the closing table must read one view,
 //! taken from the outside: API objects, kubelet, driver and processes.
 
-mod neighbours;
 mod mig;
+mod neighbours;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-pub use neighbours::{KUBELET_FIELDS, KubeletView, OTHER_PLUGIN_FIELDS, OtherPluginView};
 pub use self::mig::MigView;
+pub use neighbours::{KUBELET_FIELDS, KubeletView, OTHER_PLUGIN_FIELDS, OtherPluginView};
 
 /// The sections of the view that an `expect` block may name.
 pub const SECTIONS: &[&str] = &["nodes", "pods", "phases"];

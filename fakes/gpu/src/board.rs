@@ -51,6 +51,8 @@ pub struct BoardRecord {
     pub profile: u32,
     /// Non-zero: it is attached to an NVLink fabric, and tells its state.
     pub fabric: u32,
+    /// NVLinks; 0: none.
+    pub nvlinks: u32,
     /// Product name.
     pub name: Text<60>,
     /// VBIOS version.
@@ -83,6 +85,7 @@ impl BoardRecord {
         clock_video_mhz: 0,
         profile: 0,
         fabric: 0,
+        nvlinks: 0,
         name: Text::EMPTY,
         vbios: Text::EMPTY,
         part_number: Text::EMPTY,
@@ -113,6 +116,7 @@ impl BoardRecord {
             clock_video_mhz: profile.clocks.video_mhz_max,
             profile: number,
             fabric: u32::from(profile.fabric),
+            nvlinks: profile.nvlinks,
             name: Text::new(&profile.name),
             vbios: Text::new(&profile.vbios),
             part_number: Text::new(&profile.board_part_number),

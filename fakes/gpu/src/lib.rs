@@ -42,6 +42,7 @@ mod mig;
 // Its own module documentation tells what it is.
 pub mod mps;
 mod node;
+mod nvlink;
 mod process;
 mod profile;
 mod record;
@@ -61,6 +62,7 @@ pub use mig::{
     MIG_DEVICES_MAX, Mig, MigDevice, MigEngines, MigError, MigInstance, MigProfile, check_layout, mig_minors,
     mig_minors_file,
 };
+pub use nvlink::{LinkEnd, Wiring};
 pub use process::{MPS_SERVER_MEMORY_BYTES, ProcessKind, ProcessSpec};
 pub use profile::{Architecture, BoardProfile, ProfileError, profile_names};
 pub use record::{

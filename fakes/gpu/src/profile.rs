@@ -101,6 +101,8 @@ pub struct BoardProfile {
     /// Whether it is attached to an NVLink fabric whose state NVML tells (boards with NVSwitch from Hopper on).
     #[serde(default)]
     pub fabric: bool,
+    /// NVLinks; 0: none.
+    pub nvlinks: u32,
     /// Power.
     pub power: Power,
     /// Temperatures.

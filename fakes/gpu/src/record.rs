@@ -77,6 +77,10 @@ pub struct Gpu {
     pub ecc_errors: [u32; 2],
     /// Non-zero: every NVML call about this GPU answers this code.
     pub nvml_error: u32,
+    /// NVLinks that are connected.
+    pub(crate) nvlinks: u32,
+    /// PCI bus of the GPU that they end at, 0: NVSwitches.
+    pub(crate) nvlink_peer_bus: u32,
     /// Events raised on this GPU so far.
     pub event_count: u64,
     /// `GPU-…`.
@@ -104,6 +108,8 @@ impl Gpu {
         pci_device: 0,
         ecc_errors: [0; 2],
         nvml_error: 0,
+        nvlinks: 0,
+        nvlink_peer_bus: 0,
         event_count: 0,
         uuid: Text::EMPTY,
         serial: Text::EMPTY,

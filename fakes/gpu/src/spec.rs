@@ -2,6 +2,7 @@
 
 use crate::board::BoardRecord;
 use crate::error::GpuError;
+use crate::nvlink::Wiring;
 use crate::profile::{BoardProfile, ProfileError};
 use crate::record::{DAEMONS_MAX, EVENTS_MAX, Event, GPUS_MAX, Gpu, MpsDaemon, Node, PROCESSES_MAX, Process};
 use crate::text::Text;
@@ -22,6 +23,8 @@ pub struct NodeSpec {
     pub cuda_version: String,
     /// Its GPUs, in NVML's order.
     pub gpus: Vec<GpuSpec>,
+    /// How their NVLinks are connected; as usual for the board when absent.
+    pub wiring: Option<Wiring>,
 }
 
 /// A GPU to make.
@@ -57,6 +60,14 @@ pub enum SpecError {
         /// Why.
         why: GpuError,
     },
+    /// Links that a board does not have.
+    #[error("the GPUs of node `{node}` cannot be linked: the board has no NVLink: `{board}`")]
+    NoNvLink {
+        /// The node.
+        node: String,
+        /// The board's product name.
+        board: String,
+    },
     /// Not `major.minor`.
     #[error("CUDA version of node `{node}` is not `major.minor`: `{version}`")]
     CudaVersion {
@@ -75,6 +86,7 @@ impl NodeSpec {
             driver_version: DRIVER_VERSION.to_owned(),
             cuda_version: CUDA_VERSION.to_owned(),
             gpus: vec![GpuSpec { profile: profile.to_owned(), numa_node: None, mig: None }; count],
+            wiring: None,
         }
     }
 }
@@ -121,6 +133,12 @@ impl Node {
                 laid_out.map_err(|why| SpecError::Mig { node: spec.name.clone(), why })?;
             }
         }
+        let wired = matches!(spec.wiring, Some(Wiring::Pairs | Wiring::Switch));
+        if let Some(bare) = node.gpus().iter().find(|gpu| wired && gpu.board.nvlinks == 0) {
+            let board = bare.board.name.as_str().to_owned();
+            return Err(SpecError::NoNvLink { node: spec.name.clone(), board });
+        }
+        node.wire(spec.wiring);
         Ok(node)
     }
 }

@@ -148,6 +148,12 @@ fn topology(library: &mut NvmlLib) {
     library.nvmlDeviceGetTopologyCommonAncestor = Ok(exports::nvmlDeviceGetTopologyCommonAncestor);
     library.nvmlDeviceOnSameBoard = Ok(exports::nvmlDeviceOnSameBoard);
     library.nvmlDeviceGetP2PStatus = Ok(exports::nvmlDeviceGetP2PStatus);
+}
+
+fn nvlink(library: &mut NvmlLib) {
+    use crate::nvlink as exports;
     library.nvmlDeviceGetNvLinkState = Ok(exports::nvmlDeviceGetNvLinkState);
+    library.nvmlDeviceGetNvLinkCapability = Ok(exports::nvmlDeviceGetNvLinkCapability);
     library.nvmlDeviceGetNvLinkRemotePciInfo_v2 = Ok(exports::nvmlDeviceGetNvLinkRemotePciInfo_v2);
+    library.nvmlDeviceGetNvLinkRemoteDeviceType = Ok(exports::nvmlDeviceGetNvLinkRemoteDeviceType);
 }

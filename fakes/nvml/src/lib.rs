@@ -15,7 +15,8 @@
 //! | `memory`, `compute` | memory; compute mode and processes |
 //! | `mig`, `mig_handle` | MIG mode and devices; handles of devices and instances |
 //! | `instances`, `compute_instances` | the instances behind them and what they can be |
-//! | `topology`, `health` | NUMA and links; ECC, fields, fabric |
+//! | `topology`, `nvlink` | NUMA and common ancestors; NVLinks |
+//! | `health` | ECC, fields, fabric |
 //! | `events` | event sets and waiting |
 //! | `abi` | proves at compile time that every export has NVML's signature |
 #![allow(unsafe_code)]
@@ -33,6 +34,7 @@ pub mod instances;
 pub mod memory;
 pub mod mig;
 mod mig_handle;
+pub mod nvlink;
 mod session;
 pub mod system;
 pub mod topology;

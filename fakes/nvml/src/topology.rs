@@ -1,14 +1,14 @@
-//! Where a GPU hangs: NUMA, CPUs, common ancestors, links.
+//! Where a GPU hangs: NUMA, CPUs, common ancestors.
 
 use std::ffi::{c_int, c_uint, c_ulong};
 
 use fake_gpu::Gpu;
 use nvml_wrapper_sys::bindings::{
-    nvmlAffinityScope_t, nvmlDevice_t, nvmlEnableState_t,
-    nvmlGpuLevel_enum_NVML_TOPOLOGY_INTERNAL as INTERNAL, nvmlGpuLevel_enum_NVML_TOPOLOGY_NODE as SAME_NUMA,
-    nvmlGpuLevel_enum_NVML_TOPOLOGY_SYSTEM as SYSTEM, nvmlGpuP2PCapsIndex_t,
-    nvmlGpuP2PStatus_enum_NVML_P2P_STATUS_NOT_SUPPORTED as P2P_NOT_SUPPORTED, nvmlGpuP2PStatus_t,
-    nvmlGpuTopologyLevel_t, nvmlPciInfo_t, nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as INVALID_ARGUMENT,
+    nvmlAffinityScope_t, nvmlDevice_t, nvmlGpuLevel_enum_NVML_TOPOLOGY_INTERNAL as INTERNAL,
+    nvmlGpuLevel_enum_NVML_TOPOLOGY_NODE as SAME_NUMA, nvmlGpuLevel_enum_NVML_TOPOLOGY_SYSTEM as SYSTEM,
+    nvmlGpuP2PCapsIndex_t, nvmlGpuP2PStatus_enum_NVML_P2P_STATUS_NOT_SUPPORTED as P2P_NOT_SUPPORTED,
+    nvmlGpuP2PStatus_t, nvmlGpuTopologyLevel_t,
+    nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as INVALID_ARGUMENT,
     nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED as NOT_SUPPORTED, nvmlReturn_enum_NVML_ERROR_UNKNOWN as UNKNOWN,
 };
 
@@ -105,19 +105,5 @@ export! {
         one: nvmlDevice_t, _other: nvmlDevice_t, _index: nvmlGpuP2PCapsIndex_t, status: *mut nvmlGpuP2PStatus_t,
     ) {
         with_gpu_at(gpu_of(one)?, |_, _| put(status, P2P_NOT_SUPPORTED))
-    }
-}
-
-export! {
-    /// NVLink: not on a T4 or L40S, and not modelled on the others.
-    fn nvmlDeviceGetNvLinkState(device: nvmlDevice_t, _link: c_uint, _active: *mut nvmlEnableState_t) {
-        with_gpu(device, |_, _| Err(NOT_SUPPORTED))
-    }
-}
-
-export! {
-    /// NVLink's other end: as the state.
-    fn nvmlDeviceGetNvLinkRemotePciInfo_v2(device: nvmlDevice_t, _link: c_uint, _pci: *mut nvmlPciInfo_t) {
-        with_gpu(device, |_, _| Err(NOT_SUPPORTED))
     }
 }

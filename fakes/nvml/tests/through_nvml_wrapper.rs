@@ -218,6 +218,34 @@ fn topology_and_affinity_follow_numa() {
 }
 
 #[test]
+fn links_are_told_with_what_they_end_at() {
+    let told = |board, wiring| {
+        let directory = tempfile::tempdir().unwrap();
+        let library = lay_out(directory.path());
+        let spec = NodeSpec { wiring, ..NodeSpec::uniform("gpu-1", board, 2) };
+        let node = NodeFile::create(&directory.path().join("fake-gpu.state"), &spec).unwrap();
+        let nvml = load(&library).unwrap();
+        let link = |number| {
+            let device = nvml.device_by_index(0).unwrap();
+            let link = device.link_wrapper_for(number);
+            (link.is_active(), link.remote_pci_info().map(|pci| pci.bus_id))
+        };
+        let peer = nvml.device_by_index(1).unwrap().pci_info().unwrap().bus_id;
+        let (first, behind_last) = (link(0), link(12));
+        node.change(|node| node.set_lost(1, true)).unwrap();
+        (first, behind_last, link(11), peer)
+    };
+    let ((up, at), (behind, _), (up_without_peer, _), peer) =
+        told("a100-sxm4-40gb", Some(fake_gpu::Wiring::Pairs));
+    assert_eq!((up.unwrap(), at.unwrap()), (true, peer));
+    assert!(matches!(behind, Err(NvmlError::InvalidArg)));
+    assert!(!up_without_peer.unwrap());
+    let ((up, at), _, (up_without_peer, _), peer) = told("a100-sxm4-40gb", None);
+    assert!(up.unwrap() && at.unwrap() != peer && up_without_peer.unwrap(), "behind an NVSwitch");
+    assert!(matches!(told("tesla-t4", None).0.0, Err(NvmlError::NotSupported)));
+}
+
+#[test]
 fn ecc_errors_are_counted() {
     let bench = Bench::new("tesla-t4");
     let nvml = bench.nvml();

@@ -31,6 +31,7 @@ mod node_watch;
 mod nvml;
 mod nvml_fabric;
 mod nvml_instances;
+mod nvml_links;
 mod nvml_mig;
 mod perform;
 mod platform;

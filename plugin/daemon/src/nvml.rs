@@ -14,7 +14,7 @@ use crate::cause;
 use crate::cdi_files::{dev_root, is_device};
 use crate::gpu::{FindError, GpuBackend, GpuError};
 use crate::nvml_mig::{self, MigReader, Whole};
-use crate::{nvml_fabric, platform};
+use crate::{nvml_fabric, nvml_links, platform};
 
 /// The library's name; the `1` is NVML's ABI version.
 const SONAME: &str = "libnvidia-ml.so.1";
@@ -158,6 +158,7 @@ fn facts(nvml: &Nvml, paths: &NvmlPaths) -> Result<Facts, NvmlError> {
             added => added?,
         }
     }
+    facts.links = nvml_links::read(nvml, &facts.gpus);
     Ok(facts)
 }
 

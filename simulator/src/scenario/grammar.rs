@@ -3,6 +3,8 @@
 
 mod steps;
 
+use fake_gpu::Wiring;
+
 pub use self::steps::*;
 use super::limits::{GPUS_MAX, NODES_MAX, OTHER_DEVICES_MAX};
 use super::schema::{KubeletProfile, StageName};
@@ -149,6 +151,11 @@ pub const GPUS: &[Key] = &[
     need("count", Sort::Number(1, GPUS_MAX as i64), "how many"),
     key("numa", Sort::Numbers, "the NUMA node of each GPU, by index"),
     key("mig", Sort::Mig, "MIG mode on, cut into these: of all GPUs, or by the index of a GPU"),
+    key(
+        "links",
+        Sort::Word(Wiring::NAMES),
+        "how their NVLinks are connected; as usual for the board when absent",
+    ),
     key("driverVersion", Sort::Text, "the driver's version"),
     key("cudaVersion", Sort::Text, "the CUDA version, major.minor"),
 ];

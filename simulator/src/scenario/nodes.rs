@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use fake_gpu::Wiring;
+
 use super::decode::{Fields, Reader};
 use super::grammar::{GPUS, NODE};
 use super::limits::{GPUS_MAX, NODES_MAX};
@@ -71,6 +73,8 @@ pub(super) fn gpus(reader: &mut Reader, node: &Node, path: &str) -> Option<GpuNo
         let message = format!("expected one NUMA node for each of {count} GPUs, found {}", numa.len());
         reader.problem(node.place, &inner.path("numa"), message);
     }
+    let links =
+        inner.get("links").and_then(|node| links(reader, node, &inner.path("links"), board.as_deref()));
     let cuda_version = inner.text(reader, "cudaVersion");
     if cuda_version.as_ref().is_some_and(|version| !is_major_minor(version)) {
         let message = "expected a CUDA version such as `13.2`";
@@ -85,9 +89,19 @@ pub(super) fn gpus(reader: &mut Reader, node: &Node, path: &str) -> Option<GpuNo
         count: u32::try_from(count?).unwrap_or(u32::MAX),
         numa,
         mig,
+        links,
         driver_version: inner.text(reader, "driverVersion"),
         cuda_version,
     })
+}
+
+fn links(reader: &mut Reader, node: &Node, path: &str, board: Option<&str>) -> Option<Wiring> {
+    let wiring = reader.word(node, path, Wiring::NAMES).and_then(|name| Wiring::parse(&name))?;
+    let linked = |board: &&str| fake_gpu::BoardProfile::load(board).is_ok_and(|profile| profile.nvlinks == 0);
+    if let Some(bare) = board.filter(linked).filter(|_| wiring != Wiring::None) {
+        reader.problem(node.place, path, format!("expected a board with NVLink, found `{bare}`"));
+    }
+    Some(wiring)
 }
 
 fn numa(reader: &mut Reader, node: &Node, path: &str) -> Vec<u32> {

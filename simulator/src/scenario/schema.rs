@@ -218,6 +218,8 @@ pub struct GpuNode {
     pub numa: Vec<u32>,
     /// What GPUs with MIG mode on are cut into, by index; MIG is off on the others.
     pub mig: BTreeMap<u32, Vec<String>>,
+    /// How their NVLinks are connected; as usual for the board when absent.
+    pub links: Option<fake_gpu::Wiring>,
     /// The driver's version; a current one when absent.
     pub driver_version: Option<String>,
     /// The CUDA version as `major.minor`; a current one when absent.
@@ -240,6 +242,7 @@ impl GpuNode {
         if let Some(version) = &self.cuda_version {
             spec.cuda_version.clone_from(version);
         }
+        spec.wiring = self.links;
         spec
     }
 }

@@ -1,8 +1,6 @@
 //! Whole GPUs are chosen close to each other, and so that what is left stays well connected.
 
-use std::collections::BTreeMap;
-
-use super::search::{self, Field};
+use super::search::{self, Field, whole_islands};
 use crate::inventory::GpuUuid;
 use crate::links::{LINKED_GPUS_MAX, Links, Pair};
 use crate::view::Device;
@@ -44,17 +42,4 @@ fn field(links: &Links, free: &[&Device], must: &[&Device]) -> Field {
             links.place(gpu).and_then(|place| links.nvlink_island(place))
         }),
     }
-}
-
-/// The island of each GPU and its size, where all of the island is among these GPUs.
-pub(crate) fn whole_islands(
-    gpus: &[&GpuUuid],
-    island: impl Fn(&GpuUuid) -> Option<(usize, usize)>,
-) -> Vec<Option<(usize, usize)>> {
-    let islands: Vec<Option<(usize, usize)>> = gpus.iter().map(|gpu| island(gpu)).collect();
-    let mut here: BTreeMap<usize, usize> = BTreeMap::new();
-    for (island, _) in islands.iter().flatten() {
-        *here.entry(*island).or_default() += 1;
-    }
-    islands.into_iter().map(|island| island.filter(|(number, size)| here.get(number) == Some(size))).collect()
 }

@@ -4,7 +4,9 @@
 //! best of them improved by exchanging one GPU at a time. A step is one number read or changed, so the work is bounded for any request.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
+use crate::inventory::GpuUuid;
 use crate::links::{LINKED_GPUS_MAX, Pair};
 
 /// Most steps for looking at every set: enough for any request among 16 GPUs, and for 3 of 64.
@@ -270,6 +272,19 @@ impl<'f> Set<'f> {
 
 fn is_broken(members: usize, size: usize) -> bool {
     members > 0 && members < size
+}
+
+/// The island of each GPU and its size, where all of the island is among these GPUs.
+pub(crate) fn whole_islands(
+    gpus: &[&GpuUuid],
+    island: impl Fn(&GpuUuid) -> Option<(usize, usize)>,
+) -> Vec<Option<(usize, usize)>> {
+    let islands: Vec<Option<(usize, usize)>> = gpus.iter().map(|gpu| island(gpu)).collect();
+    let mut here: BTreeMap<usize, usize> = BTreeMap::new();
+    for (island, _) in islands.iter().flatten() {
+        *here.entry(*island).or_default() += 1;
+    }
+    islands.into_iter().map(|island| island.filter(|(number, size)| here.get(number) == Some(size))).collect()
 }
 
 #[cfg(test)]

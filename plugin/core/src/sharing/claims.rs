@@ -1,4 +1,4 @@
-//! Which entry of `sharing` has which GPU: lists and `all` first, then each count takes the lowest indexes that are left.
+//! Which entry of `sharing` has which GPU: lists and `all` first, then each count takes of what is left.
 //!
 //! So two counts, or a count and a list, never want the same GPU.
 
@@ -8,6 +8,7 @@ use super::names::Names;
 use super::{Finder, Group};
 use crate::config::{DeviceRef, Devices, OVERLAP_HINT, ResourceName};
 use crate::inventory::{Facts, GpuUuid};
+use crate::sharing::pick::pick;
 use crate::sharing::size;
 use crate::unit::Unit;
 
@@ -71,7 +72,7 @@ pub(super) fn claims(
             );
             finder.deviation(&path, message, "without strict validation those are shared");
         }
-        for unit in own.into_iter().take(count) {
+        for unit in pick(own, count, offer.facts) {
             wanted.insert(unit.uuid().clone(), vec![index]);
         }
     }

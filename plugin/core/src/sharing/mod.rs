@@ -4,7 +4,7 @@
 //! |---|---|
 //! | Which GPUs and MIG devices can play a role? | `mig` (`flags.migStrategy`) |
 //! | What is one called before it is shared? | `names` (`resources.gpus` and `resources.mig` patterns) |
-//! | Which entry of `sharing` has which GPU? | `claims` (`devices`) |
+//! | Which entry of `sharing` has which GPU? | `claims` (`devices`), `pick` (a count) |
 //! | How many replicas, with which limits? | `size` |
 //! | May these GPUs be offered under one name? | `meaning` |
 //! | Can the kubelet take the list? | `list_size` |
@@ -16,6 +16,7 @@ mod list_size;
 mod meaning;
 mod mig;
 mod names;
+mod pick;
 mod size;
 #[cfg(test)]
 mod tests;

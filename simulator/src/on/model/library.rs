@@ -8,7 +8,7 @@ use plugin_core::mig::{MigEngines, MigFacts, MigSlices};
 use super::engine::Context;
 use super::happening::What;
 use super::host::{Host, from_gpu};
-use super::latency;
+use super::{latency, links};
 
 /// NVML calls that hang at the same time; a program has one at a time per GPU.
 const PARKED_MAX: usize = 256;
@@ -92,7 +92,7 @@ impl Host {
             driver_version: gpus.driver_version.as_str().to_owned(),
             cuda_version: (gpus.cuda_version / 1000, gpus.cuda_version % 1000 / 10),
             gpus: well().map(gpu_facts).collect(),
-            links: Vec::new(),
+            links: links::links(gpus),
             control_nodes: Vec::new(),
             starting: well().filter(starts).map(|gpu| GpuUuid::new(gpu.uuid.as_str())).collect(),
             unreadable: gpus.gpus().iter().filter_map(unreadable).collect(),

@@ -18,6 +18,7 @@ mod judge;
 mod kubelet;
 mod latency;
 mod library;
+mod links;
 mod look;
 mod message;
 mod mig;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use fake_gpu::Node as Gpus;
 use plugin_core::event::Event;
 use plugin_core::inventory::ComputeMode;
 
 use super::super::engine::Context;
 use super::super::happening::What;
 use super::super::host::Host;
-use super::super::latency;
+use super::super::{latency, links};
 use super::Shell;
 
 /// NVML calls for the list of GPUs, and for each of them, as production makes them.
@@ -40,8 +41,8 @@ impl Shell {
         self.looks.begun += 1;
         let number = self.looks.begun;
         self.looks.under_way.insert(number, asked);
-        let gpus = host.gpus.as_ref().map_or(0, |gpus| gpus.gpus().len() as u64);
-        let delay = host.nvml_delay(CALLS_PER_LIST + CALLS_PER_GPU * gpus);
+        let calls = |gpus: &Gpus| CALLS_PER_GPU * gpus.gpus().len() as u64 + links::calls(gpus);
+        let delay = host.nvml_delay(CALLS_PER_LIST + host.gpus.as_deref().map_or(0, calls));
         let at = cx.now() + cx.engine.draw_from(latency::NVML_FIND) + delay;
         cx.at(at, What::GpusListed(self.life, number));
         cx.at(cx.now() + self.driver_patience, What::LookOverdue(self.life, number));
