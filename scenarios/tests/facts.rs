@@ -28,6 +28,15 @@ const WIRINGS: [&str; 3] = [
     "count: 4, numa: [0, 0, 1, 1], links: switch",
     "count: 2, links: none",
 ];
+/// GPUs in MIG mode: every profile of the boards that have them, one compute instance of several, and a GPU that is not cut.
+const CUT: [&str; 6] = [
+    "board: a100-sxm4-40gb, count: 3, mig: {0: [1g.5gb, 1g.5gb+me, 2g.10gb, 3g.20gb], 2: []}",
+    "board: a100-sxm4-40gb, count: 1, mig: [4g.20gb, 1g.10gb]",
+    "board: a100-sxm4-40gb, count: 8, numa: [0, 0, 0, 0, 1, 1, 1, 1], mig: [1c.3g.20gb, 2c.3g.20gb, 2c.3g.20gb, 1c.3g.20gb]",
+    "board: a100-sxm4-40gb, count: 1, mig: [7g.40gb]",
+    "board: h100-80gb-hbm3, count: 2, mig: {1: [1g.10gb, 1g.10gb+me, 1g.20gb, 2g.20gb]}",
+    "board: h100-80gb-hbm3, count: 2, mig: {0: [4g.40gb, 3g.40gb], 1: [7g.80gb]}",
+];
 /// What the stages do not share. The model has no `/dev`; on the wire the plugin sees that of the machine which runs the
 /// tests, and on one with an NVIDIA driver it has these nodes.
 const NOT_SHARED: &str = "control_nodes";
@@ -50,9 +59,13 @@ pub(crate) fn are_the_same() -> Result<(), Failed> {
         if told != gpus.count as usize || wire["driver_version"].as_str().is_none_or(str::is_empty) {
             differences.push(format!("{} ({gpus:?}): {told} GPUs are told", node.name));
         }
+        let cut = |gpu: &Value| gpu["mig_enabled"] == true;
+        if gpus.mig.is_empty() == wire["gpus"].as_array().is_some_and(|gpus| gpus.iter().any(cut)) {
+            differences.push(format!("{} ({gpus:?}): MIG mode is told as {wire}", node.name));
+        }
         compared += 1;
     }
-    if compared < boards.len() + MACHINES.len() + WIRINGS.len() - 1 {
+    if compared < boards.len() + MACHINES.len() + WIRINGS.len() - 1 + CUT.len() {
         return Err(format!("only {compared} machines were compared").into());
     }
     if differences.is_empty() { Ok(()) } else { Err(differences.join("\n").into()) }
@@ -63,11 +76,11 @@ fn story(boards: &[String]) -> Result<Scenario, Failed> {
     let first = boards.first().ok_or("there are no boards")?;
     let others = boards.iter().skip(1).zip(MACHINES.iter().cycle().skip(1));
     let all = MACHINES.iter().chain(&WIRINGS).map(|machine| (first, machine)).chain(others);
-    let nodes: Vec<String> = all
+    let whole = all.map(|(board, machine)| format!("board: {board}, {machine}"));
+    let nodes: Vec<String> = whole
+        .chain(CUT.map(str::to_owned))
         .enumerate()
-        .map(|(number, (board, machine))| {
-            format!("- {{name: node-{number}, gpus: {{board: {board}, {machine}}}}}\n")
-        })
+        .map(|(number, gpus)| format!("- {{name: node-{number}, gpus: {{{gpus}}}}}\n"))
         .collect();
     let text = format!(
         "story: every board on some machine\n\

@@ -34,6 +34,7 @@ pub(super) fn plugin(
     flag("--nvml-library", text(&layout.nvml()));
     flag("--driver-root-ctr-path", text(&layout.driver_root));
     flag("--sysfs-root", text(&layout.sysfs));
+    flag("--proc-root", text(&layout.driver_root.join("proc")));
     flag("--admin-address", "127.0.0.1:0".to_owned());
     flag("--admin-address-file", text(&layout.admin_address));
     flag("--journal-dir", text(&layout.journal));
@@ -52,6 +53,7 @@ pub(super) fn mps(binaries: &Binaries, layout: &NodeLayout) -> Launch {
     flag("--nvml-library", text(&layout.nvml()));
     flag("--driver-root-ctr-path", text(&layout.driver_root));
     flag("--sysfs-root", text(&layout.sysfs));
+    flag("--proc-root", text(&layout.driver_root.join("proc")));
     flag("--mps-control", text(&binaries.mps_control));
     flag("--journal-dir", text(&layout.journal.join("mps")));
     flag("--log-format", "json".to_owned());
