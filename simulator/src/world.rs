@@ -1,6 +1,7 @@
 //! The world as a scenario sees it, because expectations, invariants and the closing table must read one view,
 //! taken from the outside: API objects, kubelet, driver and processes.
 
+mod fields;
 mod mig;
 mod neighbours;
 
@@ -9,50 +10,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::fields::{GPU_FIELDS, MEMORY_FIELDS, MPS_FIELDS, NODE_FIELDS, PLUGIN_FIELDS};
 pub use self::mig::MigView;
 pub use neighbours::{KUBELET_FIELDS, KubeletView, OTHER_PLUGIN_FIELDS, OtherPluginView};
 
 /// The sections of the view that an `expect` block may name.
 pub const SECTIONS: &[&str] = &["nodes", "pods", "phases"];
-/// The fields of a node that an `expect` block may name.
-pub const NODE_FIELDS: &[&str] = &[
-    "ready",
-    "labels",
-    "annotations",
-    "taints",
-    "capacity",
-    "allocatable",
-    "gpus",
-    "plugin",
-    "mps",
-    "kubelet",
-    "otherPlugins",
-];
-/// The fields of a GPU that an `expect` block may name.
-pub const GPU_FIELDS: &[&str] = &[
-    "uuid",
-    "index",
-    "minor",
-    "computeMode",
-    "mpsDaemon",
-    "memory",
-    "health",
-    "processes",
-    "utilization",
-    "mig",
-    "holders",
-    "resources",
-    "role",
-    "state",
-    "plugin",
-];
-/// The fields of a GPU's `memory` that an `expect` block may name.
-pub const MEMORY_FIELDS: &[&str] = &["used", "total", "usedMiB"];
-/// The fields of `plugin` that an `expect` block may name.
-pub const PLUGIN_FIELDS: &[&str] =
-    &["running", "ready", "starts", "registered", "registrations", "warnings", "state"];
-/// The fields of `mps` that an `expect` block may name.
-pub const MPS_FIELDS: &[&str] = &["running", "starts"];
 /// The fields of a pod that an `expect` block may name.
 pub const POD_FIELDS: &[&str] = &[
     "phase",

@@ -6,25 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cdi::Found;
 use crate::config::ResourceName;
+pub use crate::holding::Holding;
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
 use crate::plugin::Settings;
 use crate::takeover::Allocatable;
-
-/// One device of one container, as the kubelet's PodResources List tells it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Holding {
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The pod's name.
-    pub pod: String,
-    /// The container's name.
-    pub container: String,
-    /// The extended resource.
-    pub resource: String,
-    /// The device ids that the container holds.
-    pub ids: Vec<String>,
-}
 
 /// Something that happened. The tag (`event` in JSON) is also the log field and the metric label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

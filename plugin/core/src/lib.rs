@@ -36,6 +36,7 @@ mod driver;
 pub mod effect;
 pub mod event;
 mod gone;
+mod holding;
 pub mod imex;
 pub mod inventory;
 pub mod journal;

@@ -160,7 +160,7 @@ mod tests {
 
     /// A driver whose compute mode cannot be read until the sender is dropped.
     fn hung() -> (GpuThread, Sender<()>) {
-        let (release, held) = channel::<()>();
+        let (release, held) = sync_channel::<()>(1);
         let held = Mutex::new(held);
         let mut backend = MockGpuBackend::new();
         backend.expect_set_compute_mode().returning(|_, _| Ok(()));
@@ -198,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_effect_that_hangs_fails_in_its_time_and_no_later_one_overtakes_it() {
-        let (release, held) = channel::<()>();
+        let (release, held) = sync_channel::<()>(1);
         let held = Mutex::new(held);
         let mut backend = MockGpuBackend::new();
         backend.expect_set_compute_mode().times(1).returning(move |_, _| {

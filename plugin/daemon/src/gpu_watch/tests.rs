@@ -1,7 +1,7 @@
 //! Looks with a mocked driver: what is told, and when.
 
 use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 
 use plugin_core::inventory::Facts;
 
@@ -69,7 +69,7 @@ async fn a_new_device_node_of_the_driver_is_looked_at_at_once() {
 
 #[tokio::test]
 async fn a_look_that_hangs_is_told_and_its_late_answer_as_well() {
-    let (release, held) = channel::<()>();
+    let (release, held) = sync_channel::<()>(1);
     let held = Mutex::new(held);
     let mut backend = MockGpuBackend::new();
     backend.expect_find().returning(move || {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::cdi::{CdiArgs, CdiPlaceArgs};
+use super::cdi::{CdiArgs, UninstallArgs};
 use super::look_args::{DoctorArgs, StatusArgs};
 use crate::telemetry::LogFormat;
 
@@ -291,11 +291,4 @@ pub(crate) struct ValidateArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) gpu: GpuArgs,
-}
-
-/// Flags of `uninstall`.
-#[derive(Debug, Args)]
-pub(crate) struct UninstallArgs {
-    #[command(flatten)]
-    pub(crate) cdi: CdiPlaceArgs,
 }

@@ -23,6 +23,13 @@ pub(crate) struct CdiPlaceArgs {
     pub(crate) cdi_vendor: Option<String>,
 }
 
+/// Flags of `uninstall`.
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    pub(crate) cdi: CdiPlaceArgs,
+}
+
 /// What CDI specs hold.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "CDI")]

@@ -24,6 +24,7 @@ mod message;
 mod mig;
 mod mps;
 mod node;
+mod node_looks;
 mod node_mps;
 mod plugin;
 mod program;

@@ -188,49 +188,8 @@ impl Node {
         }
     }
 
-    /// What becomes of looks at the GPUs.
-    fn on_looks(&mut self, cx: &mut Context<'_>, what: What) {
-        let (host, program) = (&mut self.host, &mut self.plugin);
-        match what {
-            What::GpusListed(life, number) => {
-                if let Some(shell) = program.living(life) {
-                    shell.gpus_listed(cx, host, number);
-                }
-            }
-            What::GpusDue(life) => {
-                if let Some(shell) = program.living(life) {
-                    shell.gpus_due(cx, host);
-                }
-            }
-            What::LookOverdue(life, number) => {
-                if let Some(shell) = program.living(life) {
-                    shell.look_overdue(cx, number);
-                }
-            }
-            what => self.on_specs(cx, what),
-        }
-    }
-
-    /// What becomes of CDI specs.
-    fn on_specs(&mut self, cx: &mut Context<'_>, what: What) {
-        let (host, program) = (&mut self.host, &mut self.plugin);
-        match what {
-            What::DriverFilesLooked(life, attempt, search) => {
-                if let Some(shell) = program.living(life) {
-                    shell.driver_files_looked(cx, host, attempt, &search);
-                }
-            }
-            What::SpecsWritten(life, specs) => {
-                if let Some(shell) = program.living(life) {
-                    shell.specs_written(cx, host, specs);
-                }
-            }
-            what => self.on_server(cx, what),
-        }
-    }
-
     /// What a kubelet wants of the plugin's servers.
-    fn on_server(&mut self, cx: &mut Context<'_>, what: What) {
+    pub(super) fn on_server(&mut self, cx: &mut Context<'_>, what: What) {
         match what {
             What::StreamAsked(id) => {
                 let shell = self.plugin.living(id.server.life);

@@ -162,7 +162,7 @@ impl Kubelet {
         self.life += 1;
         self.hung_until = 0;
         if !std::mem::take(&mut self.bound) {
-            make_socket(host, cx.now());
+            registration::make_socket(host, cx.now());
         }
         self.lists_nothing_until = cx.now() + std::mem::take(&mut self.lists_nothing_for);
         let settings = LedgerSettings {
@@ -197,7 +197,7 @@ impl Kubelet {
     pub(super) fn binds(&mut self, now: u64, host: &mut Host) {
         if self.running.is_none() {
             self.bound = true;
-            make_socket(host, now);
+            registration::make_socket(host, now);
         }
     }
 
@@ -290,12 +290,4 @@ impl Running {
     fn age(&self, now: u64) -> Duration {
         Duration::from_nanos(now.saturating_sub(self.began))
     }
-}
-
-/// A kubelet's own socket in a directory without any other.
-fn make_socket(host: &mut Host, now: u64) {
-    host.sockets.clear();
-    host.kubelet_socket = Some(host.new_identity());
-    host.kubelet_socket_made = now;
-    host.kubelets += 1;
 }

@@ -130,3 +130,11 @@ fn device(device: &plugin_core::view::Device) -> Device {
         numa_nodes: device.numa_node.map(|node| vec![i64::from(node)]),
     }
 }
+
+/// A kubelet's own socket in a directory without any other.
+pub(super) fn make_socket(host: &mut Host, now: u64) {
+    host.sockets.clear();
+    host.kubelet_socket = Some(host.new_identity());
+    host.kubelet_socket_made = now;
+    host.kubelets += 1;
+}

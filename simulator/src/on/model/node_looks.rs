@@ -1,0 +1,48 @@
+//! What becomes of a plugin's looks at its machine: at the GPUs, and at the files that CDI specs are made of.
+
+use super::engine::Context;
+use super::happening::What;
+use super::node::Node;
+
+impl Node {
+    /// What becomes of looks at the GPUs.
+    pub(super) fn on_looks(&mut self, cx: &mut Context<'_>, what: What) {
+        let (host, program) = (&mut self.host, &mut self.plugin);
+        match what {
+            What::GpusListed(life, number) => {
+                if let Some(shell) = program.living(life) {
+                    shell.gpus_listed(cx, host, number);
+                }
+            }
+            What::GpusDue(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.gpus_due(cx, host);
+                }
+            }
+            What::LookOverdue(life, number) => {
+                if let Some(shell) = program.living(life) {
+                    shell.look_overdue(cx, number);
+                }
+            }
+            what => self.on_specs(cx, what),
+        }
+    }
+
+    /// What becomes of CDI specs.
+    fn on_specs(&mut self, cx: &mut Context<'_>, what: What) {
+        let (host, program) = (&mut self.host, &mut self.plugin);
+        match what {
+            What::DriverFilesLooked(life, attempt, search) => {
+                if let Some(shell) = program.living(life) {
+                    shell.driver_files_looked(cx, host, attempt, &search);
+                }
+            }
+            What::SpecsWritten(life, specs) => {
+                if let Some(shell) = program.living(life) {
+                    shell.specs_written(cx, host, specs);
+                }
+            }
+            what => self.on_server(cx, what),
+        }
+    }
+}
