@@ -154,12 +154,12 @@ impl GpuThread {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::{SyncSender, sync_channel};
 
     use super::*;
 
     /// A driver whose compute mode cannot be read until the sender is dropped.
-    fn hung() -> (GpuThread, Sender<()>) {
+    fn hung() -> (GpuThread, SyncSender<()>) {
         let (release, held) = sync_channel::<()>(1);
         let held = Mutex::new(held);
         let mut backend = MockGpuBackend::new();
