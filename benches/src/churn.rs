@@ -97,14 +97,20 @@ pub fn allocated_and_read(plugin: &mut Plugin, now: &mut Time, round: Round) {
     handle(plugin, now, 250, round.holders);
 }
 
+/// Timeouts until the plugin asks who holds what.
+const TIMEOUTS_MAX: usize = 4;
+
 /// Plays a round as the daemon does: answer from the view, tell of it, let the plugin ask for a read, answer that.
 /// The result says whether the plugin did ask.
 pub fn lifecycle(plugin: &mut Plugin, now: &mut Time, resource: &ResourceName, round: Round) -> bool {
     let granted = plugin.view().allocate(resource, &round.ids).is_ok();
     handle(plugin, now, 1, round.allocated);
-    let asked = plugin.poll_timeout().is_some_and(|at| {
-        *now = at.max(*now);
-        handle(plugin, now, 0, Event::Timeout)
+    // the kubelet's own list is looked at as well, in between
+    let asked = (0..TIMEOUTS_MAX).any(|_| {
+        plugin.poll_timeout().is_some_and(|at| {
+            *now = at.max(*now);
+            handle(plugin, now, 0, Event::Timeout)
+        })
     });
     handle(plugin, now, 5, round.holders);
     granted && asked
