@@ -16,7 +16,7 @@ pub use self::given::{DeviceIds, Given, count_by_gpu, replicas_of};
 use self::holders::{Holders, gpus_of};
 pub use self::name::Invariant;
 use self::others::Others;
-pub use self::seen::{GpuName, NodeSeen, PodSeen, config_of, is_gpu};
+pub use self::seen::{GpuName, NodeSeen, PartName, PodSeen, config_of, is_gpu};
 use crate::scenario::Scenario;
 use crate::world::World;
 
@@ -138,6 +138,7 @@ impl Invariants {
 
     fn judge_pod(&mut self, seen: &PodSeen<'_>, broken: &mut Vec<String>) {
         broken.extend(no_refusal_by_the_plugin(seen));
+        self.holders.judge_parts(seen, broken);
         if !seen.holds() {
             self.given.remove(seen.name);
         }

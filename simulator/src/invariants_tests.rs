@@ -1,7 +1,7 @@
 //! Each invariant is broken once, because a check that cannot fail is worth nothing.
 
 use super::*;
-use crate::world::{ContainerView, GpuView, NodeView, PodView, gpu_of};
+use crate::world::{ContainerView, GpuView, MigView, NodeView, PodView, gpu_of};
 
 fn pod(ids: &[(&str, &str)]) -> PodView {
     let mut view = PodView { phase: "Running".into(), node: Some("n1".into()), ..PodView::default() };
@@ -196,4 +196,64 @@ fn a_running_pod_that_was_told_nothing_is_seen() {
     let mut told = pod(&[(GPU, "GPU-1")]);
     told.containers.get_mut("main").unwrap().env.clear();
     assert!(broken(&world(1, &[("a", told)])).contains("names exactly the GPUs"));
+}
+
+/// A node whose second GPU has two MIG devices.
+fn cut(pods: &[(&str, PodView)]) -> World {
+    let mut world = world(1, pods);
+    let part = |index: u32| MigView {
+        index,
+        uuid: format!("MIG-{index}"),
+        gpu_instance: 7 + index,
+        ..MigView::default()
+    };
+    let gpu = |uuid: &str, minor| GpuView { uuid: uuid.into(), minor, index: minor, ..GpuView::default() };
+    let mig = Some(vec![part(0), part(1)]);
+    world.nodes.get_mut("n1").unwrap().gpus = vec![gpu("GPU-0", 0), GpuView { mig, ..gpu("GPU-1", 1) }];
+    world
+}
+
+#[test]
+fn a_gpu_that_is_held_beside_its_own_mig_device_is_seen() {
+    let (whole, part, other) = (pod(&[(GPU, "GPU-1")]), pod(&[(GPU, "MIG-1")]), pod(&[(GPU, "MIG-0")]));
+    assert_eq!(broken(&cut(&[("a", part.clone()), ("b", other), ("c", pod(&[(GPU, "GPU-0")]))])), "");
+    for pods in [[("a", whole.clone()), ("b", part.clone())], [("a", part), ("b", whole)]] {
+        let text = broken(&cut(&pods));
+        assert!(text.contains("`GPU-1` on `n1` is held as a whole and as its MIG device `MIG-1`"), "{text}");
+    }
+}
+
+#[test]
+fn a_mig_device_is_named_by_its_uuid_its_index_or_its_own_nodes() {
+    let told = |visible: Option<&str>, nodes: &[&str]| {
+        let mut told = pod(&[(GPU, "MIG-1")]);
+        let container = told.containers.get_mut("main").unwrap();
+        container.env = visible.map(|value| (VISIBLE.to_owned(), value.to_owned())).into_iter().collect();
+        container.cdi =
+            nodes.iter().take(1).map(|_| "k8s.device-plugin.nvidia.com/gpu=1:1".to_owned()).collect();
+        container.cdi_nodes = nodes.iter().map(|node| format!("/d/{node} -> /dev/{node} (rwm)")).collect();
+        broken(&cut(&[("a", told)]))
+    };
+    let nodes = |gpu_instance| {
+        let instance = fake_gpu::MigInstance { gpu_instance, compute_instance: 0 };
+        let (of_gpu, of_compute) = fake_gpu::mig_minors(1, instance).unwrap();
+        [of_gpu, of_compute].map(|n| format!("nvidia-caps/nvidia-cap{n}"))
+    };
+    let (own, others) = (nodes(8), nodes(7));
+    for (visible, nodes) in
+        [(Some("MIG-1"), &[][..]), (Some("1:1"), &[]), (None, &["nvidia1", &own[0], &own[1]])]
+    {
+        assert_eq!(told(visible, nodes), "", "{visible:?} {nodes:?}");
+    }
+    let wrong = [
+        (Some("MIG-0"), &[][..]),
+        (Some("1:0"), &[]),
+        (Some("1"), &[]),
+        (None, &["nvidia1"]),
+        (None, &["nvidia1", &others[0], &others[1]]),
+        (None, &["nvidia1", &own[0], &own[1], &others[0], &others[1]]),
+    ];
+    for (visible, nodes) in wrong {
+        assert!(told(visible, nodes).contains("names exactly the GPUs"), "{visible:?} {nodes:?}");
+    }
 }

@@ -61,7 +61,7 @@ fn uuid(gpu: u32, index: u32, profile: &str) -> GpuUuid {
 }
 
 fn on(text: &str, facts: &Facts) -> Effect {
-    let read = read("f", text, Strictness::Warn).unwrap_or_else(|p| panic!("{p}\n---\n{text}"));
+    let read = read("f", text, Strictness::Warn).unwrap();
     effect(&read, &Overrides::default(), facts)
 }
 

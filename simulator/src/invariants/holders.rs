@@ -90,6 +90,24 @@ impl Holders {
         }
     }
 
+    /// A GPU and its MIG devices are never held at the same time.
+    pub(super) fn judge_parts(&self, seen: &PodSeen<'_>, broken: &mut Vec<String>) {
+        let held = seen.node.and_then(|node| Some((node, self.nodes.get(node)?)));
+        let Some((node, held)) = held else { return };
+        let is_held = |uuid: &str| held.get(uuid).is_some_and(|holders| !holders.is_empty());
+        let own = gpus_of(&seen.given.ids);
+        for gpu in seen.gpus.iter().filter(|gpu| is_held(gpu.uuid)) {
+            let mine = |uuid: &str| own.contains(&gpu.uuid) || own.contains(&uuid);
+            let parts = gpu.parts.iter().filter(|part| is_held(&part.uuid) && mine(&part.uuid));
+            broken.extend(parts.map(|part| {
+                let (whole, part) = (gpu.uuid, &part.uuid);
+                format!(
+                    "all holders of a GPU share one strategy: `{whole}` on `{node}` is held as a whole and as its MIG device `{part}`"
+                )
+            }));
+        }
+    }
+
     /// What is wrong with any GPU.
     pub(super) fn judge_all(&self, broken: &mut Vec<String>) {
         for (node, gpus) in &self.nodes {

@@ -1,14 +1,16 @@
 //! What invariants look at, wherever it comes from: a view of the world, or the parts of the model that changed.
 
+use fake_gpu::{Gpu, MigDevice, MigInstance, mig_minors};
+
 use super::given::Given;
-use crate::world::{DeviceCounts, GpuView, NodeView, PodView};
+use crate::world::{DeviceCounts, GpuView, MigView, NodeView, PodView};
 
 /// The label that names a node's configuration.
 const CONFIG_LABEL: &str = "nvidia.com/device-plugin.config";
 /// The configuration of a node without that label.
 pub(super) const CONFIG_DEFAULT: &str = "default";
-/// How the names of resources begin whose devices are GPUs.
-const GPU_RESOURCES: &str = "nvidia.com/gpu";
+/// How the names of resources begin whose devices are GPUs or MIG devices.
+const GPU_RESOURCES: [&str; 2] = ["nvidia.com/gpu", "nvidia.com/mig-"];
 
 /// A pod.
 #[derive(Debug, Clone)]
@@ -31,12 +33,46 @@ pub struct PodSeen<'p> {
 
 impl<'n> GpuName<'n> {
     pub(super) fn of(gpu: &'n GpuView) -> GpuName<'n> {
-        GpuName { uuid: &gpu.uuid, index: gpu.index, minor: gpu.minor }
+        let part = |mig: &MigView| {
+            let (gpu_instance, compute_instance) = (mig.gpu_instance, mig.compute_instance);
+            PartName::new(
+                mig.uuid.clone(),
+                mig.index,
+                gpu.minor,
+                MigInstance { gpu_instance, compute_instance },
+            )
+        };
+        let parts = gpu.mig.iter().flatten().map(part).collect();
+        GpuName { uuid: &gpu.uuid, index: gpu.index, minor: gpu.minor, parts }
+    }
+
+    /// Of one of the driver's GPUs.
+    pub fn of_driver(gpu: &'n Gpu) -> GpuName<'n> {
+        let part = |mig: MigDevice<'_>| PartName::new(mig.uuid(), mig.index, gpu.minor, mig.instance);
+        let parts = gpu.mig_devices().map(part).collect();
+        GpuName { uuid: gpu.uuid.as_str(), index: gpu.index, minor: gpu.minor, parts }
     }
 }
 
+impl PartName {
+    fn new(uuid: String, index: u32, gpu_minor: u32, instance: MigInstance) -> PartName {
+        PartName { uuid, index, capability: mig_minors(gpu_minor, instance).map(|(_, compute)| compute) }
+    }
+}
+
+/// How a MIG device of a GPU can be named.
+#[derive(Debug, Clone)]
+pub struct PartName {
+    /// Its UUID.
+    pub uuid: String,
+    /// NVML index on its GPU.
+    pub index: u32,
+    /// The number of the node that opens its compute instance.
+    pub capability: Option<u32>,
+}
+
 /// How a GPU of a node can be named.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct GpuName<'n> {
     /// Its UUID.
     pub uuid: &'n str,
@@ -44,6 +80,8 @@ pub struct GpuName<'n> {
     pub index: u32,
     /// The `N` of its `/dev/nvidiaN`.
     pub minor: u32,
+    /// Its MIG devices.
+    pub parts: Vec<PartName>,
 }
 
 /// A node.
@@ -53,7 +91,7 @@ pub struct NodeSeen<'n> {
     pub name: &'n str,
     /// The name of its configuration.
     pub config: &'n str,
-    /// How many GPUs it has.
+    /// How many GPUs it has; MIG devices count beside them.
     pub gpus: usize,
     /// `status.allocatable` of its GPU resources.
     pub allocatable: Vec<(&'n str, u64)>,
@@ -91,7 +129,8 @@ impl<'n> NodeSeen<'n> {
         NodeSeen {
             name,
             config: config_of(&node.labels),
-            gpus: node.gpus.len(),
+            gpus: node.gpus.len()
+                + node.gpus.iter().map(|gpu| gpu.mig.iter().flatten().count()).sum::<usize>(),
             allocatable: amounts.filter(|(resource, _)| is_gpu(resource)).collect(),
             lists: &node.lists,
         }
@@ -105,5 +144,5 @@ pub fn config_of(labels: &std::collections::BTreeMap<String, String>) -> &str {
 
 /// Whether a resource's devices are GPUs.
 pub fn is_gpu(resource: &str) -> bool {
-    resource.starts_with(GPU_RESOURCES)
+    GPU_RESOURCES.iter().any(|begin| resource.starts_with(begin))
 }

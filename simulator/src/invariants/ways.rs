@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::VISIBLE;
-use super::seen::GpuName;
+use super::seen::{GpuName, PartName};
 use crate::world::ContainerView;
 
 /// Where one file is mounted per device.
@@ -12,6 +12,8 @@ const MOUNTS: &str = "/var/run/nvidia-container-devices";
 const CHANNELS: &str = "imex/";
 /// What a GPU's device node begins with.
 const NODE: &str = "/dev/nvidia";
+/// What the nodes of MIG devices begin with.
+const CAPABILITY: &str = "/dev/nvidia-caps/nvidia-cap";
 
 /// What one way gives a container; `None` when the container was not told in this way.
 type Way = fn(&ContainerView, &[GpuName<'_>]) -> Option<BTreeSet<String>>;
@@ -48,23 +50,48 @@ fn by_mounts(container: &ContainerView, gpus: &[GpuName<'_>]) -> Option<BTreeSet
     Some(container.mounts.iter().filter_map(name).map(|name| uuid(&name, gpus)).collect())
 }
 
-/// The nodes that the names lead to, not the names: a name may lie.
+/// The nodes that the names lead to, not the names: a name may lie. With the node of a MIG device its GPU's is there too.
 fn by_cdi(container: &ContainerView, gpus: &[GpuName<'_>]) -> Option<BTreeSet<String>> {
     if container.cdi.is_empty() {
         return None;
     }
-    let gpu = |node: &String| {
-        let path = node.split(" -> ").nth(1)?.split(' ').next()?.to_owned();
-        let minor: u32 = path.strip_prefix(NODE)?.parse().ok()?;
-        let known = gpus.iter().find(|gpu| gpu.minor == minor);
-        Some(known.map_or(path, |gpu| gpu.uuid.to_owned()))
-    };
-    Some(container.cdi_nodes.iter().filter_map(gpu).collect())
+    let path = |node: &String| Some(node.split(" -> ").nth(1)?.split(' ').next()?.to_owned());
+    let paths: BTreeSet<String> = container.cdi_nodes.iter().filter_map(path).collect();
+    let opens =
+        |part: &&PartName| part.capability.is_some_and(|n| paths.contains(&format!("{CAPABILITY}{n}")));
+    let mut given = BTreeSet::new();
+    for path in &paths {
+        let Some(minor) = path.strip_prefix(NODE).and_then(|minor| minor.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Some(gpu) = gpus.iter().find(|gpu| gpu.minor == minor) else {
+            given.insert(path.clone());
+            continue;
+        };
+        let parts: Vec<String> = gpu.parts.iter().filter(opens).map(|part| part.uuid.clone()).collect();
+        let whole = parts.len() == gpu.parts.len() && container.cdi.iter().any(|name| is_whole(name, gpu));
+        given.extend(if parts.is_empty() || whole { vec![gpu.uuid.to_owned()] } else { parts });
+    }
+    Some(given)
 }
 
-/// A GPU's UUID from a name, which may be its index.
+/// Whether a CDI name is that of a GPU and not of a part.
+fn is_whole(name: &str, gpu: &GpuName<'_>) -> bool {
+    let device = name.rsplit_once('=').map_or(name, |(_, device)| device);
+    device == gpu.uuid || device == gpu.index.to_string()
+}
+
+/// A UUID from a name, which may be an index: of a GPU, or of a GPU and its MIG device.
 fn uuid(name: &str, gpus: &[GpuName<'_>]) -> String {
-    let index: Option<u32> = name.parse().ok();
-    let known = index.and_then(|index| gpus.iter().find(|gpu| gpu.index == index));
-    known.map_or_else(|| name.to_owned(), |gpu| gpu.uuid.to_owned())
+    let (gpu, part) = name.split_once(':').map_or((name, None), |(gpu, part)| (gpu, Some(part)));
+    let gpu = gpu.parse().ok().and_then(|index: u32| gpus.iter().find(|gpu| gpu.index == index));
+    let known = match (gpu, part) {
+        (Some(gpu), None) => Some(gpu.uuid.to_owned()),
+        (Some(gpu), Some(part)) => {
+            let index: Option<u32> = part.parse().ok();
+            gpu.parts.iter().find(|part| Some(part.index) == index).map(|part| part.uuid.clone())
+        }
+        (None, _) => None,
+    };
+    known.unwrap_or_else(|| name.to_owned())
 }

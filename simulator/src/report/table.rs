@@ -8,6 +8,8 @@ use crate::world::{NodeView, World, gpu_of};
 
 /// The most characters of the last column.
 const HOLDERS_WIDTH: usize = 96;
+/// Sorts what no GPU of the node is behind the others.
+const GONE: u32 = u32::MAX;
 
 /// The table, then the pods that hold nothing.
 pub fn render(world: &World) -> String {
@@ -46,19 +48,36 @@ pub fn render(world: &World) -> String {
     out
 }
 
-/// One line per GPU of the resource that is held: `GPU 0: a, b`.
+/// One line per GPU or MIG device of the resource that is held: `GPU 0: a, b`, `GPU 1:0: c`.
 fn holders(world: &World, node_name: &str, node: &NodeView, resource: &str) -> Vec<String> {
-    let mut by_gpu: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    let mut by_gpu: BTreeMap<(u32, Option<u32>), Vec<&str>> = BTreeMap::new();
     for (name, pod) in world.pods.iter().filter(|(_, pod)| pod.node.as_deref() == Some(node_name)) {
         if !World::holds_devices(pod) {
             continue;
         }
         for id in pod.ids.get(resource).into_iter().flatten() {
-            let index = node.gpus.iter().find(|gpu| gpu.uuid == gpu_of(id)).map_or(u32::MAX, |gpu| gpu.index);
-            by_gpu.entry(index).or_default().push(name);
+            by_gpu.entry(index(node, gpu_of(id))).or_default().push(name);
         }
     }
-    by_gpu.into_iter().map(|(index, pods)| cut(format!("GPU {index}: {}", pods.join(", ")))).collect()
+    let line = |(gpu, part): (u32, Option<u32>), pods: &[&str]| {
+        let part = part.map(|part| format!(":{part}")).unwrap_or_default();
+        let gpu = if gpu == GONE { "that is gone".to_owned() } else { gpu.to_string() };
+        cut(format!("GPU {gpu}{part}: {}", pods.join(", ")))
+    };
+    by_gpu.into_iter().map(|(index, pods)| line(index, &pods)).collect()
+}
+
+/// The index of a GPU, or of a GPU and its MIG device; [`GONE`] when the node has none of this UUID.
+fn index(node: &NodeView, uuid: &str) -> (u32, Option<u32>) {
+    for gpu in &node.gpus {
+        if gpu.uuid == uuid {
+            return (gpu.index, None);
+        }
+        if let Some(part) = gpu.mig.iter().flatten().find(|part| part.uuid == uuid) {
+            return (gpu.index, Some(part.index));
+        }
+    }
+    (GONE, None)
 }
 
 fn cut(text: String) -> String {

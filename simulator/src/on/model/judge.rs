@@ -73,7 +73,11 @@ impl Judge {
         let broken = self.invariants.node(&NodeSeen {
             name: &node.name,
             config: config_of(&entry.labels),
-            gpus: node.host.gpus.as_ref().map_or(0, |gpus| gpus.gpus().len()),
+            gpus: node
+                .host
+                .gpus
+                .as_ref()
+                .map_or(0, |gpus| gpus.gpus().iter().map(|gpu| 1 + gpu.mig_devices().count()).sum()),
             allocatable: allocatable.filter(|(resource, _)| is_gpu(resource)).collect(),
             lists: node.kubelet.lists(),
         });
@@ -88,12 +92,9 @@ impl Judge {
             return;
         };
         let node = pod.node.and_then(|number| cluster.nodes.get(number));
-        let gpus = node.and_then(|node| node.host.gpus.as_ref()).map_or_else(Vec::new, |gpus| {
-            gpus.gpus()
-                .iter()
-                .map(|gpu| GpuName { uuid: gpu.uuid.as_str(), index: gpu.index, minor: gpu.minor })
-                .collect()
-        });
+        let gpus = node
+            .and_then(|node| node.host.gpus.as_ref())
+            .map_or_else(Vec::new, |gpus| gpus.gpus().iter().map(GpuName::of_driver).collect());
         self.names.entry(id).or_insert_with(|| Arc::clone(&pod.name));
         let broken = self.invariants.pod(&PodSeen {
             name: &pod.name,
