@@ -285,3 +285,58 @@ async fn an_empty_list_is_answered_with_no_devices() {
     let answer = bench.client().await.allocate(allocate_request(&[])).await.unwrap().into_inner();
     assert_eq!(answer.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"], "");
 }
+
+#[tokio::test]
+async fn a_client_that_never_reads_costs_a_few_lists_and_holds_up_nobody() {
+    const CHANGES: u64 = 300;
+    /// What HTTP/2 lets a client be sent without reading, and what waits before that; far from all the lists.
+    const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+    let mut bench = Bench::new(view(1, &[]));
+    let _server = bench.open();
+    let mut deaf = bench.client().await;
+    let mut unread = deaf.list_and_watch(pb::Empty {}).await.unwrap().into_inner();
+    assert_eq!(bench.event().await, Event::StreamOpened { resource: ResourceName::gpu() });
+    // each list has some 50 KiB, all of them many times what a connection takes without being read
+    let ids: Vec<String> = (0..1000).map(|n| format!("GPU-4cf8db2d-06c0-7d70-1a51-{n:012}")).collect();
+    let changed = |n: u64| {
+        let healthy = |at: usize| (at as u64 + n).is_multiple_of(2);
+        let devices: Vec<(&str, bool)> =
+            ids.iter().enumerate().map(|(at, id)| (id.as_str(), healthy(at))).collect();
+        view(n, &devices)
+    };
+    let mut reader = bench.client().await.list_and_watch(pb::Empty {}).await.unwrap().into_inner();
+    bench.event().await;
+    reader.message().await.unwrap().unwrap();
+    for n in 2..CHANGES {
+        bench.publish.send_replace(Arc::new(changed(n)));
+        // whoever reads has every change, one after the other
+        let list = reader.message().await.unwrap().unwrap();
+        assert_eq!(list.devices[0].health == "Healthy", n.is_multiple_of(2), "change {n}");
+    }
+    let answered = bench.client().await.allocate(allocate_request(&[ids[0].as_str(), ""])).await;
+    assert_eq!(answered.unwrap_err().code(), tonic::Code::Unknown);
+
+    // what waited for the deaf client is little, and its last list is the present one
+    let mut waited = 0;
+    let last = changed(CHANGES - 1);
+    let last = last.devices(&ResourceName::gpu()).unwrap();
+    loop {
+        let list = unread.message().await.unwrap().unwrap();
+        waited += 1;
+        if list.devices.iter().all(|d| last.get(&d.id).is_some_and(|l| l.healthy == (d.health == "Healthy")))
+            && !list.devices.is_empty()
+        {
+            let more = tokio::time::timeout(Duration::from_millis(100), unread.message()).await;
+            if more.is_err() {
+                break;
+            }
+            waited += 1;
+        }
+    }
+    let each: usize = ids.iter().map(|id| id.len() + "Unhealthy".len()).sum();
+    assert!(each * 300 > 3 * UNREAD_BYTES_MAX, "all of them would be more: {each} bytes each");
+    assert!(
+        waited * each < UNREAD_BYTES_MAX,
+        "{waited} lists of {each} bytes waited for a client that does not read"
+    );
+}
