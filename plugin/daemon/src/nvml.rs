@@ -29,8 +29,6 @@ const LIBRARY_DIRECTORIES: [&str; 6] = [
     "lib/x86_64-linux-gnu",
     "lib/aarch64-linux-gnu",
 ];
-/// Boards that only drive a display (NVIDIA k8s-device-plugin v0.20).
-const DISPLAY_BOARDS: [&str; 2] = ["DGX Display", "NVIDIA DGX Display"];
 /// Device nodes that all GPUs share, in the order in which containers get them.
 const CONTROL_NODES: [&str; 4] =
     ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"];
@@ -190,7 +188,7 @@ struct Found {
 fn gpu(nvml: &Nvml, index: u32, paths: &NvmlPaths) -> Result<Option<Found>, NvmlError> {
     let device = nvml.device_by_index(index)?;
     let name = device.name()?;
-    if DISPLAY_BOARDS.contains(&name.as_str()) {
+    if platform::is_display_only(&name) {
         return Ok(None);
     }
     let mut gpu = gpu_facts(&device, index, name, &paths.sysfs_root)?;

@@ -40,6 +40,11 @@ impl Host {
         hangs
     }
 
+    /// Whether a call hangs, which keeps the library loaded.
+    pub(super) fn has_parked_calls(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
     /// How much longer a look at all GPUs takes because some of them do not answer.
     pub(super) fn silence(&self) -> u64 {
         let any = self.gpus.iter().any(|gpus| gpus.gpus().iter().any(|gpu| gpu.nvml_hangs != 0));
