@@ -62,6 +62,7 @@ impl Plugin {
             ownership: &self.ownership,
             actual: self.actual.as_ref(),
             applied: self.applied.as_deref(),
+            withholds_shared: self.taint_patch.shared.withholds(),
         };
         let resources = publish::resources(&source, &previous);
         let applied = self.applied.as_ref();
@@ -172,6 +173,9 @@ impl Plugin {
         }
         if self.applied.is_none() {
             why.push(self.waiting_for.unwrap_or("no configuration is in force yet").to_owned());
+        }
+        if self.taint_patch.shared.withholds() {
+            why.push("shared devices wait until the Node has its taint".to_owned());
         }
         if self.registrations.is_empty() && why.is_empty() {
             why.push("no resource is served yet".to_owned());
