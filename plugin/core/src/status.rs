@@ -114,6 +114,7 @@ impl Plugin {
                 .collect(),
             labels: self.wanted_labels(),
             annotations: self.wanted_annotations(),
+            shared_taint: self.applied.as_ref().and_then(|applied| applied.taint.clone()),
         }
     }
 
