@@ -3,6 +3,7 @@
 
 mod agreement;
 mod facts;
+mod idle;
 mod spoiled;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +45,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     trials.push(Trial::test(
         "a_spoiled_leaf_fails_when_it_is_played",
         spoiled::spoiled_leaves_fail_when_played,
+    ));
+    trials.push(Trial::test(
+        "a_node_at_rest_wakes_its_plugin_by_named_timers_alone",
+        idle::wakes_by_named_timers_alone,
     ));
     libtest_mimic::run(&arguments, trials).exit()
 }
