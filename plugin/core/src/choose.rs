@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::budget::Budget;
 use crate::config::{
     self, AllocationPolicy, Config, Effective, Overrides, Problem, Read, ResourceName, Selected, Strictness,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Applied {
     pub(crate) policies: BTreeMap<ResourceName, AllocationPolicy>,
     /// The taint of the Node while it shares and serves no whole GPU.
     pub(crate) taint: Option<Taint>,
+    /// The memory of each replica of a shared resource, where the driver holds containers to it.
+    pub(crate) budgets: BTreeMap<ResourceName, Budget>,
     /// What was ignored in it.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -120,8 +123,8 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
     };
     match sharing::assign(&read, &effective, facts) {
         Ok(assignment) => {
-            let Assignment { roles, names, one_at_most, policies, warnings } = assignment;
-            let mut warnings: Vec<Problem> = read.warnings.iter().chain(&warnings).cloned().collect();
+            let mut warnings: Vec<Problem> =
+                read.warnings.iter().chain(&assignment.warnings).cloned().collect();
             match imex::missing(&effective, facts) {
                 Some(why) if effective.imex_required => {
                     return Choice::Refused {
@@ -135,8 +138,18 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
                 })),
             }
             let taint = read.config.sharing.taint.as_ref().map(Taint::of);
-            let applied =
-                Box::new(Applied { name, effective, roles, names, one_at_most, policies, taint, warnings });
+            let Assignment { roles, names, one_at_most, policies, budgets, .. } = assignment;
+            let applied = Box::new(Applied {
+                name,
+                effective,
+                roles,
+                names,
+                one_at_most,
+                policies,
+                taint,
+                budgets,
+                warnings,
+            });
             Choice::Candidate { requested, applied }
         }
         Err(problems) => {

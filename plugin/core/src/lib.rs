@@ -16,7 +16,7 @@
 //! | Who holds a GPU now? | [`ownership`] |
 //! | How does a GPU change its role? | [`switch`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
-//! | What does a container get? | [`allocate`], [`prefer`] |
+//! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
 //! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
 //! | How do MPS control daemons live? | [`mps`] |
 //! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
@@ -28,6 +28,7 @@ pub mod allocate;
 pub mod annotations;
 pub mod backoff;
 pub mod board;
+pub mod budget;
 pub mod cdi;
 mod change;
 mod choose;
