@@ -4,6 +4,7 @@
 mod agreement;
 mod facts;
 mod idle;
+mod numbers;
 mod spoiled;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     trials.push(Trial::test(
         "a_node_at_rest_wakes_its_plugin_by_named_timers_alone",
         idle::wakes_by_named_timers_alone,
+    ));
+    trials.push(Trial::test(
+        "each_numbered_bug_has_a_story_on_the_wire_stage",
+        numbers::each_has_a_story_on_the_wire,
     ));
     libtest_mimic::run(&arguments, trials).exit()
 }

@@ -179,19 +179,22 @@ pub enum KubeletProfile {
     V1_36,
     /// Kubernetes 1.37: several plugins may serve one resource.
     V1_37,
+    /// Kubernetes 1.25, which names sockets in a way that plugins in Rust refuse.
+    V1_25,
     /// Kubernetes 1.36 without them.
     Fixed,
 }
 
 impl KubeletProfile {
     /// The names in scenario files.
-    pub const NAMES: &'static [&'static str] = &["1.36", "1.37", "fixed"];
+    pub const NAMES: &'static [&'static str] = &["1.36", "1.37", "1.25", "fixed"];
 
     /// What the simulated kubelet is told.
     pub fn profile(self) -> fake_cluster::kubelet::Profile {
         match self {
             KubeletProfile::V1_36 => fake_cluster::kubelet::Profile::v1_36(),
             KubeletProfile::V1_37 => fake_cluster::kubelet::Profile::v1_37(),
+            KubeletProfile::V1_25 => fake_cluster::kubelet::Profile::v1_25(),
             KubeletProfile::Fixed => fake_cluster::kubelet::Profile::fixed(),
         }
     }
@@ -201,6 +204,7 @@ impl KubeletProfile {
         match name {
             "1.36" => Some(KubeletProfile::V1_36),
             "1.37" => Some(KubeletProfile::V1_37),
+            "1.25" => Some(KubeletProfile::V1_25),
             "fixed" => Some(KubeletProfile::Fixed),
             _ => None,
         }
