@@ -10,6 +10,7 @@ use crate::allocate::ContainerEdits;
 use crate::choose;
 use crate::config::{AllocationPolicy, MigStrategy, Overrides, Problem, Read, ResourceName};
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::Picks;
 use crate::labels;
 use crate::mps::DesiredDaemon;
 use crate::publish;
@@ -46,7 +47,7 @@ pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
     let mut problems = read.warnings.clone();
     let contradictions = effective.contradictions(&read.config);
     problems.extend(contradictions.iter().map(|c| read.places.error("", c.to_string(), None)));
-    let assigned = assign(read, &effective, facts);
+    let assigned = assign(read, &effective, facts, &Picks::new());
     let assignment = match (assigned, contradictions.is_empty()) {
         (Ok(assignment), true) => assignment,
         (Ok(Assignment { warnings: more, .. }) | Err(more), _) => {
