@@ -31,6 +31,7 @@ impl Plugin {
         self.choose_config();
         self.keep_specs();
         self.stage();
+        self.keep_gpus();
         self.advance_gpus();
         self.wish_mps();
         self.wish_again();
@@ -97,7 +98,8 @@ impl Plugin {
         Situation {
             now: self.now,
             unwanted: self.applied.is_some() && target.is_none(),
-            blocked: units_of(unit.gpu).any(|other| unit.is_related(other) && !is_free(other)),
+            blocked: units_of(unit.gpu).any(|other| unit.is_related(other) && !is_free(other))
+                || (unit.mig.is_none() && self.held_lost_parts(unit.uuid()).next().is_some()),
             target,
             held_as: self.held_as(unit.uuid()),
             stranger: self.is_held_by_stranger(unit.uuid()),

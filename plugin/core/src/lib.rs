@@ -11,6 +11,7 @@
 //! | What can happen, what can be asked for? | [`event`], [`action`] |
 //! | What does the node have? | [`inventory`]; how close its GPUs are: [`links`]; parts of GPUs: [`mig`]; what can play a role: [`unit`] |
 //! | Which configuration holds? | [`config`]; `choose` and `requested` for this node; [`last_good`] over restarts |
+//! | What is kept about GPUs over restarts? | [`kept_gpus`] |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
 //! | Who holds a GPU now? | [`ownership`] |
@@ -41,6 +42,7 @@ mod holding;
 pub mod imex;
 pub mod inventory;
 pub mod journal;
+pub mod kept_gpus;
 mod kubelet_start;
 mod label_patch;
 pub mod labels;

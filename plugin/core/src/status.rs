@@ -156,9 +156,21 @@ impl Plugin {
             resource: role.map(|r| r.resource.to_string()),
             strategy: role.map(|r| r.strategy),
             next_resource: target.filter(|t| Some(*t) != role).map(|t| t.resource.to_string()),
-            holders: self.ownership.holders(uuid),
+            holders: self.holders_of(unit),
             mps: self.actual.as_ref().and_then(|a| a.daemons.get(uuid).cloned()),
         }
+    }
+
+    /// Those of the unit, and on a whole GPU those of its MIG devices that are gone.
+    fn holders_of(&self, unit: Unit<'_>) -> Vec<String> {
+        let mut holders = self.ownership.holders(unit.uuid());
+        if unit.mig.is_none() {
+            for mig in self.held_lost_parts(unit.uuid()) {
+                let lost = self.ownership.holders(mig).into_iter();
+                holders.extend(lost.map(|who| format!("{who} (`{mig}`, which is gone)")));
+            }
+        }
+        holders
     }
 
     /// Why the plugin is not ready, most basic first.

@@ -38,6 +38,8 @@ pub struct Node {
     /// The state file, which outlives the plugin.
     pub state: Option<String>,
     pub state_is_writable: bool,
+    /// The state file with what is known of the GPUs.
+    pub kept_gpus: Option<String>,
     /// The driver's files and the spec directory.
     pub found: Found,
     /// Why specs cannot be written, if they cannot.
@@ -78,6 +80,7 @@ impl Node {
             desired: None,
             state: None,
             state_is_writable: true,
+            kept_gpus: None,
             found: Found::default(),
             read_only: None,
             files: [("default", DEFAULT), ("mps-config", MPS)]
@@ -116,6 +119,7 @@ impl Node {
     pub fn start(&mut self) {
         let mps_desired = self.desired.clone();
         self.tell(Event::Started { settings: Box::new(Node::settings()), mps_desired });
+        self.tell(Event::KeptGpusRead { text: self.kept_gpus.clone() });
         self.tell(Event::LastGoodRead { text: self.state.clone() });
         let (age_ms, has_checkpoint) = self.kubelet;
         self.tell(Event::KubeletAppeared { age_ms, has_checkpoint });
@@ -254,6 +258,10 @@ impl Node {
             Action::KeepLastGood { text } if self.state_is_writable => return self.state = Some(text),
             Action::KeepLastGood { .. } => {
                 Event::LastGoodNotKept { why: "`/var/lib/tandem`: read-only file system".into() }
+            }
+            Action::KeepGpus { text } if self.state_is_writable => return self.kept_gpus = Some(text),
+            Action::KeepGpus { .. } => {
+                Event::KeptGpusFailed { why: "`/var/lib/tandem`: read-only file system".into() }
             }
             Action::PatchAnnotations { .. } if !self.api_is_up => {
                 Event::AnnotationsFailed { why: "connection refused".into() }

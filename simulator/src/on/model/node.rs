@@ -173,6 +173,11 @@ impl Node {
                     shell.node_listed(cx);
                 }
             }
+            What::KeptGpusWritten(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.kept_gpus_written(cx, host);
+                }
+            }
             What::LastGoodWritten(life) => {
                 if let Some(shell) = program.living(life) {
                     shell.last_good_written(cx, host);
