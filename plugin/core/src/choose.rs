@@ -10,6 +10,7 @@ use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{ConfigSource, Settings};
 use crate::resources::Role;
 use crate::sharing::{self, Assignment};
+use crate::taints::Taint;
 
 /// The name shown for a configuration that no file gave.
 pub(crate) const BUILT_IN: &str = "(flags and defaults)";
@@ -43,6 +44,8 @@ pub(crate) struct Applied {
     pub(crate) one_at_most: BTreeSet<ResourceName>,
     /// How the replicas of each shared resource are spread over GPUs.
     pub(crate) policies: BTreeMap<ResourceName, AllocationPolicy>,
+    /// The taint of the Node while it shares and serves no whole GPU.
+    pub(crate) taint: Option<Taint>,
     /// What was ignored in it.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -131,8 +134,9 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
                     read.places.warning("imex.channelIDs", why.to_string(), hint)
                 })),
             }
+            let taint = read.config.sharing.taint.as_ref().map(Taint::of);
             let applied =
-                Box::new(Applied { name, effective, roles, names, one_at_most, policies, warnings });
+                Box::new(Applied { name, effective, roles, names, one_at_most, policies, taint, warnings });
             Choice::Candidate { requested, applied }
         }
         Err(problems) => {

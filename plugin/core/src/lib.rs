@@ -17,7 +17,7 @@
 //! | How does a GPU change its role? | [`switch`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`] |
-//! | What does the Node object say? | [`labels`], [`annotations`] |
+//! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
 //! | How do MPS control daemons live? | [`mps`] |
 //! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
 
@@ -62,6 +62,7 @@ pub mod settings;
 pub mod sharing;
 mod status;
 pub mod switch;
+pub mod taints;
 pub mod takeover;
 pub mod time;
 pub mod unit;
