@@ -35,6 +35,7 @@ impl Plugin {
         self.advance_gpus();
         self.wish_mps();
         self.wish_again();
+        self.follow_pods();
         self.poll_holders();
         self.retire();
         self.want_shared_taint(self.change.all);
@@ -247,6 +248,19 @@ impl Plugin {
             GpuState::Found | GpuState::Unused => return None,
         };
         role.daemon()
+    }
+
+    /// Asks about pods while a GPU waits for holders that only the checkpoint names.
+    fn follow_pods(&mut self) {
+        let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
+        if !self.gpus.values().any(waits) {
+            return self.ignore_pods();
+        }
+        match self.holders_alone() {
+            (false, _) => self.ignore_pods(),
+            (true, None) => {}
+            (true, Some(since)) => self.watch_pods(since),
+        }
     }
 
     /// Reads PodResources while a GPU is draining or somebody's hold is unsettled.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::bound_pod::{BoundPod, PodPhase};
 use crate::cdi::Found;
 use crate::config::ResourceName;
-pub use crate::holding::Holding;
+pub use crate::holding::{Checkpoint, CheckpointEntry, Holding};
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
 use crate::plugin::Settings;
@@ -217,9 +218,28 @@ pub enum Event {
     HoldersRead {
         /// PodResources List, flattened.
         holdings: Vec<Holding>,
+        /// The kubelet's checkpoint, read just after.
+        #[serde(default)]
+        checkpoint: Checkpoint,
     },
     /// Answer to `ReadHolders`: the kubelet does not tell.
     HoldersUnreadable {
+        /// The reason.
+        why: String,
+    },
+
+    /// Answer to `WatchPods`, and told again whenever they change: the pods that are bound to this Node. The list was asked
+    /// for after the action was taken.
+    PodsRead {
+        /// Which watch since the start; what is told of an older one changes nothing.
+        attempt: u64,
+        /// All of them.
+        pods: Vec<BoundPod>,
+    },
+    /// Answer to `WatchPods`: the API server does not tell, or there are too many. The shell goes on trying.
+    PodsUnreadable {
+        /// Which watch since the start.
+        attempt: u64,
         /// The reason.
         why: String,
     },
@@ -312,6 +332,8 @@ impl Event {
             Event::Allocated { .. } => "allocated",
             Event::HoldersRead { .. } => "holders_read",
             Event::HoldersUnreadable { .. } => "holders_unreadable",
+            Event::PodsRead { .. } => "pods_read",
+            Event::PodsUnreadable { .. } => "pods_unreadable",
             Event::AllocatableRead { .. } => "allocatable_read",
             Event::AllocatableUnreadable { .. } => "allocatable_unreadable",
             Event::MpsReported { .. } => "mps_reported",

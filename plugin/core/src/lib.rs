@@ -14,7 +14,7 @@
 //! | What is kept about GPUs over restarts? | [`kept_gpus`] |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
-//! | Who holds a GPU now? | [`ownership`] |
+//! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out |
 //! | How does a GPU change its role? | [`switch`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
@@ -29,9 +29,11 @@ pub mod allocate;
 pub mod annotations;
 pub mod backoff;
 pub mod board;
+mod bound_pod;
 pub mod budget;
 pub mod cdi;
 mod change;
+mod checkpoint;
 mod choose;
 pub mod config;
 mod driver;
@@ -53,6 +55,7 @@ pub mod migration;
 pub mod mps;
 pub mod ownership;
 pub mod plugin;
+mod pods;
 pub mod prefer;
 mod publish;
 pub mod registration;
