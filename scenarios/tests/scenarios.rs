@@ -5,6 +5,7 @@ mod agreement;
 mod facts;
 mod idle;
 mod numbers;
+mod on_cluster;
 mod spoiled;
 
 use std::path::{Path, PathBuf};
@@ -55,6 +56,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "each_numbered_bug_has_a_story_on_the_wire_stage",
         numbers::each_has_a_story_on_the_wire,
     ));
+    trials.push(Trial::test("the_seed_story_plays_through_a_kubeconfig", on_cluster::tells_the_seed_story));
+    trials.push(Trial::test("what_a_cluster_shows_is_judged", on_cluster::can_fail));
     libtest_mimic::run(&arguments, trials).exit()
 }
 
