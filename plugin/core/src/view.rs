@@ -11,6 +11,7 @@ use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::links::Links;
 use crate::prefer::{self, PreferError};
+use crate::taints::Taint;
 
 /// How the GPUs of a resource are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -161,6 +162,9 @@ pub struct Status {
     /// Annotations that the Node should carry.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// The taint that the configuration in force asks for while all GPUs are shared.
+    #[serde(default)]
+    pub shared_taint: Option<Taint>,
 }
 
 /// The snapshot.

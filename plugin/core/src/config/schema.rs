@@ -10,6 +10,7 @@ use super::devices::Devices;
 use super::interval::Interval;
 use super::memory::Memory;
 use super::name::ResourceName;
+use super::taint::Taint;
 
 /// One configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -131,6 +132,9 @@ pub struct Sharing {
     pub time_slicing: Option<ReplicatedResources>,
     /// Shared through an MPS control daemon.
     pub mps: Option<ReplicatedResources>,
+    /// The taint of nodes that share and serve no whole GPU (ours); none unless it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taint: Option<Taint>,
 }
 
 /// The resources of one sharing strategy.
