@@ -227,7 +227,8 @@ impl Node {
             let modes: Vec<_> = gpus.gpus().iter().map(|gpu| (gpu.index, gpu.mode_original())).collect();
             for (gpu, mode) in modes {
                 // a boot gives a lost GPU back, and every GPU its first mode
-                let back = gpus.set_lost(gpu, false).and_then(|()| gpus.set_compute_mode(gpu, mode));
+                let back = gpus.set_lost(gpu, false).and_then(|()| gpus.set_nvml_hangs(gpu, false));
+                let back = back.and_then(|()| gpus.set_compute_mode(gpu, mode));
                 if let Err(error) = back {
                     self.deaths.push(format!("node `{}`: {error}", self.name));
                 }
