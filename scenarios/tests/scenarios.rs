@@ -2,6 +2,7 @@
 //! that what the seed story expects can fail: each expected leaf is spoiled in turn.
 
 mod agreement;
+mod ends;
 mod facts;
 mod idle;
 mod numbers;
@@ -54,6 +55,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     trials.push(Trial::test(
         "each_numbered_bug_has_a_story_on_the_wire_stage",
         numbers::each_has_a_story_on_the_wire,
+    ));
+    trials.push(Trial::test(
+        "a_plugin_that_cannot_do_its_job_ends_with_a_status_and_one_line",
+        ends::with_a_status_and_one_line,
     ));
     libtest_mimic::run(&arguments, trials).exit()
 }
