@@ -6,6 +6,7 @@ mod ends;
 mod facts;
 mod idle;
 mod numbers;
+mod on_cluster;
 mod spoiled;
 
 use std::path::{Path, PathBuf};
@@ -60,6 +61,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "a_plugin_that_cannot_do_its_job_ends_with_a_status_and_one_line",
         ends::with_a_status_and_one_line,
     ));
+    trials.push(Trial::test("the_seed_story_plays_through_a_kubeconfig", on_cluster::tells_the_seed_story));
+    trials.push(Trial::test("what_a_cluster_shows_is_judged", on_cluster::can_fail));
     libtest_mimic::run(&arguments, trials).exit()
 }
 
