@@ -106,6 +106,7 @@ impl Plugin {
     fn holders_read(&mut self, holdings: &[Holding]) {
         // the first answer after none can settle a GPU, which `advance` notices by itself
         self.said.remove("holders");
+        self.kubelet_start.read();
         let asked = self.ownership.answered();
         let proven = asked.filter(|asked| self.kubelet_start.proves(*asked));
         let touched = self.ownership.read(self.now, proven, holdings);
