@@ -31,17 +31,22 @@ impl Plugin {
         self.choose_config();
         self.keep_specs();
         self.stage();
+        self.keep_gpus();
         self.advance_gpus();
         self.wish_mps();
         self.wish_again();
+        self.follow_pods();
         self.poll_holders();
         self.retire();
+        self.want_shared_taint(self.change.all);
         let all_changed = self.change.all;
         self.publish();
         self.register_all(all_changed);
         self.look_at_allocatable();
         self.patch_labels(all_changed);
         self.annotate(all_changed);
+        self.want_shared_taint(all_changed);
+        self.patch_taints(all_changed);
         self.publish();
     }
 
@@ -94,7 +99,8 @@ impl Plugin {
         Situation {
             now: self.now,
             unwanted: self.applied.is_some() && target.is_none(),
-            blocked: units_of(unit.gpu).any(|other| unit.is_related(other) && !is_free(other)),
+            blocked: units_of(unit.gpu).any(|other| unit.is_related(other) && !is_free(other))
+                || (unit.mig.is_none() && self.held_lost_parts(unit.uuid()).next().is_some()),
             target,
             held_as: self.held_as(unit.uuid()),
             stranger: self.is_held_by_stranger(unit.uuid()),
@@ -262,6 +268,19 @@ impl Plugin {
             GpuState::Found | GpuState::Unused => return None,
         };
         role.daemon()
+    }
+
+    /// Asks about pods while a GPU waits for holders that only the checkpoint names.
+    fn follow_pods(&mut self) {
+        let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
+        if !self.gpus.values().any(waits) {
+            return self.ignore_pods();
+        }
+        match self.holders_alone() {
+            (false, _) => self.ignore_pods(),
+            (true, None) => {}
+            (true, Some(since)) => self.watch_pods(since),
+        }
     }
 
     /// Reads PodResources while a GPU is draining or somebody's hold is unsettled, and until it has told anything at all.

@@ -62,6 +62,7 @@ impl Plugin {
             ownership: &self.ownership,
             actual: self.actual.as_ref(),
             applied: self.applied.as_deref(),
+            withholds_shared: self.taint_patch.shared.withholds(),
         };
         let resources = publish::resources(&source, &previous);
         let applied = self.applied.as_ref();
@@ -113,6 +114,7 @@ impl Plugin {
                 .collect(),
             labels: self.wanted_labels(),
             annotations: self.wanted_annotations(),
+            shared_taint: self.applied.as_ref().and_then(|applied| applied.taint.clone()),
         }
     }
 
@@ -154,9 +156,21 @@ impl Plugin {
             resource: role.map(|r| r.resource.to_string()),
             strategy: role.map(|r| r.strategy),
             next_resource: target.filter(|t| Some(*t) != role).map(|t| t.resource.to_string()),
-            holders: self.ownership.holders(uuid),
+            holders: self.holders_of(unit),
             mps: self.actual.as_ref().and_then(|a| a.daemons.get(uuid).cloned()),
         }
+    }
+
+    /// Those of the unit, and on a whole GPU those of its MIG devices that are gone.
+    fn holders_of(&self, unit: Unit<'_>) -> Vec<String> {
+        let mut holders = self.ownership.holders(unit.uuid());
+        if unit.mig.is_none() {
+            for mig in self.held_lost_parts(unit.uuid()) {
+                let lost = self.ownership.holders(mig).into_iter();
+                holders.extend(lost.map(|who| format!("{who} (`{mig}`, which is gone)")));
+            }
+        }
+        holders
     }
 
     /// Why the plugin is not ready, most basic first.
@@ -172,6 +186,9 @@ impl Plugin {
         }
         if self.applied.is_none() {
             why.push(self.waiting_for.unwrap_or("no configuration is in force yet").to_owned());
+        }
+        if self.taint_patch.shared.withholds() {
+            why.push("shared devices wait until the Node has its taint".to_owned());
         }
         if self.registrations.is_empty() && why.is_empty() {
             why.push("no resource is served yet".to_owned());

@@ -107,7 +107,7 @@ fn in_plan(world: &World, name: &str, node: &NodeView, wishes: &Wishes, plan: &P
     }
     let held = held(world, name, node);
     gpus_rest(node, &held, plan)
-        .or_else(|| counted(node, &held, plan))
+        .or_else(|| counted(node, &held, wishes, plan))
         .or_else(|| offered(node, &held, wishes, plan))
         .or_else(|| labelled(node, &held, plan))
 }
@@ -180,16 +180,19 @@ fn gpu_rests(gpu: &GpuView, roles: &[&Role]) -> Option<Missing> {
 }
 
 /// As many GPUs play the role of each group as it asks for; of those in use it is not always known.
-fn counted(node: &NodeView, held: &Held<'_>, plan: &Plan) -> Option<Missing> {
+fn counted(node: &NodeView, held: &Held<'_>, wishes: &Wishes, plan: &Plan) -> Option<Missing> {
     let gpus = u32::try_from(node.gpus.len()).unwrap_or(u32::MAX);
+    // what was pulled out keeps its place in a count, so that no other GPU moves for it
+    let away = wishes.gpus.saturating_sub(gpus) as usize;
     plan.takes(gpus).into_iter().find_map(|(role, wanted)| {
         let least = free(node, held).filter(|gpu| plays(gpu, role)).count();
         let most = least + held.len();
-        if (least..=most).contains(&(wanted as usize)) {
+        let wanted = wanted as usize;
+        if least <= wanted && wanted.saturating_sub(away) <= most {
             return None;
         }
         let resource = &role.resource;
-        let all = u64::from(wanted) * role.devices;
+        let all = wanted as u64 * role.devices;
         some(
             "group",
             format!("{least} free GPUs and {} in use play `{resource}`, wanted {wanted}", held.len()),
