@@ -63,3 +63,4 @@ pub mod takeover;
 pub mod time;
 pub mod unit;
 pub mod view;
+mod wish;

@@ -44,18 +44,29 @@ fn plain(fault: Fault) -> Just<Kind> {
     Just(Kind::Plain(fault))
 }
 
-/// Of the plugin's programs and the MPS control daemons. A killed supervisor is left out: its successor does not stop a
-/// daemon that nobody wanted any more when it was killed, which is a known defect and would be all that is found.
+/// Of the plugin's programs, the MPS control daemons and their program.
 fn process_faults() -> impl Strategy<Value = Kind> {
     prop_oneof![
         3 => plain(Fault::PluginCrash),
         2 => plain(Fault::PluginRestart),
         1 => plain(Fault::PluginUpgrade),
         1 => plain(Fault::PluginOomKilled),
+        2 => plain(Fault::SupervisorCrash),
+        1 => control_faults(),
         2 => any::<bool>().prop_map(|all| Kind::MpsDaemons { all }),
         1 => any::<bool>().prop_map(|all| Kind::MpsDaemonsHang { all }),
         1 => Just(Kind::MpsFault),
         1 => plain(Fault::MpsOomKilled),
+    ]
+}
+
+fn control_faults() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        plain(Fault::MpsControlMissing),
+        plain(Fault::MpsControlHang),
+        plain(Fault::MpsControlGarbage),
+        plain(Fault::MpsControlFails),
+        plain(Fault::MpsDirectoryBlocked),
     ]
 }
 
