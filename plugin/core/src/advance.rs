@@ -72,7 +72,8 @@ impl Plugin {
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             units.iter().partition(|unit| self.role_of(**unit).is_some());
         for unit in unwanted.into_iter().chain(wanted).copied() {
-            let mut state = self.gpus.remove(unit.uuid()).unwrap_or(GpuState::Found);
+            let before = self.gpus.get(unit.uuid()).cloned();
+            let mut state = before.clone().unwrap_or(GpuState::Found);
             for _ in 0..MOVES_MAX {
                 let next = state.clone().next(&self.situation(unit));
                 if next == state {
@@ -82,7 +83,10 @@ impl Plugin {
                 state = next;
             }
             self.tell_drain(unit, &state);
-            self.gpus.insert(unit.uuid().clone(), state);
+            if before.as_ref() != Some(&state) {
+                self.gpus.insert(unit.uuid().clone(), state);
+                self.note_change(unit.uuid());
+            }
         }
         self.follow_labelled();
     }
@@ -175,24 +179,6 @@ impl Plugin {
         if let (GpuState::Settled { role }, false) = (to, matches!(from, GpuState::Found)) {
             let message = format!("{unit} serves `{}` ×{}", role.resource, role.replicas);
             self.say_once(uuid.as_str(), Severity::Info, "GpuSwitched", message);
-        }
-    }
-
-    /// Says once per drain who is waited for, as soon as the kubelet has been asked.
-    fn tell_drain(&mut self, unit: Unit<'_>, state: &GpuState) {
-        let topic = format!("{} draining", unit.uuid());
-        let GpuState::Draining { from: role, since } = state else {
-            self.said.remove(&topic);
-            return;
-        };
-        let asked = self.ownership.evidence().is_some_and(|e| e >= *since);
-        if asked && !self.said.contains_key(&topic) {
-            let holders = self.ownership.holders(unit.uuid()).join(", ");
-            let message = format!(
-                "{unit} is draining: it leaves `{}` when it is free; held by {holders}",
-                role.resource
-            );
-            self.say_once(&topic, Severity::Info, "GpuDraining", message);
         }
     }
 
