@@ -1,7 +1,6 @@
 //! What follows from the plugin's state, step by step, in the order in which [`Plugin`] takes them after every event.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
@@ -35,6 +34,7 @@ impl Plugin {
         self.advance_gpus();
         self.wish_mps();
         self.wish_again();
+        self.follow_pods();
         self.poll_holders();
         self.retire();
         self.want_shared_taint(self.change.all);
@@ -182,21 +182,6 @@ impl Plugin {
         }
     }
 
-    /// The Node's labels describe the newest configuration that some GPU serves.
-    fn follow_labelled(&mut self) {
-        let Some(applied) = &self.applied else { return };
-        if self.labelled.as_ref().is_some_and(|l| Arc::ptr_eq(l, applied)) {
-            return;
-        }
-        let serves = |(uuid, role): (&GpuUuid, &Role)| {
-            self.gpus.get(uuid).is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
-        };
-        if self.labelled.is_none() || applied.roles.is_empty() || applied.roles.iter().any(serves) {
-            self.labelled = Some(Arc::clone(applied));
-            self.change.all = true;
-        }
-    }
-
     /// Wishes for one MPS control daemon per GPU that plays an MPS role or is free to become one.
     pub(crate) fn wish_mps(&mut self) {
         let Driver::Present(facts) = &self.driver else {
@@ -233,6 +218,19 @@ impl Plugin {
             GpuState::Found | GpuState::Unused => return None,
         };
         role.daemon()
+    }
+
+    /// Asks about pods while a GPU waits for holders that only the checkpoint names.
+    fn follow_pods(&mut self) {
+        let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
+        if !self.gpus.values().any(waits) {
+            return self.ignore_pods();
+        }
+        match self.holders_alone() {
+            (false, _) => self.ignore_pods(),
+            (true, None) => {}
+            (true, Some(since)) => self.watch_pods(since),
+        }
     }
 
     /// Reads PodResources while a GPU is draining or somebody's hold is unsettled.

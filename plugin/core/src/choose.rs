@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::budget::Budget;
 use crate::config::{
     self, AllocationPolicy, Config, Effective, Interval, Overrides, Problem, Read, ResourceName, Selected,
     Strictness,
@@ -53,6 +54,8 @@ pub(crate) struct Applied {
     pub(crate) drain_deadline: Option<Duration>,
     /// The taint of the Node while it shares and serves no whole GPU.
     pub(crate) taint: Option<Taint>,
+    /// The memory of each replica of a shared resource, where the driver holds containers to it.
+    pub(crate) budgets: BTreeMap<ResourceName, Budget>,
     /// What was ignored in it.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -133,7 +136,7 @@ pub(crate) fn choose(
     let key = kept_gpus::key(&read.config, effective.mig_strategy);
     match sharing::assign(&read, &effective, facts, &kept.picks(&key)) {
         Ok(assignment) => {
-            let Assignment { roles, names, one_at_most, policies, picks, warnings } = assignment;
+            let Assignment { roles, names, one_at_most, policies, budgets, picks, warnings } = assignment;
             let mut warnings: Vec<Problem> = read.warnings.iter().chain(&warnings).cloned().collect();
             match imex::missing(&effective, facts) {
                 Some(why) if effective.imex_required => {
@@ -160,6 +163,7 @@ pub(crate) fn choose(
                 chosen,
                 drain_deadline,
                 taint,
+                budgets,
                 warnings,
             });
             Choice::Candidate { requested, applied }

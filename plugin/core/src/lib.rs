@@ -14,10 +14,10 @@
 //! | What is kept about GPUs over restarts? | [`kept_gpus`] |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
-//! | Who holds a GPU now? | [`ownership`] |
+//! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out |
 //! | How does a GPU change its role? | [`switch`]; what people see of it: [`drain`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
-//! | What does a container get? | [`allocate`], [`prefer`] |
+//! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
 //! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
 //! | How do MPS control daemons live? | [`mps`] |
 //! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
@@ -29,8 +29,11 @@ pub mod allocate;
 pub mod annotations;
 pub mod backoff;
 pub mod board;
+mod bound_pod;
+pub mod budget;
 pub mod cdi;
 mod change;
+mod checkpoint;
 mod choose;
 pub mod config;
 pub mod drain;
@@ -53,6 +56,7 @@ pub mod migration;
 pub mod mps;
 pub mod ownership;
 pub mod plugin;
+mod pods;
 pub mod prefer;
 mod publish;
 pub mod registration;

@@ -11,6 +11,7 @@ use crate::action::{Action, Severity};
 use crate::annotations::AnnotationPatch;
 use crate::cdi::Specs;
 use crate::change::Change;
+use crate::checkpoint::CheckpointTable;
 use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
 use crate::driver::DriverWatch;
@@ -24,6 +25,7 @@ use crate::last_good::LastGoods;
 use crate::links::Links;
 use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
+use crate::pods::Pods;
 use crate::publish::Retiring;
 use crate::registration::{Demand, Input, Registration};
 pub use crate::settings::{ConfigSource, Settings, Timing};
@@ -72,6 +74,9 @@ pub struct Plugin {
     pub(crate) retiring: Vec<Retiring>,
     pub(crate) gone: Gone,
     pub(crate) ownership: Ownership,
+    /// What the kubelet's file adds to it.
+    pub(crate) checkpoint: CheckpointTable,
+    pub(crate) pods: Pods,
     pub(crate) next_read: Option<Time>,
     pub(crate) kubelet_up: bool,
     pub(crate) kubelet_start: KubeletStart,
@@ -136,6 +141,8 @@ impl Plugin {
             retiring: Vec::new(),
             gone: Gone::new(),
             ownership: Ownership::default(),
+            checkpoint: CheckpointTable::default(),
+            pods: Pods::default(),
             next_read: None,
             kubelet_up: false,
             kubelet_start: KubeletStart::default(),
@@ -202,6 +209,7 @@ impl Plugin {
             self.kept_retry_at.filter(|_| self.facts().is_some()),
             self.next_read,
             self.takeover.due(),
+            self.pods.due(),
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),

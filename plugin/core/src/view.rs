@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::allocate::{AllocateError, Allocation, ContainerEdits};
+use crate::budget::Budget;
 use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::links::Links;
@@ -68,6 +69,8 @@ pub struct ResourceView {
     pub one_shared_device_at_most: bool,
     /// How replicas are spread over GPUs.
     pub policy: AllocationPolicy,
+    /// The memory of each replica, when the driver holds containers to it.
+    pub budget: Option<Budget>,
 }
 
 /// The state of one GPU or MIG device, for people: `/state` and `status` print it.

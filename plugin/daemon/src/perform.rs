@@ -18,12 +18,16 @@ use crate::cdi_files::SpecDir;
 use crate::node_link::NodeLink;
 use crate::node_taints::TaintChange;
 use crate::node_watch::NodePatch;
+use crate::pod_resources::checkpoint_file;
 use crate::serve::{ServeContext, Served, Server};
 use crate::state_dir::StateWriter;
 use crate::{allocatable, files, pod_resources, register};
 
 /// How long effects that were begun may take to finish when the process ends.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Why nothing can be asked of an API server.
+const NO_NODE_NAME: &str = "there is no API server without a node name (hint: set --node-name or NODE_NAME)";
 
 /// How the process should end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +80,11 @@ impl Performer {
             Action::Close { resource } => self.close(&resource),
             Action::ReadHolders => self.read_holders(),
             Action::ReadAllocatable { resources } => self.read_allocatable(resources),
+            Action::WatchPods { attempt } => match &self.node {
+                Some(node) => node.watch_pods(Some(attempt)),
+                None => self.answer(Event::PodsUnreadable { attempt, why: NO_NODE_NAME.to_owned() }),
+            },
+            Action::IgnorePods => self.node.iter().for_each(|node| node.watch_pods(None)),
             Action::ReadConfig => match &self.config_asked {
                 Some(asked) => asked.notify_one(),
                 None => self.answer(Event::ConfigRead { files: BTreeMap::new() }),
@@ -192,9 +201,12 @@ impl Performer {
 
     fn read_holders(&self) {
         let socket = self.pod_resources_socket.clone();
+        let directory = files::directory_of(&self.kubelet_socket).to_owned();
         self.answer_later(async move {
             match pod_resources::read_holders(&socket).await {
-                Ok(holdings) => Event::HoldersRead { holdings },
+                Ok(holdings) => {
+                    Event::HoldersRead { holdings, checkpoint: checkpoint_file::read(&directory).await }
+                }
                 Err(e) => Event::HoldersUnreadable { why: e.to_string() },
             }
         });
@@ -210,9 +222,7 @@ impl Performer {
         let why = match &self.node {
             Some(node) if node.patch(patch) => return,
             Some(_) => "too many changes wait for the API server".to_owned(),
-            None => {
-                "there is no API server without a node name (hint: set --node-name or NODE_NAME)".to_owned()
-            }
+            None => NO_NODE_NAME.to_owned(),
         };
         self.answer(answer(why));
     }

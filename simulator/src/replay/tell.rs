@@ -1,7 +1,7 @@
 //! Events and actions in one line each, because a journal's JSON is for machines.
 
 use plugin_core::action::{Action, Severity};
-use plugin_core::event::{Event, Holding};
+use plugin_core::event::{Checkpoint, Event, Holding};
 use plugin_core::last_good::LastGood;
 use plugin_core::mps::{Actual, DaemonStatus};
 use plugin_core::taints::Taint;
@@ -51,6 +51,7 @@ pub fn event(event: &Event) -> String {
         | Event::KeptGpusUnreadable { why }
         | Event::KeptGpusFailed { why }
         | Event::HoldersUnreadable { why }
+        | Event::PodsUnreadable { why, .. }
         | Event::CdiSpecsFailed { why }
         | Event::AllocatableUnreadable { why, .. }
         | Event::MpsDesiredFailed { why } => why.clone(),
@@ -68,7 +69,8 @@ pub fn event(event: &Event) -> String {
         Event::DriverFilesFound { found, .. } => {
             format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
         }
-        Event::HoldersRead { holdings } => holders(holdings),
+        Event::HoldersRead { holdings, checkpoint } => holders(holdings, checkpoint),
+        Event::PodsRead { pods, .. } => format!("{} pods are bound to the node", pods.len()),
         Event::AllocatableRead { devices } => {
             let counts: Vec<String> =
                 devices.iter().map(|(name, ids)| format!("{name} {}", ids.len())).collect();
@@ -153,11 +155,15 @@ pub fn answer(refused: Option<&str>) -> String {
     }
 }
 
-fn holders(holdings: &[Holding]) -> String {
+fn holders(holdings: &[Holding], checkpoint: &Checkpoint) -> String {
     let devices: usize = holdings.iter().map(|holding| holding.ids.len()).sum();
-    match holdings {
+    let listed = match holdings {
         [] => "nobody holds a device".to_owned(),
         _ => format!("{} containers hold {devices} devices", holdings.len()),
+    };
+    match checkpoint {
+        Checkpoint::Damaged { why } => format!("{listed}; checkpoint {why}"),
+        Checkpoint::Unread | Checkpoint::Missing | Checkpoint::Read { .. } => listed,
     }
 }
 

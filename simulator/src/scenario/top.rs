@@ -43,6 +43,9 @@ pub(super) fn stages(
         let name = reader.word(item, &path, StageName::NAMES);
         stages.extend(name.and_then(|name| StageName::parse(&name)));
     }
+    if stages.contains(&StageName::Cluster) && not_on.contains_key(&StageName::Cluster) {
+        reader.problem(node.place, "stages", "`cluster` is in `stages` and in `notOn`");
+    }
     for stage in StageName::ALL {
         let (listed, refused) = (stages.contains(stage), not_on.contains_key(stage));
         if listed == refused {

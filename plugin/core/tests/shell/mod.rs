@@ -7,7 +7,7 @@ use std::time::Duration;
 use plugin_core::action::Action;
 use plugin_core::cdi::Found;
 use plugin_core::config::ResourceName;
-use plugin_core::event::{Event, Holding};
+use plugin_core::event::{BoundPod, Checkpoint, Event, Holding};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{Entry, replay};
 use plugin_core::mps::{Actual, DaemonStatus, Desired};
@@ -57,6 +57,11 @@ pub struct Node {
     pub kubelet: (u64, bool),
     /// PodResources answers.
     pub holders_readable: bool,
+    /// The kubelet's checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The pods of this Node, as the API server has them, and the number under which they are watched.
+    pub pods: Vec<BoundPod>,
+    pub pods_watched: Option<u64>,
     /// What the kubelet may hand out where that is not what was listed; `None`: it cannot tell.
     pub allocatable: Option<BTreeMap<String, Vec<String>>>,
     inbox: VecDeque<Event>,
@@ -92,6 +97,9 @@ impl Node {
             api_is_up: true,
             kubelet: (60_000, true),
             holders_readable: true,
+            checkpoint: Checkpoint::Unread,
+            pods: Vec::new(),
+            pods_watched: None,
             allocatable: Some(BTreeMap::new()),
             inbox: VecDeque::new(),
         }
@@ -175,6 +183,14 @@ impl Node {
         });
     }
 
+    /// The pods of this Node change, and whoever watches them is told.
+    pub fn set_pods(&mut self, pods: Vec<BoundPod>) {
+        self.pods = pods;
+        if let Some(attempt) = self.pods_watched {
+            self.tell(Event::PodsRead { attempt, pods: self.pods.clone() });
+        }
+    }
+
     pub fn edit(&mut self, name: &str, text: &str) {
         self.files.insert(name.into(), text.into());
         self.tell(Event::ConfigRead { files: self.files.clone() });
@@ -242,7 +258,17 @@ impl Node {
             Action::ReadHolders if !self.holders_readable => {
                 Event::HoldersUnreadable { why: "connection refused".into() }
             }
-            Action::ReadHolders => Event::HoldersRead { holdings: self.holdings.clone() },
+            Action::ReadHolders => {
+                Event::HoldersRead { holdings: self.holdings.clone(), checkpoint: self.checkpoint.clone() }
+            }
+            Action::WatchPods { attempt } => {
+                self.pods_watched = Some(attempt);
+                match self.api_is_up {
+                    true => Event::PodsRead { attempt, pods: self.pods.clone() },
+                    false => Event::PodsUnreadable { attempt, why: "connection refused".into() },
+                }
+            }
+            Action::IgnorePods => return self.pods_watched = None,
             Action::ReadAllocatable { resources } => self.allocatable(&resources),
             Action::PatchLabels { labels } => {
                 for (key, value) in labels {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fake_cluster::kubelet::ledger::ClientId;
 use plugin_core::cdi::Search;
 use plugin_core::config::ResourceName;
-use plugin_core::event::Event;
+use plugin_core::event::{BoundPod, Event};
 use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::SupervisorEvent;
 use plugin_core::view::Device;
@@ -147,6 +147,10 @@ pub(super) enum What {
     NodeWatchBreaks,
     /// The plugin lists its Node (again).
     NodeListed(u32),
+    /// The API server lists the pods on the node for this watch of a plugin process.
+    BoundPodsListed(u32, u64),
+    /// The plugin's watch of the pods on its node delivers them.
+    BoundPodsSeen(Arc<Vec<BoundPod>>),
     /// NVML has listed the GPUs, for this look.
     GpusListed(u32, u64),
     /// The plugin looks at the GPUs by itself.

@@ -38,6 +38,8 @@ impl Shell {
             Action::ReadAllocatable { resources } => {
                 cx.after(latency::SOCKET, What::AllocatableAsked(life, resources));
             }
+            Action::WatchPods { attempt } => self.watch_pods(cx, Some(attempt)),
+            Action::IgnorePods => self.watch_pods(cx, None),
             Action::ReadConfig => cx.after(latency::TASK, What::ConfigLooked(life, true)),
             Action::WriteMpsDesired { desired } => {
                 // the newest replaces one that is not written yet
