@@ -2,6 +2,7 @@
 //! that what the seed story expects can fail: each expected leaf is spoiled in turn.
 
 mod agreement;
+mod deployed;
 mod facts;
 mod spoiled;
 
@@ -45,6 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "a_spoiled_leaf_fails_when_it_is_played",
         spoiled::spoiled_leaves_fail_when_played,
     ));
+    trials.extend(deployed::trials()?);
     libtest_mimic::run(&arguments, trials).exit()
 }
 

@@ -161,6 +161,13 @@ impl Plugin {
         self.started_at = Some(self.now);
         self.desired = mps_desired.clone().unwrap_or_default();
         self.earlier_desired = mps_desired;
+        if self.settings.node_name.is_none()
+            && matches!(self.settings.config_source, ConfigSource::Directory { .. })
+        {
+            let message = "no node name is set: no label chooses a configuration, and nothing is written to the Node \
+                           (hint: set NODE_NAME from the pod's field `spec.nodeName`)";
+            self.say_once("node_name", Severity::Warning, "NoNodeName", message.to_owned());
+        }
         self.act(Action::FindGpus);
         self.read_holders();
     }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::{Common, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_PASSED, complain, read_all};
+use crate::manifests::read_manifests;
 use crate::on::StageError;
 use crate::on::wire::{Binaries, binaries};
 use crate::play::Stop;
@@ -26,6 +29,8 @@ pub(super) struct Session {
     choice: Choice,
     seeds: u64,
     hold: bool,
+    /// Whether DaemonSets start the plugin, and the directory of the first ones.
+    deploy: Option<Option<PathBuf>>,
 }
 
 impl Session {
@@ -39,6 +44,7 @@ impl Session {
             choice: Choice { variant: common.variant.clone(), label: common.label.clone() },
             seeds: 1,
             hold,
+            deploy: common.deploy.clone(),
         }
     }
 
@@ -59,8 +65,13 @@ impl Session {
             Ok(binaries) => binaries,
             Err(error) => return complain(&error, EXIT_FAILED),
         };
+        let manifests = match self.deploy.as_ref().map(|dir| read_manifests(dir.as_deref())).transpose() {
+            Ok(manifests) => manifests,
+            Err(why) => return complain(&why, EXIT_BAD_INPUT),
+        };
         let signals = Signals::listen();
-        let play = self.play_each(&scenarios, stages, &binaries, &signals.stop, outputs);
+        let products = (&binaries, manifests.as_deref());
+        let play = self.play_each(&scenarios, stages, products, &signals.stop, outputs);
         // dropped in the middle, a stage ends its processes and removes its temporary directory
         tokio::select! {
             code = play => code,
@@ -72,7 +83,7 @@ impl Session {
         &self,
         scenarios: &[Scenario],
         stages: &[StageName],
-        binaries: &Option<Binaries>,
+        (binaries, manifests): (&Option<Binaries>, Option<&[Value]>),
         stop: &Stop,
         outputs: &Outputs,
     ) -> u8 {
@@ -84,8 +95,11 @@ impl Session {
                     view.line(&format!("- {} is not played on {stage}: {why}", scenario.title()));
                     continue;
                 }
-                let place = match (stage, binaries) {
-                    (StageName::Wire, Some(binaries)) => Place::Wire(binaries),
+                let place = match (stage, binaries, manifests) {
+                    (StageName::Wire, Some(binaries), None) => Place::Wire(binaries),
+                    (StageName::Wire, Some(binaries), Some(manifests)) => {
+                        Place::Deployed(binaries, manifests)
+                    }
                     _ => Place::Model,
                 };
                 match self.play(scenario, place, stop, &mut reports).await {
@@ -108,7 +122,7 @@ impl Session {
     ) -> Result<bool, StageError> {
         let seeds = match place {
             Place::Model => self.seeds,
-            Place::Wire(_) => 1,
+            Place::Wire(_) | Place::Deployed(..) => 1,
         };
         let several = seeds > 1;
         for number in 0..seeds {

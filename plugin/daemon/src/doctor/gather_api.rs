@@ -12,14 +12,19 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 
 use super::facts::{NodeObject, Seen};
+use crate::announce;
 use crate::cause;
 use crate::node_client::{self, NodeSettings};
 
 /// Longest time for one answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-/// What the plugin does: verb, group, resource.
-const NEEDED: [(&str, &str, &str); 4] =
-    [("list", "", "nodes"), ("watch", "", "nodes"), ("patch", "", "nodes"), ("create", "", "events")];
+/// What the plugin does: verb, group, resource, namespace (none: in the whole cluster).
+const NEEDED: [(&str, &str, &str, Option<&str>); 4] = [
+    ("list", "", "nodes", None),
+    ("watch", "", "nodes", None),
+    ("patch", "", "nodes", None),
+    ("create", "", "events", Some(announce::NAMESPACE)),
+];
 
 /// What the API server tells.
 pub(super) struct ClusterFacts {
@@ -73,11 +78,12 @@ async fn runtime_classes(client: Client) -> Seen<Vec<String>> {
 async fn permissions(client: Client) -> Seen<BTreeMap<String, bool>> {
     let reviews = Api::<SelfSubjectAccessReview>::all(client);
     let mut allowed = BTreeMap::new();
-    for (verb, group, resource) in NEEDED {
+    for (verb, group, resource, namespace) in NEEDED {
         let attributes = ResourceAttributes {
             verb: Some(verb.to_owned()),
             group: Some(group.to_owned()),
             resource: Some(resource.to_owned()),
+            namespace: namespace.map(str::to_owned),
             ..Default::default()
         };
         let review = SelfSubjectAccessReview {

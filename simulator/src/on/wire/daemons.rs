@@ -7,6 +7,7 @@ use std::time::Duration;
 use fake_cluster::api::ApiHandle;
 use fake_cluster::node::daemonsets::{DaemonSet, DaemonSetSettings, DaemonSets, Program};
 use futures::future::BoxFuture;
+use serde_json::json;
 
 use super::process::{Ended, Launch};
 use super::programs::{MPS, Name, PLUGIN, Programs};
@@ -25,12 +26,17 @@ pub(super) type Launches = BTreeMap<Name, Launch>;
 pub(super) fn start(api: &ApiHandle, programs: &Programs, launches: &Launches) -> DaemonSets {
     let set = |program: &'static str, node_selector| DaemonSet {
         name: program.to_owned(),
-        node_selector,
+        template: json!({"spec": {"nodeSelector": node_selector, "tolerations": [{"operator": "Exists"}]}}),
         program: Arc::new(Daemon { program, programs: programs.clone(), launches: launches.clone() }),
+        object: None,
     };
-    let labelled = BTreeMap::from([(MPS_LABEL.0.to_owned(), MPS_LABEL.1.to_owned())]);
-    let sets = vec![set(PLUGIN, BTreeMap::new()), set(MPS, labelled)];
-    DaemonSets::start(api.clone(), sets, DaemonSetSettings { stop_max: STOP_MAX, retry_after: RETRY_AFTER })
+    let sets = vec![set(PLUGIN, json!({})), set(MPS, json!({MPS_LABEL.0: MPS_LABEL.1}))];
+    DaemonSets::start(api.clone(), sets, settings())
+}
+
+/// The bounds of every controller.
+pub(super) fn settings() -> DaemonSetSettings {
+    DaemonSetSettings { stop_max: STOP_MAX, retry_after: RETRY_AFTER }
 }
 
 struct Daemon {

@@ -3,7 +3,7 @@
 //! Per run a temporary directory with short paths for sockets (`layout`), an API server and a scheduler (`cluster`),
 //! and per node a kubelet with its node agent (`node`), the fake driver (`driver`), and the plugin's two processes
 //! (`launch`, `programs`, `process`), started by the
-//! simulated DaemonSet controller (`daemons`). What can be seen from the outside
+//! simulated DaemonSet controller (`daemons`), or by what DaemonSets of the API server say (`deployed`). What can be seen from the outside
 //! becomes the world's view (`look`, `objects`, `logs`).
 
 mod actions;
@@ -12,6 +12,7 @@ mod books;
 mod capabilities;
 mod config_map;
 mod daemons;
+mod deployed;
 pub(super) mod driver;
 mod faults;
 mod http;
@@ -34,10 +35,13 @@ use std::time::Duration;
 
 use fake_cluster::api::{ApiHandle, ApiServer, kubeconfig};
 use fake_cluster::node::daemonsets::DaemonSets;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 pub use binaries::Binaries;
+use deployed::Deployment;
+pub use deployed::cannot_play;
 use node::Node;
 use programs::{MPS, PLUGIN, Programs};
 
@@ -75,11 +79,21 @@ pub struct WireStage {
     scheduler: JoinHandle<()>,
     programs: Programs,
     nodes: Vec<Node>,
-    daemons: Option<DaemonSets>,
+    daemons: Option<Daemons>,
+}
+
+/// What starts the plugin's programs.
+#[derive(Debug)]
+enum Daemons {
+    /// The laboratory.
+    Fixed(DaemonSets),
+    /// The DaemonSets of the API server.
+    Deployed(Deployment),
 }
 
 impl WireStage {
-    /// Starts API server, scheduler and nodes; the DaemonSet controllers then start the plugin.
+    /// Starts API server, scheduler and nodes; the DaemonSet controllers then start the plugin. With `manifests` they start
+    /// what these objects say, and what is applied later; the story's own configurations are then not used.
     ///
     /// # Errors
     /// What could not be started; everything started before is stopped again.
@@ -88,6 +102,7 @@ impl WireStage {
         binaries: &Binaries,
         options: &RunOptions,
         run_dir: &Path,
+        manifests: Option<&[Value]>,
     ) -> Result<WireStage, StageError> {
         let temporary = layout::temporary().map_err(|error| StageError::File {
             what: "make a temporary directory in",
@@ -124,7 +139,7 @@ impl WireStage {
             nodes: Vec::new(),
             daemons: None,
         };
-        match stage.start_nodes(scenario, binaries, options, run_dir).await {
+        match stage.start_nodes(scenario, binaries, options, run_dir, manifests).await {
             Ok(()) => Ok(stage),
             Err(error) => {
                 stage.finish().await;
@@ -139,8 +154,12 @@ impl WireStage {
         binaries: &Binaries,
         options: &RunOptions,
         run_dir: &Path,
+        manifests: Option<&[Value]>,
     ) -> Result<(), StageError> {
-        config_map::create(&self.api, &scenario.configs)?;
+        match manifests {
+            Some(objects) => deployed::apply(&self.api, objects)?,
+            None => config_map::create(&self.api, &scenario.configs)?,
+        }
         for (index, spec) in (0_u64..).zip(&scenario.nodes) {
             let setting = node::Setting {
                 scenario,
@@ -150,11 +169,25 @@ impl WireStage {
                 run_dir,
                 kubeconfig: &self.kubeconfig,
                 seed: options.seed.wrapping_add(index),
+                deployed: manifests.is_some(),
             };
             self.nodes.push(Node::start(&setting, &self.api, &self.programs).await?);
         }
-        let launches = self.nodes.iter().flat_map(Node::launches).collect();
-        self.daemons = Some(daemons::start(&self.api, &self.programs, &launches));
+        if manifests.is_none() {
+            let launches = self.nodes.iter().flat_map(Node::launches).collect();
+            self.daemons = Some(Daemons::Fixed(daemons::start(&self.api, &self.programs, &launches)));
+            return Ok(());
+        }
+        let place = |node: &Node| deployed::Place {
+            base: self.directory.join(&node.name),
+            layout: node.layout.clone(),
+            binaries: binaries.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            env: scenario.plugin.env.clone(),
+        };
+        let places = self.nodes.iter().map(|node| (node.name.clone(), place(node))).collect();
+        let sync = scenario.timers.config_map_sync;
+        self.daemons = Some(Daemons::Deployed(Deployment::start(&self.api, &self.programs, places, sync)?));
         Ok(())
     }
 
@@ -240,8 +273,10 @@ impl Stage for WireStage {
         self.end_faults().await;
         self.end_workloads();
         self.programs.finish();
-        if let Some(daemons) = self.daemons.take() {
-            daemons.stop().await;
+        match self.daemons.take() {
+            Some(Daemons::Fixed(daemons)) => daemons.stop().await,
+            Some(Daemons::Deployed(deployment)) => deployment.stop().await,
+            None => {}
         }
         let mut leaks = self.programs.deaths();
         for node in &mut self.nodes {

@@ -26,6 +26,8 @@ pub(super) struct Name {
 #[derive(Debug, Default)]
 struct Entry {
     process: Option<Process>,
+    /// How it was started last.
+    launch: Option<Launch>,
     starts: u64,
 }
 
@@ -56,6 +58,7 @@ impl Programs {
         let entry = state.entries.entry(name.clone()).or_default();
         if entry.process.is_none() {
             entry.process = Some(Process::start(launch)?);
+            entry.launch = Some(launch.clone());
             entry.starts += 1;
         }
         Ok(())
@@ -65,6 +68,11 @@ impl Programs {
     pub(super) async fn stop(&self, name: &Name) -> Option<Ended> {
         let mut process = self.take(name)?;
         Some(process.stop().await)
+    }
+
+    /// How a program was started last.
+    pub(super) fn launched(&self, name: &Name) -> Option<Launch> {
+        self.lock().entries.get(name)?.launch.clone()
     }
 
     /// Kills a program if it runs.
