@@ -4,6 +4,7 @@
 mod agreement;
 mod deployed;
 mod facts;
+mod idle;
 mod spoiled;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         spoiled::spoiled_leaves_fail_when_played,
     ));
     trials.extend(deployed::trials()?);
+    trials.push(Trial::test(
+        "a_node_at_rest_wakes_its_plugin_by_named_timers_alone",
+        idle::wakes_by_named_timers_alone,
+    ));
     libtest_mimic::run(&arguments, trials).exit()
 }
 

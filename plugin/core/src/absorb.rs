@@ -9,6 +9,7 @@ use crate::event::{Event, Holding};
 use crate::mps::Desired;
 use crate::plugin::{Plugin, Settings};
 use crate::registration::Input;
+use crate::settings::ConfigSource;
 
 /// How long a wish for MPS daemons that could not be written waits for the next try.
 const DESIRED_RETRY: Duration = Duration::from_secs(5);
@@ -40,6 +41,9 @@ impl Plugin {
             Event::ConfigRead { files } => self.files_read(Ok(files)),
             Event::ConfigUnreadable { why } => self.files_read(Err(why)),
             Event::NodeRead { labels } => self.labels_read(labels),
+            Event::TaintsRead { taints, note } => self.taints_read(taints, note.as_deref()),
+            Event::TaintsPatched => self.taints_patched(),
+            Event::TaintsFailed { why } => self.taints_failed(&why),
             Event::NodeUnreadable { why } => self.node_unreadable(why),
             Event::LabelsPatched => self.labels_patched(),
             Event::LabelsFailed { why } => self.labels_failed(why),

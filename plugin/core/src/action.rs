@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cdi::Search;
 use crate::config::ResourceName;
 use crate::mps::Desired;
+use crate::taints::Taint;
 
 /// How much an announcement matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,16 @@ pub enum Action {
         /// Key → value.
         annotations: BTreeMap<String, Option<String>>,
     },
+    /// Replace the Node's taints, if they are as they were seen, and note which are ours. Answered by `TaintsPatched` or
+    /// `TaintsFailed`.
+    PatchTaints {
+        /// As they were seen.
+        before: Vec<Taint>,
+        /// As they should be.
+        after: Vec<Taint>,
+        /// The annotation [`NOTE`](crate::taints::NOTE); `None` removes it.
+        note: Option<String>,
+    },
     /// Say it: log, and a Kubernetes Event on the Node.
     Announce {
         /// How much it matters.
@@ -126,6 +137,7 @@ impl Action {
             Action::KeepLastGood { .. } => "keep_last_good",
             Action::PatchLabels { .. } => "patch_labels",
             Action::PatchAnnotations { .. } => "patch_annotations",
+            Action::PatchTaints { .. } => "patch_taints",
             Action::FindDriverFiles { .. } => "find_driver_files",
             Action::WriteCdiSpecs { .. } => "write_cdi_specs",
             Action::Announce { .. } => "announce",

@@ -36,12 +36,15 @@ impl Plugin {
         self.wish_again();
         self.poll_holders();
         self.retire();
+        self.want_shared_taint(self.change.all);
         let all_changed = self.change.all;
         self.publish();
         self.register_all(all_changed);
         self.look_at_allocatable();
         self.patch_labels(all_changed);
         self.annotate(all_changed);
+        self.want_shared_taint(all_changed);
+        self.patch_taints(all_changed);
         self.publish();
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::budget::Budget;
 use crate::config::{
     self, AllocationPolicy, Config, Effective, Overrides, Problem, Read, ResourceName, Selected, Strictness,
 };
@@ -10,6 +11,7 @@ use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{ConfigSource, Settings};
 use crate::resources::Role;
 use crate::sharing::{self, Assignment};
+use crate::taints::Taint;
 
 /// The name shown for a configuration that no file gave.
 pub(crate) const BUILT_IN: &str = "(flags and defaults)";
@@ -43,6 +45,10 @@ pub(crate) struct Applied {
     pub(crate) one_at_most: BTreeSet<ResourceName>,
     /// How the replicas of each shared resource are spread over GPUs.
     pub(crate) policies: BTreeMap<ResourceName, AllocationPolicy>,
+    /// The taint of the Node while it shares and serves no whole GPU.
+    pub(crate) taint: Option<Taint>,
+    /// The memory of each replica of a shared resource, where the driver holds containers to it.
+    pub(crate) budgets: BTreeMap<ResourceName, Budget>,
     /// What was ignored in it.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -117,8 +123,8 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
     };
     match sharing::assign(&read, &effective, facts) {
         Ok(assignment) => {
-            let Assignment { roles, names, one_at_most, policies, warnings } = assignment;
-            let mut warnings: Vec<Problem> = read.warnings.iter().chain(&warnings).cloned().collect();
+            let mut warnings: Vec<Problem> =
+                read.warnings.iter().chain(&assignment.warnings).cloned().collect();
             match imex::missing(&effective, facts) {
                 Some(why) if effective.imex_required => {
                     return Choice::Refused {
@@ -131,8 +137,19 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
                     read.places.warning("imex.channelIDs", why.to_string(), hint)
                 })),
             }
-            let applied =
-                Box::new(Applied { name, effective, roles, names, one_at_most, policies, warnings });
+            let taint = read.config.sharing.taint.as_ref().map(Taint::of);
+            let Assignment { roles, names, one_at_most, policies, budgets, .. } = assignment;
+            let applied = Box::new(Applied {
+                name,
+                effective,
+                roles,
+                names,
+                one_at_most,
+                policies,
+                taint,
+                budgets,
+                warnings,
+            });
             Choice::Candidate { requested, applied }
         }
         Err(problems) => {

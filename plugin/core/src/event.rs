@@ -10,6 +10,7 @@ pub use crate::holding::Holding;
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
 use crate::plugin::Settings;
+use crate::taints::Taint;
 use crate::takeover::Allocatable;
 
 /// Something that happened. The tag (`event` in JSON) is also the log field and the metric label.
@@ -93,6 +94,13 @@ pub enum Event {
         /// All labels.
         labels: BTreeMap<String, String>,
     },
+    /// The Node's taints as they are now; told before the labels of the same Node.
+    TaintsRead {
+        /// All taints.
+        taints: Vec<Taint>,
+        /// The annotation [`NOTE`](crate::taints::NOTE).
+        note: Option<String>,
+    },
     /// The API server does not answer about the Node.
     NodeUnreadable {
         /// The reason.
@@ -110,6 +118,14 @@ pub enum Event {
     AnnotationsPatched,
     /// Answer to `PatchAnnotations`: refused or unreachable.
     AnnotationsFailed {
+        /// The reason.
+        why: String,
+    },
+
+    /// Answer to `PatchTaints`: done.
+    TaintsPatched,
+    /// Answer to `PatchTaints`: they are not as they were seen, or the API server refuses or cannot be reached.
+    TaintsFailed {
         /// The reason.
         why: String,
     },
@@ -259,11 +275,14 @@ impl Event {
             Event::ConfigRead { .. } => "config_read",
             Event::ConfigUnreadable { .. } => "config_unreadable",
             Event::NodeRead { .. } => "node_read",
+            Event::TaintsRead { .. } => "taints_read",
             Event::NodeUnreadable { .. } => "node_unreadable",
             Event::LabelsPatched => "labels_patched",
             Event::LabelsFailed { .. } => "labels_failed",
             Event::AnnotationsPatched => "annotations_patched",
             Event::AnnotationsFailed { .. } => "annotations_failed",
+            Event::TaintsPatched => "taints_patched",
+            Event::TaintsFailed { .. } => "taints_failed",
             Event::KubeletAppeared { .. } => "kubelet_appeared",
             Event::KubeletGone => "kubelet_gone",
             Event::Listening { .. } => "listening",

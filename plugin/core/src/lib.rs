@@ -16,8 +16,8 @@
 //! | Who holds a GPU now? | [`ownership`] |
 //! | How does a GPU change its role? | [`switch`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
-//! | What does a container get? | [`allocate`], [`prefer`] |
-//! | What does the Node object say? | [`labels`], [`annotations`] |
+//! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
+//! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
 //! | How do MPS control daemons live? | [`mps`] |
 //! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
 
@@ -28,6 +28,7 @@ pub mod allocate;
 pub mod annotations;
 pub mod backoff;
 pub mod board;
+pub mod budget;
 pub mod cdi;
 mod change;
 mod choose;
@@ -59,6 +60,7 @@ pub mod settings;
 pub mod sharing;
 mod status;
 pub mod switch;
+pub mod taints;
 pub mod takeover;
 pub mod time;
 pub mod unit;

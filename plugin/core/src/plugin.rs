@@ -27,6 +27,7 @@ use crate::publish::Retiring;
 use crate::registration::{Demand, Input, Registration};
 pub use crate::settings::{ConfigSource, Settings, Timing};
 use crate::switch::GpuState;
+use crate::taints::TaintPatch;
 use crate::takeover::Takeover;
 use crate::time::Time;
 use crate::view::View;
@@ -83,6 +84,7 @@ pub struct Plugin {
     pub(crate) supervisor_alive: bool,
     pub(crate) label_patch: LabelPatch,
     pub(crate) annotation_patch: AnnotationPatch,
+    pub(crate) taint_patch: TaintPatch,
     /// The configuration to fall back on after a restart.
     pub(crate) last_goods: LastGoods,
     pub(crate) specs: Specs,
@@ -138,6 +140,7 @@ impl Plugin {
             supervisor_alive: false,
             label_patch: LabelPatch::default(),
             annotation_patch: AnnotationPatch::default(),
+            taint_patch: TaintPatch::default(),
             last_goods: LastGoods::default(),
             specs: Specs::default(),
             said: BTreeMap::new(),
@@ -180,6 +183,8 @@ impl Plugin {
             drained_ids,
             labels,
             self.annotation_patch.retry_at,
+            self.taint_patch.retry_at,
+            self.taint_deadline(),
             self.desired_retry_at,
             self.next_read,
             self.takeover.due(),

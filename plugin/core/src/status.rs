@@ -62,6 +62,7 @@ impl Plugin {
             ownership: &self.ownership,
             actual: self.actual.as_ref(),
             applied: self.applied.as_deref(),
+            withholds_shared: self.taint_patch.shared.withholds(),
         };
         let resources = publish::resources(&source, &previous);
         let applied = self.applied.as_ref();
@@ -113,6 +114,7 @@ impl Plugin {
                 .collect(),
             labels: self.wanted_labels(),
             annotations: self.wanted_annotations(),
+            shared_taint: self.applied.as_ref().and_then(|applied| applied.taint.clone()),
         }
     }
 
@@ -172,6 +174,9 @@ impl Plugin {
         }
         if self.applied.is_none() {
             why.push(self.waiting_for.unwrap_or("no configuration is in force yet").to_owned());
+        }
+        if self.taint_patch.shared.withholds() {
+            why.push("shared devices wait until the Node has its taint".to_owned());
         }
         if self.registrations.is_empty() && why.is_empty() {
             why.push("no resource is served yet".to_owned());

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use plugin_core::allocate::{Allocation, CdiEdits, ContainerEdits};
+use plugin_core::budget::Budget;
 use plugin_core::cdi::{Class, VENDOR};
 use plugin_core::config::{AllocationPolicy, ResourceName};
 use plugin_core::inventory::GpuUuid;
@@ -43,6 +44,7 @@ fn view(strategy: Strategy, edits: ContainerEdits) -> View {
         devices: Arc::new(devices.into_iter().collect()),
         one_shared_device_at_most: false,
         policy: AllocationPolicy::Distributed,
+        budget: None,
     };
     View { resources: [(ResourceName::gpu().shared(), served)].into(), edits, ..View::default() }
 }
@@ -130,7 +132,29 @@ fn table() -> String {
         told(&got).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
     }
     add_mig(&mut text);
+    add_budgets(&mut text);
     text
+}
+
+/// Two replicas of one GPU and one of another: a container has the smallest share on all of its GPUs.
+fn add_budgets(text: &mut String) {
+    text.push_str("# Replicas of 3072 MiB, of at most 4096 MiB under MPS\n");
+    let sharing = [
+        ("time-slicing", Strategy::TimeSlicing, 3072, ["GPU-a::2", "GPU-a::0"].as_slice()),
+        ("time-slicing", Strategy::TimeSlicing, 3072, &["GPU-a::2", "GPU-b::0", "GPU-a::0"]),
+        ("mps", Strategy::Mps, 4096, &["GPU-a::1"]),
+    ];
+    for strategies in combinations() {
+        for (word, strategy, limit_mib, ids) in sharing {
+            let mut view = view(strategy, edits(&strategies));
+            let served = view.resources.values_mut();
+            served.for_each(|served| served.budget = Some(Budget { request_mib: 3072, limit_mib }));
+            let got = answer(&view, ids);
+            let shown = if strategies.is_empty() { "(none)" } else { &strategies };
+            writeln!(text, "{shown} | uuid | {word} of {} | -", ids.len()).unwrap();
+            told(&got).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
+        }
+    }
 }
 
 /// Two parts of GPU 1 and one of GPU 0, exclusive and as replicas.
@@ -149,6 +173,7 @@ fn add_mig(text: &mut String) {
                         devices: Arc::new(ids.iter().map(|id| part(id, strategy)).collect()),
                         one_shared_device_at_most: false,
                         policy: AllocationPolicy::Distributed,
+                        budget: None,
                     };
                     let resources = [(ResourceName::gpu().shared(), served)].into();
                     let got = answer(&View { resources, edits, ..View::default() }, ids);

@@ -97,7 +97,8 @@ fn device(index: usize, numa: usize, strategy: Sharing) -> Device {
 
 fn view(devices: Vec<Device>, policy: AllocationPolicy) -> View {
     let devices: BTreeMap<String, Device> = devices.into_iter().map(|d| (d.id.clone(), d)).collect();
-    let served = ResourceView { devices: Arc::new(devices), one_shared_device_at_most: false, policy };
+    let served =
+        ResourceView { devices: Arc::new(devices), one_shared_device_at_most: false, policy, budget: None };
     View { resources: [(ResourceName::gpu(), served)].into(), ..View::default() }
 }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::announce::{self, Announcement};
 use crate::cdi_files::SpecDir;
 use crate::node_link::NodeLink;
+use crate::node_taints::TaintChange;
 use crate::node_watch::NodePatch;
 use crate::serve::{ServeContext, Served, Server};
 use crate::{allocatable, files, pod_resources, register};
@@ -87,6 +88,9 @@ impl Performer {
             Action::FindDriverFiles { attempt, search } => self.find_driver_files(attempt, search),
             Action::WriteCdiSpecs { specs } => self.write_cdi_specs(specs),
             Action::PatchLabels { labels } => self.patch(NodePatch::Labels(labels)),
+            Action::PatchTaints { before, after, note } => {
+                self.patch(NodePatch::Taints(TaintChange { before, after, note }));
+            }
             Action::PatchAnnotations { annotations } => self.patch(NodePatch::Annotations(annotations)),
             Action::Announce { severity, reason, message } => {
                 let announcement = Announcement { severity, reason, message };

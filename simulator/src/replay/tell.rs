@@ -4,6 +4,7 @@ use plugin_core::action::{Action, Severity};
 use plugin_core::event::{Event, Holding};
 use plugin_core::last_good::LastGood;
 use plugin_core::mps::{Actual, DaemonStatus};
+use plugin_core::taints::Taint;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,12 +38,14 @@ pub fn event(event: &Event) -> String {
             let chosen = chosen.map_or("none".to_owned(), |name| format!("`{name}`"));
             format!("{} labels, configuration label {chosen}", labels.len())
         }
+        Event::TaintsRead { taints, .. } => all(taints),
         Event::NoDriver { why }
         | Event::DriverFailed { why }
         | Event::ConfigUnreadable { why }
         | Event::NodeUnreadable { why }
         | Event::LabelsFailed { why }
         | Event::AnnotationsFailed { why }
+        | Event::TaintsFailed { why }
         | Event::LastGoodUnreadable { why }
         | Event::LastGoodNotKept { why }
         | Event::HoldersUnreadable { why }
@@ -77,6 +80,13 @@ pub fn event(event: &Event) -> String {
     line(event.tag(), &text)
 }
 
+fn all(taints: &[Taint]) -> String {
+    match taints {
+        [] => "no taint".to_owned(),
+        taints => taints.iter().map(Taint::to_string).collect::<Vec<_>>().join(" "),
+    }
+}
+
 /// A state file by its configuration's name; the text would be too long.
 fn last_good(file: Option<&str>) -> String {
     let name = |file: &str| Some(serde_json::from_str::<LastGood>(file).ok()?.name);
@@ -108,6 +118,7 @@ pub fn action(action: &Action) -> String {
                 .collect();
             parts.join(" ")
         }
+        Action::PatchTaints { before, after, .. } => format!("from {} to {}", all(before), all(after)),
         Action::Announce { severity, reason, message } => {
             let mark = match severity {
                 Severity::Info => "",

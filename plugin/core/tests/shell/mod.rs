@@ -12,6 +12,7 @@ use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{Entry, replay};
 use plugin_core::mps::{Actual, DaemonStatus, Desired};
 use plugin_core::plugin::{ConfigSource, Plugin, Settings};
+use plugin_core::taints::{NOTE, Taint};
 use plugin_core::time::Time;
 
 pub const DEFAULT: &str = "version: v1\nflags:\n  migStrategy: none\n";
@@ -44,6 +45,10 @@ pub struct Node {
     /// The plugin's configurations.
     pub files: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// The Node's taints, whoever added them.
+    pub taints: Vec<Taint>,
+    /// The API server takes no change of taints, and says so.
+    pub taints_refused: bool,
     /// The API server answers; otherwise the Node cannot be read or written.
     pub api_is_up: bool,
     /// The kubelet's age in milliseconds, and whether it has a checkpoint.
@@ -79,6 +84,8 @@ impl Node {
                 .map(|(n, t)| (n.to_owned(), t.to_owned()))
                 .into(),
             annotations: BTreeMap::new(),
+            taints: Vec::new(),
+            taints_refused: false,
             api_is_up: true,
             kubelet: (60_000, true),
             holders_readable: true,
@@ -153,6 +160,10 @@ impl Node {
 
     /// What the watch of the Node says.
     pub fn tell_node(&mut self) {
+        if self.api_is_up {
+            let note = self.annotations.get(NOTE).cloned();
+            self.tell(Event::TaintsRead { taints: self.taints.clone(), note });
+        }
         self.tell(if self.api_is_up {
             Event::NodeRead { labels: self.labels.clone() }
         } else {
@@ -255,6 +266,20 @@ impl Node {
                     };
                 }
                 Event::AnnotationsPatched
+            }
+            Action::PatchTaints { .. } if self.taints_refused || !self.api_is_up => {
+                Event::TaintsFailed { why: "connection refused".into() }
+            }
+            Action::PatchTaints { before, .. } if before != self.taints => {
+                Event::TaintsFailed { why: "its taints have changed meanwhile".into() }
+            }
+            Action::PatchTaints { after, note, .. } => {
+                self.taints = after;
+                match note {
+                    Some(note) => self.annotations.insert(NOTE.into(), note),
+                    None => self.annotations.remove(NOTE),
+                };
+                Event::TaintsPatched
             }
             Action::WriteMpsDesired { desired } => {
                 let daemons = desired.daemons.keys().map(|g| (g.clone(), DaemonStatus::Ready)).collect();

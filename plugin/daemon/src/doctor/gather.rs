@@ -36,10 +36,12 @@ pub(super) async fn gather(settings: &DoctorSettings) -> NodeFacts {
         Err(_) => Err("without NVML it is not known".to_owned()),
     };
     let minors: Vec<u32> = driver.iter().flat_map(|f| &f.gpus).map(|gpu| gpu.minor).collect();
-    let cluster = gather_api::gather(settings.node.as_ref()).await;
+    let plugin = plugin(settings).await;
+    let taint = plugin.as_ref().ok().and_then(|status| status.shared_taint.clone());
+    let cluster = gather_api::gather(settings.node.as_ref(), taint.as_ref()).await;
     let mps_root = MpsRoot(settings.host(&settings.mps_root));
     NodeFacts {
-        plugin: plugin(settings).await,
+        plugin,
         driver,
         device_nodes: device_nodes(settings, &minors),
         fabric,
@@ -57,7 +59,7 @@ pub(super) async fn gather(settings: &DoctorSettings) -> NodeFacts {
         runtime_classes: cluster.runtime_classes,
         permissions: cluster.permissions,
         node: cluster.node,
-        daemon_sets: Err("no taint of shared nodes is configured".to_owned()),
+        daemon_sets: cluster.daemon_sets,
     }
 }
 

@@ -294,3 +294,25 @@ fn the_text_has_a_line_per_check_and_one_per_fix() {
     assert_eq!(text.lines().count(), 17, "{text}");
     assert!(text.contains("WARNING  state directory") && text.contains("fix: mount"), "{text}");
 }
+
+#[test]
+fn a_toleration_covers_a_taint_by_key_value_and_effect() {
+    let taint = plugin_core::taints::Taint {
+        key: "nvidia.com/gpu.shared".into(),
+        value: "true".into(),
+        effect: "NoSchedule".into(),
+    };
+    let rows = [
+        (r#"{"operator": "Exists"}"#, true),
+        (r#"{"key": "nvidia.com/gpu.shared", "operator": "Exists"}"#, true),
+        (r#"{"key": "nvidia.com/gpu.shared", "operator": "Exists", "effect": "NoExecute"}"#, false),
+        (r#"{"key": "nvidia.com/gpu.shared", "value": "true", "effect": "NoSchedule"}"#, true),
+        (r#"{"key": "nvidia.com/gpu.shared", "value": "false"}"#, false),
+        (r#"{"key": "nvidia.com/gpu", "operator": "Exists"}"#, false),
+        ("{}", false),
+    ];
+    for (text, covers) in rows {
+        let toleration = serde_json::from_str(text).unwrap();
+        assert_eq!(super::gather_api::tolerates(&toleration, &taint), covers, "{text}");
+    }
+}

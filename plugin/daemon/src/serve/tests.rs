@@ -72,6 +72,7 @@ fn view(generation: u64, devices: &[(&str, bool)]) -> View {
         devices: Arc::new(devices),
         one_shared_device_at_most: false,
         policy: AllocationPolicy::Distributed,
+        budget: None,
     };
     let mut view = View { generation, ..Default::default() };
     view.edits.envvar = true;

@@ -13,6 +13,7 @@ use plugin_core::mps::SupervisorEvent;
 use plugin_core::view::Device;
 
 use super::message::{Answer, Call, Dial, NodePatch, Register};
+use super::taints::NodeTaints;
 use crate::on::driver_faults;
 
 /// A pod by the number of its creation.
@@ -41,6 +42,13 @@ pub(super) struct StreamId {
 
 /// A device list as a stream sends it.
 pub(super) type Devices = Option<Arc<BTreeMap<String, Device>>>;
+/// What the plugin's watch shows of a Node.
+#[derive(Debug, Clone)]
+pub(super) struct NodeShown {
+    pub(super) labels: Arc<Labels>,
+    pub(super) taints: Arc<NodeTaints>,
+}
+
 /// Labels of a Node.
 pub(super) type Labels = BTreeMap<String, String>;
 /// Changes of labels or annotations; `None` removes the key.
@@ -134,7 +142,7 @@ pub(super) enum What {
     /// A changed config map reaches its volume.
     ConfigProjected,
     /// The plugin's watch of its Node delivers a version, or that it was deleted.
-    NodeSeen(u64, Option<Arc<Labels>>),
+    NodeSeen(u64, Option<NodeShown>),
     /// The plugin's watch of its Node breaks.
     NodeWatchBreaks,
     /// The plugin lists its Node (again).

@@ -158,9 +158,9 @@ impl Node {
                     shell.config_looked(cx, host, asked);
                 }
             }
-            What::NodeSeen(revision, labels) => {
+            What::NodeSeen(revision, shown) => {
                 if let Some(shell) = program.living(newest) {
-                    shell.node_seen(cx, revision, labels.as_ref());
+                    shell.node_seen(cx, revision, shown.as_ref());
                 }
             }
             What::NodeWatchBreaks => {

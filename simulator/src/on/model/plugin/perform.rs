@@ -11,6 +11,7 @@ use super::super::happening::What;
 use super::super::host::Host;
 use super::super::latency;
 use super::super::message::{NodePatch, Register};
+use super::super::taints::TaintChange;
 use super::{Exit, Shell};
 
 /// A life that no process has.
@@ -55,6 +56,9 @@ impl Shell {
             }
             Action::PatchAnnotations { annotations } => {
                 self.patch_node(cx, NodePatch::Annotations(annotations));
+            }
+            Action::PatchTaints { before, after, note } => {
+                self.patch_node(cx, NodePatch::Taints(TaintChange { before, after, note }));
             }
             Action::Announce { severity, message, .. } => {
                 self.warn(severity, message);
