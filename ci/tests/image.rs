@@ -74,7 +74,8 @@ fn the_manifests_name_the_image_of_this_version() {
     let image = format!("image: {REPOSITORY}:{}", env!("CARGO_PKG_VERSION"));
     for file in ["50-plugin.yaml", "60-mps.yaml"] {
         let text = read(&format!("plugin/deploy/manifests/{file}"));
-        let named: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("image:")).collect();
+        let named: Vec<&str> =
+            text.lines().map(str::trim).filter(|line| line.starts_with("image:")).collect();
         assert_eq!(named, [image.as_str()], "{file}");
     }
 }

@@ -9,6 +9,7 @@ use fake_cluster::node::daemonsets::{DaemonSet, DaemonSetSettings, DaemonSets, P
 use futures::future::BoxFuture;
 use serde_json::json;
 
+use super::deployed::Deployment;
 use super::process::{Ended, Launch};
 use super::programs::{MPS, Name, PLUGIN, Programs};
 
@@ -18,6 +19,25 @@ const MPS_LABEL: (&str, &str) = ("nvidia.com/mps.capable", "true");
 const STOP_MAX: Duration = Duration::from_secs(15);
 /// How long after a failed start the next one comes.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// What starts the plugin's programs.
+#[derive(Debug)]
+pub(super) enum Daemons {
+    /// The laboratory.
+    Fixed(DaemonSets),
+    /// The DaemonSets of the API server.
+    Deployed(Deployment),
+}
+
+impl Daemons {
+    /// Stops every program.
+    pub(super) async fn stop(self) {
+        match self {
+            Daemons::Fixed(daemons) => daemons.stop().await,
+            Daemons::Deployed(deployment) => deployment.stop().await,
+        }
+    }
+}
 
 /// How to start each program on each node.
 pub(super) type Launches = BTreeMap<Name, Launch>;

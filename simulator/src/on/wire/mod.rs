@@ -14,6 +14,7 @@ mod config_map;
 mod daemons;
 mod deployed;
 pub(super) mod driver;
+mod end;
 mod faults;
 mod http;
 mod kubelet_deaths;
@@ -34,12 +35,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fake_cluster::api::{ApiHandle, ApiServer, kubeconfig};
-use fake_cluster::node::daemonsets::DaemonSets;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 pub use binaries::Binaries;
+use daemons::Daemons;
 use deployed::Deployment;
 pub use deployed::cannot_play;
 use node::Node;
@@ -52,12 +53,8 @@ use crate::world::World;
 
 /// The namespace of scenario pods.
 const NAMESPACE: &str = "default";
-/// How long processes that a stopped program left behind may take to vanish before they count as leaked.
-const LEFTOVERS_VANISH_WITHIN: Duration = Duration::from_secs(2);
 /// How often ends of faults and the work of pods are seen to while time passes.
 const TEND_EVERY: Duration = Duration::from_millis(20);
-/// How often leftovers are looked for.
-const LEFTOVERS_EVERY: Duration = Duration::from_millis(20);
 
 /// A simulated cluster with the real plugin on its nodes.
 #[derive(Debug)]
@@ -80,15 +77,6 @@ pub struct WireStage {
     programs: Programs,
     nodes: Vec<Node>,
     daemons: Option<Daemons>,
-}
-
-/// What starts the plugin's programs.
-#[derive(Debug)]
-enum Daemons {
-    /// The laboratory.
-    Fixed(DaemonSets),
-    /// The DaemonSets of the API server.
-    Deployed(Deployment),
 }
 
 impl WireStage {
@@ -173,21 +161,14 @@ impl WireStage {
             };
             self.nodes.push(Node::start(&setting, &self.api, &self.programs).await?);
         }
-        if manifests.is_none() {
+        let (api, programs) = (&self.api, &self.programs);
+        self.daemons = Some(if manifests.is_some() {
+            let how = (binaries, self.kubeconfig.as_path());
+            Daemons::Deployed(Deployment::start(api, programs, &self.nodes, how, scenario)?)
+        } else {
             let launches = self.nodes.iter().flat_map(Node::launches).collect();
-            self.daemons = Some(Daemons::Fixed(daemons::start(&self.api, &self.programs, &launches)));
-            return Ok(());
-        }
-        let place = |node: &Node| deployed::Place {
-            base: self.directory.join(&node.name),
-            layout: node.layout.clone(),
-            binaries: binaries.clone(),
-            kubeconfig: self.kubeconfig.clone(),
-            env: scenario.plugin.env.clone(),
-        };
-        let places = self.nodes.iter().map(|node| (node.name.clone(), place(node))).collect();
-        let sync = scenario.timers.config_map_sync;
-        self.daemons = Some(Daemons::Deployed(Deployment::start(&self.api, &self.programs, places, sync)?));
+            Daemons::Fixed(daemons::start(api, programs, &launches))
+        });
         Ok(())
     }
 
@@ -208,18 +189,6 @@ impl WireStage {
             }
         }
         ends
-    }
-
-    /// Waits until no process of this run lives; says which still do.
-    async fn leftovers(&self) -> Vec<String> {
-        let begun = std::time::Instant::now();
-        loop {
-            let alive = process::alive_with(&self.directory);
-            if alive.is_empty() || begun.elapsed() >= LEFTOVERS_VANISH_WITHIN {
-                return alive.iter().map(|left| format!("process {} `{}`", left.pid, left.command)).collect();
-            }
-            tokio::time::sleep(LEFTOVERS_EVERY).await;
-        }
     }
 }
 
@@ -273,10 +242,8 @@ impl Stage for WireStage {
         self.end_faults().await;
         self.end_workloads();
         self.programs.finish();
-        match self.daemons.take() {
-            Some(Daemons::Fixed(daemons)) => daemons.stop().await,
-            Some(Daemons::Deployed(deployment)) => deployment.stop().await,
-            None => {}
+        if let Some(daemons) = self.daemons.take() {
+            daemons.stop().await;
         }
         let mut leaks = self.programs.deaths();
         for node in &mut self.nodes {
@@ -298,26 +265,6 @@ impl Stage for WireStage {
             }
         }
         leaks
-    }
-}
-
-impl Drop for WireStage {
-    /// Somebody left in the middle of a run.
-    fn drop(&mut self) {
-        let Some(temporary) = self.temporary.take() else { return };
-        process::kill_all_with(&self.directory);
-        if self.keep {
-            let _kept = temporary.keep();
-            return;
-        }
-        let begun = std::time::Instant::now();
-        // what a dying process still writes would stay behind
-        while !process::alive_with(&self.directory).is_empty() && begun.elapsed() < LEFTOVERS_VANISH_WITHIN {
-            std::thread::sleep(LEFTOVERS_EVERY);
-        }
-        if let Err(error) = temporary.close() {
-            eprintln!("temporary directory `{}` stays: {error}", self.directory.display());
-        }
     }
 }
 

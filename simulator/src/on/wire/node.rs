@@ -111,16 +111,12 @@ impl Node {
         let plugin = launch::plugin(binaries, &layout, &name, setting.kubeconfig, &scenario.plugin);
         let mps = launch::mps(binaries, &layout);
         let named = |program| Name { node: name.clone(), program };
-        let mps_root = match setting.deployed {
-            true => deployed::MPS_ROOT.to_owned(),
-            false => layout.mps_root.display().to_string(),
-        };
         let launches = BTreeMap::from([(named(PLUGIN), plugin), (named(MPS), mps)]);
         let agent = NodeAgent::start(api.clone(), agent_settings(setting, &layout))
             .await
             .map_err(|error| refused(format!("start node `{name}`"), &error))?;
         Ok(Node {
-            mps_root,
+            mps_root: deployed::mps_root(&layout, setting.deployed),
             agent,
             lives: KubeletLives { starts: 1, ..KubeletLives::default() },
             other_plugins: OtherPlugins::start(spec, binaries, &layout)?,

@@ -1,23 +1,22 @@
 //! Runs what the DaemonSets of the API server say, instead of what the laboratory knows of the plugin: so that the
 //! manifests that an operator applies are what is tried.
 //!
-//! [`pod`] says what a kubelet would make of a set on a node, [`rights`] what its service account may do, [`image`] what is
+//! [`pod`] says what a kubelet would make of a set on a node and [`program`] does it, [`rights`] what its service account may do, [`image`] what is
 //! in the image, and [`root`] makes the container.
 
 mod image;
 mod pod;
+mod program;
 mod rights;
 mod root;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fake_cluster::api::{ApiHandle, Key, Resource, Selector};
-use fake_cluster::node::config_volume::ConfigVolume;
-use fake_cluster::node::daemonsets::{DaemonSet, DaemonSets, Program};
-use futures::future::BoxFuture;
+use fake_cluster::node::daemonsets::{DaemonSet, DaemonSets};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -25,15 +24,16 @@ use tokio::task::JoinHandle;
 use super::binaries::{Binaries, workspace};
 use super::daemons;
 use super::layout::NodeLayout;
-use super::process::Ended;
-use super::programs::{MPS, Name, PLUGIN, Programs};
+use super::node::Node;
+use super::programs::Programs;
 use super::refused;
 use crate::on::StageError;
+use crate::scenario::Scenario;
 use image::Image;
-use pod::{Container, Source};
+use program::Deployed;
 
 /// Where the host's MPS root is in manifests.
-pub(super) const MPS_ROOT: &str = root::MPS_ROOT;
+const MPS_ROOT: &str = root::MPS_ROOT;
 /// The image's Dockerfile, in the workspace.
 const DOCKERFILE: &str = "plugin/deploy/image/Dockerfile";
 /// The most sentences about containers that cannot be made.
@@ -52,6 +52,11 @@ pub(super) struct Place {
     pub(super) kubeconfig: PathBuf,
     /// The story's own environment of the plugin, such as shorter times.
     pub(super) env: BTreeMap<String, String>,
+}
+
+/// How a node's MPS root is called where containers are told of it.
+pub(super) fn mps_root(layout: &NodeLayout, deployed: bool) -> String {
+    if deployed { MPS_ROOT.to_owned() } else { layout.mps_root.display().to_string() }
 }
 
 /// Why manifests cannot be played on this machine.
@@ -90,16 +95,26 @@ pub(super) struct Deployment {
 }
 
 impl Deployment {
-    /// Begins.
+    /// Begins, for these nodes.
     ///
     /// # Errors
     /// The image's Dockerfile cannot be read.
     pub(super) fn start(
         api: &ApiHandle,
         programs: &Programs,
-        places: BTreeMap<String, Place>,
-        sync: Duration,
+        nodes: &[Node],
+        (binaries, kubeconfig): (&Binaries, &Path),
+        scenario: &Scenario,
     ) -> Result<Deployment, StageError> {
+        let place = |node: &Node| Place {
+            base: kubeconfig.with_file_name(&node.name),
+            layout: node.layout.clone(),
+            binaries: binaries.clone(),
+            kubeconfig: kubeconfig.to_owned(),
+            env: scenario.plugin.env.clone(),
+        };
+        let places = nodes.iter().map(|node| (node.name.clone(), place(node))).collect();
+        let sync = scenario.timers.config_map_sync;
         let path = workspace()?.join(DOCKERFILE);
         let text = std::fs::read_to_string(&path).map_err(|error| StageError::File {
             what: "read",
@@ -182,7 +197,7 @@ async fn reconcile(shared: &Arc<Shared>, followed: &mut Followed, sets: &[Arc<Va
         if let Some((_, old)) = followed.remove(&key) {
             old.stop().await;
         }
-        let program = Deployed { shared: Arc::clone(shared), key: key.clone(), started: Mutex::default() };
+        let program = Deployed::new(Arc::clone(shared), key.clone());
         let one = DaemonSet {
             name: key.name.clone(),
             template: template.clone(),
@@ -197,128 +212,5 @@ async fn reconcile(shared: &Arc<Shared>, followed: &mut Followed, sets: &[Arc<Va
         if let Some((_, old)) = followed.remove(&key) {
             old.stop().await;
         }
-    }
-}
-
-/// What runs of a set on a node.
-struct Running {
-    program: &'static str,
-    _volumes: Vec<ConfigVolume>,
-}
-
-/// A set's program.
-struct Deployed {
-    shared: Arc<Shared>,
-    key: Key,
-    started: Mutex<BTreeMap<String, Running>>,
-}
-
-impl Deployed {
-    fn begin(&self, node: &str) -> Result<(), String> {
-        let shared = &self.shared;
-        let place = shared.places.get(node).ok_or_else(|| format!("node `{node}` is not simulated"))?;
-        let set = shared.api.read(|store| store.get(&self.key)).map_err(|error| error.to_string())?;
-        let container = pod::container(&set, node, &shared.image)?;
-        self.admit(&set, &container)?;
-        let mut volumes = Vec::new();
-        for mount in &container.mounts {
-            if let Source::ConfigMap(name) = &mount.source {
-                volumes.push(self.project(&container.namespace, name, place)?);
-            }
-        }
-        let directory = |name: &str| volume(place, name);
-        let launch = root::launch(&container, &shared.image, place, &directory).map_err(|e| e.to_string())?;
-        let program = if container.is_mps { MPS } else { PLUGIN };
-        let name = Name { node: node.to_owned(), program };
-        shared.programs.start(&name, &launch).map_err(|e| format!("`{}`: {e}", launch.program.display()))?;
-        self.lock().insert(node.to_owned(), Running { program, _volumes: volumes });
-        Ok(())
-    }
-
-    /// What the API server and the kubelet refuse before anything is started.
-    fn admit(&self, set: &Value, container: &Container) -> Result<(), String> {
-        let has = |key: Key| self.shared.api.read(|store| store.get(&key)).is_ok();
-        let spec = &set["spec"]["template"]["spec"];
-        if let Some(class) = spec["runtimeClassName"].as_str()
-            && !has(Key::new(Resource::RuntimeClasses, "", class))
-        {
-            return Err(format!("RuntimeClass `{class}` not found"));
-        }
-        let named = spec["serviceAccountName"].as_str().unwrap_or("default");
-        if named != "default" && !has(Key::new(Resource::ServiceAccounts, &container.namespace, named)) {
-            return Err(format!("service account `{named}` not found"));
-        }
-        let Some(account) = container.account.as_deref().filter(|_| !container.is_mps) else {
-            return if container.is_mps { Ok(()) } else { Err("the plugin has no token".to_owned()) };
-        };
-        match self.roles().lacks(&container.namespace, account) {
-            Some(why) => Err(why),
-            None => Ok(()),
-        }
-    }
-
-    fn roles(&self) -> rights::Roles {
-        self.shared.api.read(|store| {
-            let list = |resource| store.list(resource, None, &Selector::everything());
-            rights::Roles {
-                roles: [list(Resource::ClusterRoles), list(Resource::Roles)].concat(),
-                bindings: [list(Resource::ClusterRoleBindings), list(Resource::RoleBindings)].concat(),
-            }
-        })
-    }
-
-    fn project(&self, namespace: &str, name: &str, place: &Place) -> Result<ConfigVolume, String> {
-        let key = Key::new(Resource::ConfigMaps, namespace, name);
-        let api = &self.shared.api;
-        api.read(|store| store.get(&key)).map_err(|error| error.to_string())?;
-        ConfigVolume::start(api.clone(), key, volume(place, name), self.shared.sync)
-            .map_err(|e| e.to_string())
-    }
-
-    fn name(&self, node: &str) -> Option<Name> {
-        let program = self.lock().get(node)?.program;
-        Some(Name { node: node.to_owned(), program })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Running>> {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Where a config map is projected on a node.
-fn volume(place: &Place, name: &str) -> PathBuf {
-    place.base.join("volumes").join(name)
-}
-
-impl Program for Deployed {
-    fn start<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async move {
-            let begun = self.begin(node);
-            if let Err(why) = &begun {
-                self.shared.tell(format!("`{}` has no container on node `{node}`: {why}", self.key.name));
-            }
-            begun
-        })
-    }
-
-    fn stop<'a>(&'a self, node: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            let Some(name) = self.name(node) else {
-                return;
-            };
-            if self.shared.programs.stop(&name).await == Some(Ended::Killed) {
-                let what = format!("`{}` on node `{node}` did not end on SIGTERM", name.program);
-                self.shared.programs.complain(what);
-            }
-            self.lock().remove(node);
-        })
-    }
-
-    fn kill<'a>(&'a self, node: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            if let Some(name) = self.name(node) {
-                self.shared.programs.kill(&name).await;
-            }
-        })
     }
 }
