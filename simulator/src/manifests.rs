@@ -97,4 +97,16 @@ mod tests {
         let why = read_manifests(Some(dir.path())).unwrap_err().to_string();
         assert!(why.contains("a.yaml:"), "{why}");
     }
+
+    #[test]
+    fn the_admission_policy_lets_the_plugin_write_its_own_labels_and_no_more() {
+        let path = "../plugin/deploy/manifests/30-own-node.yaml";
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let policy = &parse(path, &text).unwrap()[0];
+        let variables = policy["spec"]["variables"].as_array().unwrap();
+        let own = variables.iter().find(|variable| variable["name"] == "ownLabels").unwrap();
+        let list = own["expression"].as_str().unwrap().trim_matches(['[', ']']);
+        let listed: Vec<_> = list.split(',').map(|key| key.trim().trim_matches('\'')).collect();
+        assert_eq!(listed, plugin_core::labels::OWNED);
+    }
 }
