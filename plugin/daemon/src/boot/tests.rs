@@ -195,3 +195,44 @@ async fn a_kubelet_that_restarts_is_registered_with_again() {
     assert!(folder.path().join(request.endpoint).exists());
     task.abort();
 }
+
+/// A kubelet that is too busy to answer Register; it tells when a call came, and when it was given up.
+struct BusyKubelet(mpsc::Sender<&'static str>);
+
+/// Told with the end of a call.
+struct GivenUp(mpsc::Sender<&'static str>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        let _ = self.0.try_send("given up");
+    }
+}
+
+#[tonic::async_trait]
+impl Registration for BusyKubelet {
+    async fn register(&self, _: Request<pb::RegisterRequest>) -> Result<Response<pb::Empty>, Status> {
+        let _told_at_the_end = GivenUp(self.0.clone());
+        let _ = self.0.send("called").await;
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_registration_that_a_new_socket_overtakes_is_given_up_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("kubelet.sock");
+    let (told, mut calls) = mpsc::channel(8);
+    let listener = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
+    let busy = RegistrationServer::new(BusyKubelet(told));
+    tokio::spawn(tonic::transport::Server::builder().add_service(busy).serve_with_incoming(listener));
+    let task = tokio::spawn(run(settings(folder.path()), backend(|| Ok(facts()))));
+    assert_eq!(tokio::time::timeout(PATIENCE, calls.recv()).await.unwrap(), Some("called"));
+    std::fs::remove_file(folder.path().join("nvidia-gpu.sock")).unwrap();
+    std::fs::remove_file(&socket).unwrap();
+    let mut requests = serve_kubelet(&socket);
+    tokio::time::timeout(PATIENCE, requests.recv()).await.unwrap().unwrap();
+    // the call itself may take ten seconds
+    let given_up = tokio::time::timeout(PATIENCE / 5, calls.recv()).await;
+    assert_eq!(given_up.unwrap(), Some("given up"));
+    task.abort();
+}
