@@ -69,6 +69,8 @@ pub struct Plugin {
     /// The configuration that the Node's labels describe: the newest that a GPU serves.
     pub(crate) labelled: Option<Arc<Applied>>,
     pub(crate) gpus: BTreeMap<GpuUuid, GpuState>,
+    /// When each of them came into its state.
+    pub(crate) changed_at: BTreeMap<GpuUuid, Time>,
     pub(crate) retiring: Vec<Retiring>,
     pub(crate) gone: Gone,
     pub(crate) ownership: Ownership,
@@ -135,6 +137,7 @@ impl Plugin {
             staged_at: None,
             labelled: None,
             gpus: BTreeMap::new(),
+            changed_at: BTreeMap::new(),
             retiring: Vec::new(),
             gone: Gone::new(),
             ownership: Ownership::default(),
@@ -201,6 +204,7 @@ impl Plugin {
             self.annotation_patch.retry_at,
             self.taint_patch.retry_at,
             self.taint_deadline(),
+            self.drain_due(),
             self.desired_retry_at,
             self.kept_retry_at.filter(|_| self.facts().is_some()),
             self.next_read,
