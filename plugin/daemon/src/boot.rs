@@ -168,6 +168,7 @@ fn start(
         last_good,
         kept_gpus,
         servers: BTreeMap::new(),
+        registering: BTreeMap::new(),
         ending: Vec::new(),
     })
 }

@@ -233,7 +233,25 @@ impl Node {
         }
     }
 
+    /// Whether the plugin has given up this Register call, because a newer socket has overtaken it.
+    fn is_given_up(&mut self, what: &What) -> bool {
+        let call = match what {
+            What::RegisterArrives(call) => call.as_ref(),
+            What::Dials(dial) => &dial.call,
+            _ => return false,
+        };
+        let shell = self.plugin.living(call.plugin);
+        let given_up = shell.is_some_and(|shell| !shell.registers(&call.resource, call.attempt));
+        if let (true, What::Dials(dial)) = (given_up, what) {
+            self.kubelet.forgets(dial);
+        }
+        given_up
+    }
+
     fn on_kubelet(&mut self, cx: &mut Context<'_>, what: What) {
+        if self.is_given_up(&what) {
+            return;
+        }
         let kubelet = &mut self.kubelet;
         let died = match what {
             What::RegisterArrives(call) => {
