@@ -1,6 +1,5 @@
 //! What follows from the plugin's state, step by step, in the order in which [`Plugin`] takes them after every event.
 
-use std::sync::Arc;
 
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
@@ -29,17 +28,22 @@ impl Plugin {
         self.choose_config();
         self.keep_specs();
         self.stage();
+        self.keep_gpus();
         self.advance_gpus();
         self.wish_mps();
         self.wish_again();
+        self.follow_pods();
         self.poll_holders();
         self.retire();
+        self.want_shared_taint(self.change.all);
         let all_changed = self.change.all;
         self.publish();
         self.register_all(all_changed);
         self.look_at_allocatable();
         self.patch_labels(all_changed);
         self.annotate(all_changed);
+        self.want_shared_taint(all_changed);
+        self.patch_taints(all_changed);
         self.publish();
     }
 
@@ -66,7 +70,8 @@ impl Plugin {
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             units.iter().partition(|unit| self.role_of(**unit).is_some());
         for unit in unwanted.into_iter().chain(wanted).copied() {
-            let mut state = self.gpus.remove(unit.uuid()).unwrap_or(GpuState::Found);
+            let before = self.gpus.get(unit.uuid()).cloned();
+            let mut state = before.clone().unwrap_or(GpuState::Found);
             for _ in 0..MOVES_MAX {
                 let next = state.clone().next(&self.situation(unit, &state));
                 if next == state {
@@ -76,7 +81,10 @@ impl Plugin {
                 state = next;
             }
             self.tell_drain(unit, &state);
-            self.gpus.insert(unit.uuid().clone(), state);
+            if before.as_ref() != Some(&state) {
+                self.gpus.insert(unit.uuid().clone(), state);
+                self.note_change(unit.uuid());
+            }
         }
         self.follow_labelled();
     }
@@ -92,12 +100,13 @@ impl Plugin {
         Situation {
             now: self.now,
             unwanted: self.applied.is_some() && target.is_none(),
-            blocked: units_of(unit.gpu).any(|other| unit.is_related(other) && !is_free(other)),
+            blocked: units_of(unit.gpu).any(|other| unit.is_related(other) && !is_free(other))
+                || (unit.mig.is_none() && self.held_lost_parts(unit.uuid()).next().is_some()),
             target,
             held_as: self.held_as(unit.uuid()),
             stranger: self.is_held_by_stranger(unit.uuid()),
             evidence: self.ownership.evidence(),
-            unreadable: !self.kubelet_start.is_starting(self.now) && self.ownership.unreadable().is_some(),
+            unreadable: self.kubelet_start.never_tells(self.now),
             mates_held: self.are_mates_held(unit.uuid(), state),
             mps: self.mps_condition(unit.uuid()),
         }
@@ -157,40 +166,40 @@ impl Plugin {
         }
     }
 
-    /// Says once per drain who is waited for, as soon as the kubelet has been asked.
-    fn tell_drain(&mut self, unit: Unit<'_>, state: &GpuState) {
-        let topic = format!("{} draining", unit.uuid());
-        let GpuState::Draining { from: role, since } = state else {
-            self.said.remove(&topic);
+    /// A kubelet starts that will tell who holds what, and none has told so far: what was served without knowing waits.
+    pub(crate) fn doubt_gpus(&mut self) {
+        let Driver::Present(facts) = &self.driver else {
             return;
         };
-        let asked = self.ownership.evidence().is_some_and(|e| e >= *since);
-        if asked && !self.said.contains_key(&topic) {
-            let holders = self.ownership.holders(unit.uuid()).join(", ");
-            let message = format!(
-                "{unit} is draining: it leaves `{}` when it is free; held by {holders}",
-                role.resource
-            );
-            self.say_once(&topic, Severity::Info, "GpuDraining", message);
+        if self.ownership.evidence().is_some() {
+            return;
+        }
+        let units = facts.clone();
+        for unit in units.gpus.iter().flat_map(units_of) {
+            let Some(state @ GpuState::Settled { .. }) = self.gpus.get(unit.uuid()).cloned() else {
+                continue;
+            };
+            if !self.ownership.is_held(unit.uuid()) {
+                self.left(unit, &state, &GpuState::Found);
+                self.gpus.insert(unit.uuid().clone(), GpuState::Found);
+            }
         }
     }
 
-    /// The Node's labels describe the newest configuration that some GPU serves.
-    fn follow_labelled(&mut self) {
-        let Some(applied) = &self.applied else { return };
-        if self.labelled.as_ref().is_some_and(|l| Arc::ptr_eq(l, applied)) {
-            return;
+    /// Asks about pods while a GPU waits for holders that only the checkpoint names.
+    fn follow_pods(&mut self) {
+        let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
+        if !self.gpus.values().any(waits) {
+            return self.ignore_pods();
         }
-        let serves = |(uuid, role): (&GpuUuid, &Role)| {
-            self.gpus.get(uuid).is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
-        };
-        if self.labelled.is_none() || applied.roles.is_empty() || applied.roles.iter().any(serves) {
-            self.labelled = Some(Arc::clone(applied));
-            self.change.all = true;
+        match self.holders_alone() {
+            (false, _) => self.ignore_pods(),
+            (true, None) => {}
+            (true, Some(since)) => self.watch_pods(since),
         }
     }
 
-    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled.
+    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled, and until it has told anything at all.
     pub(crate) fn poll_holders(&mut self) {
         let draining = self.gpus.values().any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
         let unproven = self.gpus.values().any(|s| match s {
@@ -198,7 +207,8 @@ impl Plugin {
             GpuState::Found | GpuState::Settled { .. } | GpuState::Converting | GpuState::Unused => false,
         });
         let unsettled = self.ownership.is_unsettled();
-        if !draining && !unsettled && !self.is_gone_one_held() {
+        let untold = self.ownership.evidence().is_none() && !self.gpus.is_empty();
+        if !draining && !unsettled && !untold && !self.is_gone_one_held() {
             self.next_read = None;
             return;
         }

@@ -4,7 +4,9 @@
 //! |---|---|---|---|
 //! | settled | listed | yes; under MPS, unheld ones only while the daemon serves | yes |
 //! | draining | held ones listed, others until they retire | held ones only | yes: a late Allocate makes a holder |
+//! | settled with fewer time-sliced replicas | held ones of those that leave, as well | yes, and as many of the others are not | yes |
 //! | converting, or just left its role | old ones listed until they retire | no | no |
+//! | settled and shared, while the Node waits for its taint | held ones listed | yes | yes |
 //! | found, unused or starting | absent | | |
 //! | gone | all until they retire, then held ones | no | no |
 //!
@@ -54,6 +56,8 @@ pub(crate) struct Source<'a> {
     pub(crate) ownership: &'a Ownership,
     pub(crate) actual: Option<&'a Actual>,
     pub(crate) applied: Option<&'a Applied>,
+    /// Shared devices that nobody holds are absent: the Node is not tainted yet.
+    pub(crate) withholds_shared: bool,
 }
 
 impl Plugin {
@@ -77,14 +81,20 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
             let list = lists.entry(old.role.resource.clone()).or_default();
             let held = source.ownership.held_ids(&old.gpu, old.role.resource.as_str());
             let stays = |id: &str| !old.held_only || held.contains(id);
-            let ill = devices(unit, &old.role, |_| (false, false));
-            list.extend(ill.filter(|(id, _)| stays(id)));
+            // with fewer replicas on the same GPU nothing changes for who holds one of those that leave
+            let resized = is_resized(source.gpus, old);
+            let well = resized && !source.ill.contains(&unit.gpu.uuid);
+            let left = devices(unit, &old.role, |id| (well && held.contains(id), resized));
+            list.extend(left.filter(|(id, _)| stays(id)));
         }
     }
     for (uuid, state) in source.gpus {
         if let (Some(gpu), Some(role)) = (known.get(uuid), state.role()) {
-            let list = lists.entry(role.resource.clone()).or_default();
-            list.extend(current_devices(source, *gpu, state, role));
+            let devices: Vec<_> = current_devices(source, *gpu, state, role).collect();
+            // a resource of which everything is withheld is not there yet
+            if !(source.withholds_shared && devices.is_empty()) {
+                lists.entry(role.resource.clone()).or_default().extend(devices);
+            }
         }
     }
     let shared = |name: &ResourceName, list: BTreeMap<String, Device>| match previous.resources.get(name) {
@@ -103,9 +113,18 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
             let policy = source.applied.and_then(|a| a.policies.get(&name).copied());
             let policy = policy.or_else(|| previous.resources.get(&name).map(|old| old.policy));
             let policy = policy.unwrap_or(AllocationPolicy::Distributed);
-            (name, ResourceView { devices, one_shared_device_at_most: one, policy })
+            let budget = match previous.resources.get(&name).filter(|_| is_old(source, &name)) {
+                Some(old) => old.budget,
+                None => source.applied.and_then(|a| a.budgets.get(&name).copied()),
+            };
+            (name, ResourceView { devices, one_shared_device_at_most: one, policy, budget })
         })
         .collect()
+}
+
+/// Whether the GPU that left this role has another number of replicas now and is the same otherwise.
+pub(crate) fn is_resized(gpus: &BTreeMap<GpuUuid, GpuState>, old: &Retiring) -> bool {
+    matches!(gpus.get(&old.gpu), Some(GpuState::Settled { role }) if role.is_resize_of(&old.role))
 }
 
 /// Whether the configuration in force no longer offers the resource: its refusals stay as they were.
@@ -120,7 +139,7 @@ fn current_devices<'a>(
     role: &'a Role,
 ) -> impl Iterator<Item = (String, Device)> + use<'a> {
     let held = source.ownership.held_ids(unit.uuid(), role.resource.as_str());
-    let held: std::collections::BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
+    let held: BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
     let daemon_serves = source.actual.is_some_and(|a| a.is_ready(unit.uuid()));
     let offered = match (state, role.strategy) {
         (GpuState::Settled { .. }, Strategy::Exclusive | Strategy::TimeSlicing) => true,
@@ -131,12 +150,28 @@ fn current_devices<'a>(
         GpuState::Draining { since, .. } => source.now >= *since + source.retire_after,
         GpuState::Settled { .. } | GpuState::Found | GpuState::Converting | GpuState::Unused => false,
     };
+    let kept_back = kept_back(unit, role, &held);
+    let withheld = source.withholds_shared && role.strategy != Strategy::Exclusive;
     let judged = {
         let held = held.clone();
         let well = !source.ill.contains(&unit.gpu.uuid);
-        devices(unit, role, move |id| (well && (offered || held.contains(id)), true))
+        devices(unit, role, move |id| {
+            let given = held.contains(id) || (offered && !kept_back.contains(id));
+            (well && given, true)
+        })
     };
-    judged.filter(move |(id, _)| !retired || held.contains(id))
+    judged.filter(move |(id, _)| !(retired || withheld) || held.contains(id))
+}
+
+/// Ids that nobody gets while others of the GPU are held that its role does not have any more: so that no more pods share
+/// it than it has replicas.
+fn kept_back(unit: Unit<'_>, role: &Role, held: &BTreeSet<String>) -> BTreeSet<String> {
+    let ids = role.device_ids(unit.uuid());
+    let surplus = held.iter().filter(|id| !ids.contains(id)).count();
+    if surplus == 0 {
+        return BTreeSet::new();
+    }
+    ids.into_iter().rev().filter(|id| !held.contains(id)).take(surplus).collect()
 }
 
 /// The devices of a GPU in a role; `judge` says (healthy, granted) by id.

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::allocate::{AllocateError, Allocation, ContainerEdits};
+use crate::budget::Budget;
 use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::links::Links;
 use crate::mps::ClientLimits;
 use crate::prefer::{self, PreferError};
+use crate::taints::Taint;
 
 /// How the GPUs of a resource are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,6 +83,8 @@ pub struct ResourceView {
     pub one_shared_device_at_most: bool,
     /// How replicas are spread over GPUs.
     pub policy: AllocationPolicy,
+    /// The memory of each replica, when the driver holds containers to it.
+    pub budget: Option<Budget>,
 }
 
 /// The state of one GPU or MIG device, for people: `/state` and `status` print it.
@@ -110,6 +114,12 @@ pub struct GpuStatus {
     pub holders: Vec<String>,
     /// Its MPS control daemon, when it has one.
     pub mps: Option<crate::mps::DaemonStatus>,
+    /// When it came into its state, in milliseconds on the clock of this process (see [`Status::now_ms`]).
+    #[serde(default)]
+    pub since_ms: u64,
+    /// It drains for longer than the configuration allows.
+    #[serde(default)]
+    pub overdue: bool,
 }
 
 /// One resource, for people.
@@ -149,6 +159,9 @@ pub struct Status {
     pub config_ignored: Vec<String>,
     /// `waiting`, `settled`, `staged` or `applying`.
     pub switch: String,
+    /// The time of this answer, in milliseconds since the process began; the core itself leaves it open.
+    #[serde(default)]
+    pub now_ms: u64,
     /// Every problem of the configuration that was asked for.
     pub config_problems: Vec<String>,
     /// The call to the driver that does not return.
@@ -157,6 +170,12 @@ pub struct Status {
     /// Why NVML cannot be used, although GPUs are known.
     #[serde(default)]
     pub driver_failing: Option<String>,
+    /// How containers are told their devices: `envvar`, `cdi-cri`, ….
+    #[serde(default)]
+    pub device_list_strategy: Vec<String>,
+    /// Every CDI name that a container may be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cdi_names: Vec<String>,
     /// By extended resource.
     pub resources: BTreeMap<String, ResourceStatus>,
     /// In NVML's order.
@@ -166,6 +185,9 @@ pub struct Status {
     /// Annotations that the Node should carry.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// The taint that the configuration in force asks for while all GPUs are shared.
+    #[serde(default)]
+    pub shared_taint: Option<Taint>,
 }
 
 /// The snapshot.
