@@ -96,6 +96,7 @@ impl Node {
             | What::MpsTold(..)
             | What::ReportDue(_)
             | What::DesiredLooked(_)
+            | What::DaemonLooked(..)
             | What::EffectDone(..)
             | What::EffectReturns(..)
             | What::EffectOverdue(..) => self.on_mps(cx, what),
