@@ -71,3 +71,4 @@ pub mod takeover;
 pub mod time;
 pub mod unit;
 pub mod view;
+mod wish;
