@@ -18,7 +18,7 @@ use crate::driver::DriverWatch;
 use crate::event::Event;
 use crate::gone::Gone;
 use crate::inventory::{Facts, GpuUuid};
-use crate::kept_gpus::KeptGpus;
+use crate::kept_gpus::Keeper;
 use crate::kubelet_start::KubeletStart;
 use crate::label_patch::LabelPatch;
 use crate::last_good::LastGoods;
@@ -95,11 +95,7 @@ pub struct Plugin {
     pub(crate) taint_patch: TaintPatch,
     /// The configuration to fall back on after a restart.
     pub(crate) last_goods: LastGoods,
-    pub(crate) kept_gpus: KeptGpus,
-    /// As the state directory holds it, as far as is known.
-    pub(crate) kept_on_disk: Option<KeptGpus>,
-    /// When the file that could not be written is written again.
-    pub(crate) kept_retry_at: Option<Time>,
+    pub(crate) kept: Keeper,
     pub(crate) specs: Specs,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
@@ -158,9 +154,7 @@ impl Plugin {
             annotation_patch: AnnotationPatch::default(),
             taint_patch: TaintPatch::default(),
             last_goods: LastGoods::default(),
-            kept_gpus: KeptGpus::default(),
-            kept_on_disk: None,
-            kept_retry_at: None,
+            kept: Keeper::default(),
             specs: Specs::default(),
             said: BTreeMap::new(),
             stopping: false,
@@ -206,7 +200,7 @@ impl Plugin {
             self.taint_deadline(),
             self.drain_due(),
             self.desired_retry_at,
-            self.kept_retry_at.filter(|_| self.facts().is_some()),
+            self.kept.retry_at.filter(|_| self.facts().is_some()),
             self.next_read,
             self.takeover.due(),
             self.pods.due(),

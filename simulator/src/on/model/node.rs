@@ -174,11 +174,6 @@ impl Node {
                     shell.node_listed(cx);
                 }
             }
-            What::KeptGpusWritten(life) => {
-                if let Some(shell) = program.living(life) {
-                    shell.kept_gpus_written(cx, host);
-                }
-            }
             What::BoundPodsListed(life, attempt) => {
                 if let Some(shell) = program.living(life) {
                     shell.bound_pods_listed(cx, attempt);
@@ -187,11 +182,6 @@ impl Node {
             What::BoundPodsSeen(pods) => {
                 if let Some(shell) = program.living(newest) {
                     shell.bound_pods_seen(cx, &pods);
-                }
-            }
-            What::LastGoodWritten(life) => {
-                if let Some(shell) = program.living(life) {
-                    shell.last_good_written(cx, host);
                 }
             }
             What::DesiredWritten(life) => {
