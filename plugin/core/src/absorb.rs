@@ -116,6 +116,7 @@ impl Plugin {
     fn holders_read(&mut self, holdings: &[Holding], checkpoint: Checkpoint) {
         // the first answer after none can settle a GPU, which `advance` notices by itself
         self.said.remove("holders");
+        self.kubelet_start.read();
         self.checkpoint.read(self.now, checkpoint, holdings);
         self.checkpoint.follow(&self.pods);
         self.tell_checkpoint();

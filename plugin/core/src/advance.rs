@@ -1,17 +1,15 @@
 //! What follows from the plugin's state, step by step, in the order in which [`Plugin`] takes them after every event.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
 use crate::inventory::{GpuFacts, GpuUuid};
-use crate::mps::{Desired, DesiredDaemon};
 use crate::plugin::{Driver, Plugin};
 use crate::publish::Retiring;
 use crate::registration::{Input, Registration};
 use crate::resources::{Role, replica_of};
-use crate::switch::{GpuState, MpsCondition, Situation};
+use crate::switch::{GpuState, Situation};
 use crate::unit::{Unit, units_of};
 use crate::view::Strategy;
 
@@ -75,7 +73,7 @@ impl Plugin {
         for unit in unwanted.into_iter().chain(wanted).copied() {
             let mut state = self.gpus.remove(unit.uuid()).unwrap_or(GpuState::Found);
             for _ in 0..MOVES_MAX {
-                let next = state.clone().next(&self.situation(unit));
+                let next = state.clone().next(&self.situation(unit, &state));
                 if next == state {
                     break;
                 }
@@ -93,7 +91,7 @@ impl Plugin {
         self.applied.as_ref().and_then(|applied| applied.roles.get(unit.uuid()))
     }
 
-    fn situation(&self, unit: Unit<'_>) -> Situation {
+    fn situation(&self, unit: Unit<'_>, state: &GpuState) -> Situation {
         let target = self.role_of(unit).cloned();
         let is_free = |other: Unit<'_>| self.gpus.get(other.uuid()) == Some(&GpuState::Unused);
         Situation {
@@ -105,7 +103,8 @@ impl Plugin {
             held_as: self.held_as(unit.uuid()),
             stranger: self.is_held_by_stranger(unit.uuid()),
             evidence: self.ownership.evidence(),
-            unreadable: !self.kubelet_start.is_starting(self.now) && self.ownership.unreadable().is_some(),
+            unreadable: self.kubelet_start.never_tells(self.now),
+            mates_held: self.are_mates_held(unit.uuid(), state),
             mps: self.mps_condition(unit.uuid()),
         }
     }
@@ -141,23 +140,8 @@ impl Plugin {
         Some(match (replica_of(id), daemon) {
             (None, _) => Role::whole(resource),
             (Some(_), Some(daemon)) => Role::of_daemon(daemon),
-            (Some(_), None) => {
-                let replicas = highest.unwrap_or(0).saturating_add(1);
-                Role { resource, strategy: Strategy::TimeSlicing, replicas, limits: None }
-            }
+            (Some(_), None) => Role::time_sliced(resource, highest.unwrap_or(0).saturating_add(1)),
         })
-    }
-
-    fn mps_condition(&self, gpu: &GpuUuid) -> MpsCondition {
-        let answered = self.actual.as_ref().is_some_and(|a| a.generation >= self.desired.generation);
-        let listed = self.actual.as_ref().is_some_and(|a| a.daemons.contains_key(gpu));
-        let ready = self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
-        let wished = self.desired.daemons.contains_key(gpu);
-        match (wished, listed) {
-            (true, true) if ready && answered => MpsCondition::Ready,
-            (false, false) if answered || !self.supervisor_alive => MpsCondition::Absent,
-            (true | false, true | false) => MpsCondition::Busy,
-        }
     }
 
     /// A GPU changed its state: ids of a role that it left stay listed for a while, and people are told.
@@ -176,6 +160,26 @@ impl Plugin {
         if let (GpuState::Settled { role }, false) = (to, matches!(from, GpuState::Found)) {
             let message = format!("{unit} serves `{}` ×{}", role.resource, role.replicas);
             self.say_once(uuid.as_str(), Severity::Info, "GpuSwitched", message);
+        }
+    }
+
+    /// A kubelet starts that will tell who holds what, and none has told so far: what was served without knowing waits.
+    pub(crate) fn doubt_gpus(&mut self) {
+        let Driver::Present(facts) = &self.driver else {
+            return;
+        };
+        if self.ownership.evidence().is_some() {
+            return;
+        }
+        let units = facts.clone();
+        for unit in units.gpus.iter().flat_map(units_of) {
+            let Some(state @ GpuState::Settled { .. }) = self.gpus.get(unit.uuid()).cloned() else {
+                continue;
+            };
+            if !self.ownership.is_held(unit.uuid()) {
+                self.left(unit, &state, &GpuState::Found);
+                self.gpus.insert(unit.uuid().clone(), GpuState::Found);
+            }
         }
     }
 
@@ -212,44 +216,6 @@ impl Plugin {
         }
     }
 
-    /// Wishes for one MPS control daemon per GPU that plays an MPS role or is free to become one.
-    pub(crate) fn wish_mps(&mut self) {
-        let Driver::Present(facts) = &self.driver else {
-            return;
-        };
-        if !self.change.all || self.applied.is_none() || self.gpus.values().any(|s| *s == GpuState::Found) {
-            return;
-        }
-        let gpus = facts.gpus.iter().map(|gpu| &gpu.uuid);
-        let daemons: BTreeMap<GpuUuid, DesiredDaemon> =
-            gpus.filter_map(|gpu| self.wished_daemon(gpu).map(|daemon| (gpu.clone(), daemon))).collect();
-        if daemons != self.desired.daemons {
-            self.change.all = true;
-            self.desired_retry_at = None;
-            self.desired = Desired { generation: self.desired.generation + 1, daemons };
-            self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
-            // the wish can make a GPU whose daemon already serves settle at once
-            self.advance_gpus();
-        }
-    }
-
-    /// A wish that could not be written would never be granted, and its GPUs would convert for good.
-    fn wish_again(&mut self) {
-        if self.desired_retry_at.is_some_and(|at| at <= self.now) {
-            self.desired_retry_at = None;
-            self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
-        }
-    }
-
-    fn wished_daemon(&self, gpu: &GpuUuid) -> Option<DesiredDaemon> {
-        let role = match self.gpus.get(gpu)? {
-            GpuState::Converting => self.applied.as_ref()?.roles.get(gpu)?,
-            GpuState::Settled { role } | GpuState::Draining { from: role, .. } => role,
-            GpuState::Found | GpuState::Unused => return None,
-        };
-        role.daemon()
-    }
-
     /// Asks about pods while a GPU waits for holders that only the checkpoint names.
     fn follow_pods(&mut self) {
         let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
@@ -263,7 +229,7 @@ impl Plugin {
         }
     }
 
-    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled.
+    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled, and until it has told anything at all.
     pub(crate) fn poll_holders(&mut self) {
         let draining = self.gpus.values().any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
         let unproven = self.gpus.values().any(|s| match s {
@@ -271,7 +237,8 @@ impl Plugin {
             GpuState::Found | GpuState::Settled { .. } | GpuState::Converting | GpuState::Unused => false,
         });
         let unsettled = self.ownership.is_unsettled();
-        if !draining && !unsettled && !self.is_gone_one_held() {
+        let untold = self.ownership.evidence().is_none() && !self.gpus.is_empty();
+        if !draining && !unsettled && !untold && !self.is_gone_one_held() {
             self.next_read = None;
             return;
         }

@@ -70,3 +70,4 @@ pub mod takeover;
 pub mod time;
 pub mod unit;
 pub mod view;
+mod wish;

@@ -10,6 +10,7 @@ use crate::budget::Budget;
 use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::links::Links;
+use crate::mps::ClientLimits;
 use crate::prefer::{self, PreferError};
 use crate::taints::Taint;
 
@@ -49,6 +50,19 @@ pub struct Device {
     pub gpu_minor: u32,
     /// What it is on its GPU, when it is a MIG device.
     pub mig: Option<MigPart>,
+    /// What it means to an MPS client, when it is one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mps: Option<MpsShare>,
+}
+
+/// What a replica means to an MPS client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MpsShare {
+    /// One control daemon serves all GPUs of the resource.
+    pub per_resource: bool,
+    /// What its container is told.
+    #[serde(default)]
+    pub client: ClientLimits,
 }
 
 /// Which part of its GPU a MIG device is, and by which nodes it is opened.

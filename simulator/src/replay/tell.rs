@@ -174,7 +174,7 @@ fn mps(alive: bool, actual: Option<&Actual>) -> String {
     };
     let count = |wanted: fn(&DaemonStatus) -> bool| actual.daemons.values().filter(|s| wanted(s)).count();
     let ready = count(|s| *s == DaemonStatus::Ready);
-    let failed = count(|s| matches!(s, DaemonStatus::Failed { .. }));
+    let failed = count(|s| matches!(s, DaemonStatus::Failed { .. } | DaemonStatus::Ill { .. }));
     let busy = actual.daemons.len() - ready - failed;
     format!(
         "{head}; wish {}: {ready} daemons ready, {busy} starting or stopping, {failed} failed",

@@ -68,6 +68,7 @@ fn gpu_line(gpu: &GpuStatus) -> String {
         None => "-",
         Some(DaemonStatus::Starting) => "starting",
         Some(DaemonStatus::Ready) => "ready",
+        Some(DaemonStatus::Ill { .. }) => "ill",
         Some(DaemonStatus::Stopping) => "stopping",
         Some(DaemonStatus::Failed { .. }) => "failed",
     };
@@ -90,7 +91,7 @@ fn health(gpu: &GpuStatus) -> String {
     if let Some(why) = &gpu.ill {
         return format!("ill: {why}");
     }
-    if let Some(DaemonStatus::Failed { why }) = &gpu.mps {
+    if let Some(DaemonStatus::Failed { why } | DaemonStatus::Ill { why }) = &gpu.mps {
         return format!("{}: its MPS daemon failed: {why}", gpu.state);
     }
     match (gpu.state.as_str(), &gpu.next_resource) {
