@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::cdi::answer;
 use crate::config::ResourceName;
 use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{Driver, Plugin};
@@ -69,7 +70,10 @@ impl Plugin {
         let mut edits = applied.map(|a| publish::edits(&a.effective, facts)).unwrap_or_default();
         edits.cdi.vendor = self.settings.cdi.vendor().to_owned();
         edits.cdi.features.clone_from(&self.specs.classes);
-        let status = self.status(facts, &resources);
+        let mut status = self.status(facts, &resources);
+        let served =
+            facts.units().filter(|unit| self.gpus.get(unit.uuid()).is_some_and(|s| s.role().is_some()));
+        status.cdi_names = answer::names(&edits, served);
         let view = View {
             generation: previous.generation,
             resources,
@@ -103,6 +107,8 @@ impl Plugin {
             config_problems: self.problems.clone(),
             driver_stuck: self.stuck_call().map(str::to_owned),
             driver_failing: self.driver_failing().map(str::to_owned),
+            device_list_strategy: self.device_list_strategy(),
+            cdi_names: Vec::new(),
             resources: resources
                 .iter()
                 .map(|(name, r)| (name.to_string(), self.resource_status(name, r)))
@@ -119,6 +125,11 @@ impl Plugin {
     }
 
     /// The settings that the configuration in force has for nothing.
+    fn device_list_strategy(&self) -> Vec<String> {
+        let strategies = self.applied.iter().flat_map(|a| &a.effective.plugin.device_list_strategy);
+        strategies.map(ToString::to_string).collect()
+    }
+
     fn ignored(&self) -> Vec<String> {
         let warnings = self.applied.iter().flat_map(|a| &a.warnings);
         warnings.map(|w| w.path.clone()).collect::<BTreeSet<_>>().into_iter().collect()

@@ -147,6 +147,12 @@ pub struct Status {
     /// Why NVML cannot be used, although GPUs are known.
     #[serde(default)]
     pub driver_failing: Option<String>,
+    /// How containers are told their devices: `envvar`, `cdi-cri`, ….
+    #[serde(default)]
+    pub device_list_strategy: Vec<String>,
+    /// Every CDI name that a container may be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cdi_names: Vec<String>,
     /// By extended resource.
     pub resources: BTreeMap<String, ResourceStatus>,
     /// In NVML's order.

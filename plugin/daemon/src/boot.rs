@@ -77,9 +77,7 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
     let admin = Admin { views: views.clone(), metrics: metrics.clone() };
     admin.clone().start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
     let window = settings.admin_socket.as_deref().and_then(|path| open_socket(path, admin));
-    let journal = settings.journal_dir.as_ref().map(|d| JournalFile::begin(d, "journal")).transpose();
-    let journal =
-        journal.map_err(|e| anyhow::anyhow!("the journal cannot be begun: {e} (hint: --journal-dir)"))?;
+    let journal = JournalFile::begin_in(settings.journal_dir.as_deref(), "journal")?;
     let mps_desired: Option<Desired> =
         mps_files::read_json(&settings.mps_root.desired()).unwrap_or_else(|why| {
             tracing::warn!(why, "the MPS daemons that an earlier run asked for are not known");

@@ -88,6 +88,8 @@ pub struct Timers {
     pub crash_back_off: Duration,
     /// How long after its death by a defect a kubelet is started again: 10 s (`RestartSec` of its systemd unit).
     pub kubelet_restart: Duration,
+    /// How long a kubelet is busy with other things before it sees to a registration: none.
+    pub registration: Duration,
 }
 
 impl Default for Timers {
@@ -99,6 +101,7 @@ impl Default for Timers {
             config_map_sync: Duration::from_secs(60),
             crash_back_off: Duration::from_secs(10),
             kubelet_restart: Duration::from_secs(10),
+            registration: Duration::ZERO,
         }
     }
 }
@@ -114,6 +117,7 @@ impl Timers {
             ("configMapSync", real.config_map_sync, self.config_map_sync),
             ("crashBackOff", real.crash_back_off, self.crash_back_off),
             ("kubeletRestart", real.kubelet_restart, self.kubelet_restart),
+            ("registration", real.registration, self.registration),
         ]
         .into_iter()
         .filter(|(_, real, scaled)| real != scaled)

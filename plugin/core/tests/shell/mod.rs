@@ -1,7 +1,7 @@
 //! A node whose neighbours behave: they answer the core's actions at once, in virtual time.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use plugin_core::action::Action;
@@ -64,6 +64,8 @@ pub struct Node {
     pub pods_watched: Option<u64>,
     /// What the kubelet may hand out where that is not what was listed; `None`: it cannot tell.
     pub allocatable: Option<BTreeMap<String, Vec<String>>>,
+    /// Resources that the kubelet does not take.
+    pub refused: BTreeSet<ResourceName>,
     inbox: VecDeque<Event>,
 }
 
@@ -101,6 +103,7 @@ impl Node {
             pods: Vec::new(),
             pods_watched: None,
             allocatable: Some(BTreeMap::new()),
+            refused: BTreeSet::new(),
             inbox: VecDeque::new(),
         }
     }
@@ -253,6 +256,10 @@ impl Node {
             },
             Action::Listen { resource, endpoint, attempt } => {
                 Event::Listening { resource, endpoint, attempt }
+            }
+            Action::Register { resource, attempt, .. } if self.refused.contains(&resource) => {
+                let why = "the kubelet refused `Register`: Unknown: not now".into();
+                Event::RegisterFailed { resource, attempt, why }
             }
             Action::Register { resource, attempt, .. } => Event::Registered { resource, attempt },
             Action::ReadHolders if !self.holders_readable => {

@@ -229,7 +229,7 @@ impl Node {
             let modes: Vec<_> = gpus.gpus().iter().map(|gpu| (gpu.index, mode(gpu))).collect();
             for (gpu, mode) in modes {
                 // a boot gives a lost GPU back, and every GPU its first mode
-                let back = gpus.set_lost(gpu, false);
+                let back = gpus.set_lost(gpu, false).and_then(|()| gpus.set_nvml_hangs(gpu, false));
                 let back = back.and_then(|()| mode.map_or(Ok(()), |mode| gpus.set_compute_mode(gpu, mode)));
                 if let Err(error) = back {
                     self.deaths.push(format!("node `{}`: {error}", self.name));

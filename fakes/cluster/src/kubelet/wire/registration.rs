@@ -44,6 +44,10 @@ impl RegistrationService {
             endpoint: request.endpoint.clone(),
             version: request.version.clone(),
         });
+        let busy = self.shared.register_after();
+        if !busy.is_zero() {
+            tokio::time::sleep(busy).await;
+        }
         let client = self.begin(request).map_err(|refusal| refusal.to_string())?;
         if !self.shared.profile().socket_path_is_authority {
             return self.connect(client, request).await;
