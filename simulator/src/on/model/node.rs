@@ -255,6 +255,7 @@ impl Node {
             }
             What::ListArrives(stream, devices) => {
                 let taken = kubelet.list_arrives(cx, stream, &devices);
+                self.host.has_checkpoint |= taken;
                 if let Some(shell) = self.plugin.living(stream.server.life).filter(|_| taken) {
                     shell.list_taken(cx, stream);
                 }

@@ -160,5 +160,4 @@ pub(super) fn make_socket(host: &mut Host, now: u64) {
     host.sockets.clear();
     host.kubelet_socket = Some(host.new_identity());
     host.kubelet_socket_made = now;
-    host.kubelets += 1;
 }
