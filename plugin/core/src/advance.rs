@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::action::{Action, Severity};
+use crate::bind_stop::BindStop;
 use crate::config::ResourceName;
 use crate::inventory::{GpuFacts, GpuUuid};
 use crate::mps::{Desired, DesiredDaemon};
@@ -12,6 +13,7 @@ use crate::publish::Retiring;
 use crate::registration::{Input, Registration};
 use crate::resources::{Role, replica_of};
 use crate::switch::{GpuState, MpsCondition, Situation};
+use crate::time::Time;
 use crate::unit::{Unit, units_of};
 use crate::view::Strategy;
 
@@ -30,8 +32,11 @@ impl Plugin {
         }
         self.choose_config();
         self.keep_specs();
+        self.stop_binds();
         self.stage();
+        self.keep_ids();
         self.advance_gpus();
+        self.keep_ids();
         self.wish_mps();
         self.wish_again();
         self.follow_pods();
@@ -45,7 +50,9 @@ impl Plugin {
         self.patch_labels(all_changed);
         self.annotate(all_changed);
         self.want_shared_taint(all_changed);
-        self.patch_taints(all_changed);
+        // what was withdrawn is in the view by now
+        self.stop_binds();
+        self.patch_taints(all_changed || self.change.all);
         self.publish();
     }
 
@@ -102,10 +109,17 @@ impl Plugin {
             target,
             held_as: self.held_as(unit.uuid()),
             stranger: self.is_held_by_stranger(unit.uuid()),
-            evidence: self.ownership.evidence(),
+            evidence: self.evidence_for(unit.uuid()),
+            lingers: self.withdrawal.kept(unit.uuid()).is_some_and(|kept| !kept.ids.is_empty()),
             unreadable: !self.kubelet_start.is_starting(self.now) && self.ownership.unreadable().is_some(),
             mps: self.mps_condition(unit.uuid()),
         }
+    }
+
+    /// When the newest read was asked for that proves what it does not list, if no id was withdrawn since.
+    fn evidence_for(&self, gpu: &GpuUuid) -> Option<Time> {
+        let left = self.withdrawal.last_left(gpu);
+        self.ownership.evidence().filter(|asked| left.is_none_or(|left| *asked >= left))
     }
 
     /// Whether a holder knows the GPU under a name that the wanted role does not have; what has no role has no name.
@@ -248,24 +262,39 @@ impl Plugin {
         role.daemon()
     }
 
-    /// Asks about pods while a GPU waits for holders that only the checkpoint names.
+    /// Asks about pods before ids are withdrawn, and while a GPU drains: whether its holders are about to leave, and who holds
+    /// it that only the checkpoint names.
     fn follow_pods(&mut self) {
         let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
-        if !self.gpus.values().any(waits) {
-            return self.ignore_pods();
-        }
-        match self.holders_alone() {
-            (false, _) => self.ignore_pods(),
-            (true, None) => {}
-            (true, Some(since)) => self.watch_pods(since),
+        let (alone, unexplained) = match self.gpus.values().any(waits) {
+            true => self.holders_alone(),
+            false => (false, None),
+        };
+        let drains = self.gpus.iter().find_map(|(gpu, state)| match state {
+            GpuState::Draining { since, .. } if self.ownership.is_held(gpu) => Some(*since),
+            GpuState::Draining { .. } | GpuState::Found | GpuState::Settled { .. } => None,
+            GpuState::Converting | GpuState::Unused => None,
+        });
+        let bound = match self.withdrawal.state {
+            BindStop::Admitting { tainted, .. } => Some(tainted + self.settings.timing.bind_settle),
+            BindStop::Open | BindStop::Tainting { .. } | BindStop::Closed | BindStop::Following { .. } => {
+                None
+            }
+        };
+        // a list that is asked for too early would have to be asked for again
+        let since = bound.filter(|at| *at <= self.now).max(unexplained).max(drains);
+        match since {
+            Some(since) => self.watch_pods(since),
+            None if alone || bound.is_some() => {}
+            None => self.ignore_pods(),
         }
     }
 
     /// Reads PodResources while a GPU is draining or somebody's hold is unsettled.
     pub(crate) fn poll_holders(&mut self) {
         let draining = self.gpus.values().any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
-        let unproven = self.gpus.values().any(|s| match s {
-            GpuState::Draining { since, .. } => self.ownership.evidence().is_none_or(|e| e < *since),
+        let unproven = self.gpus.iter().any(|(gpu, s)| match s {
+            GpuState::Draining { since, .. } => self.evidence_for(gpu).is_none_or(|e| e < *since),
             GpuState::Found | GpuState::Settled { .. } | GpuState::Converting | GpuState::Unused => false,
         });
         let unsettled = self.ownership.is_unsettled();

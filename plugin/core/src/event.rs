@@ -102,6 +102,11 @@ pub enum Event {
         /// The annotation [`NOTE`](crate::taints::NOTE).
         note: Option<String>,
     },
+    /// What the Node promises of extended resources (`status.allocatable`), told when it changes.
+    FiguresRead {
+        /// Resource → count.
+        allocatable: BTreeMap<String, u64>,
+    },
     /// The API server does not answer about the Node.
     NodeUnreadable {
         /// The reason.
@@ -296,6 +301,7 @@ impl Event {
             Event::ConfigUnreadable { .. } => "config_unreadable",
             Event::NodeRead { .. } => "node_read",
             Event::TaintsRead { .. } => "taints_read",
+            Event::FiguresRead { .. } => "figures_read",
             Event::NodeUnreadable { .. } => "node_unreadable",
             Event::LabelsPatched => "labels_patched",
             Event::LabelsFailed { .. } => "labels_failed",

@@ -14,7 +14,7 @@
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
 //! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out |
-//! | How does a GPU change its role? | [`switch`] |
+//! | How does a GPU change its role? | [`switch`]; without refusing a pod that is on its way: [`bind_stop`], [`withdraw`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`] |
 //! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
@@ -27,6 +27,7 @@ mod advance;
 pub mod allocate;
 pub mod annotations;
 pub mod backoff;
+pub mod bind_stop;
 pub mod board;
 mod bound_pod;
 pub mod cdi;
@@ -67,3 +68,4 @@ pub mod takeover;
 pub mod time;
 pub mod unit;
 pub mod view;
+pub mod withdraw;

@@ -33,6 +33,7 @@ use crate::taints::TaintPatch;
 use crate::takeover::Takeover;
 use crate::time::Time;
 use crate::view::View;
+use crate::withdraw::Withdrawal;
 
 /// What is known about the driver.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +75,7 @@ pub struct Plugin {
     /// What the kubelet's file adds to it.
     pub(crate) checkpoint: CheckpointTable,
     pub(crate) pods: Pods,
+    pub(crate) withdrawal: Withdrawal,
     pub(crate) next_read: Option<Time>,
     pub(crate) kubelet_up: bool,
     pub(crate) kubelet_start: KubeletStart,
@@ -134,6 +136,7 @@ impl Plugin {
             ownership: Ownership::default(),
             checkpoint: CheckpointTable::default(),
             pods: Pods::default(),
+            withdrawal: Withdrawal::default(),
             next_read: None,
             kubelet_up: false,
             kubelet_start: KubeletStart::default(),
@@ -196,6 +199,7 @@ impl Plugin {
             self.next_read,
             self.takeover.due(),
             self.pods.due(),
+            self.bind_deadline(),
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),

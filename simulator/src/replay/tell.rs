@@ -68,6 +68,11 @@ pub fn event(event: &Event) -> String {
             format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
         }
         Event::HoldersRead { holdings, checkpoint } => holders(holdings, checkpoint),
+        Event::FiguresRead { allocatable } => {
+            let counts: Vec<String> =
+                allocatable.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            format!("the Node promises {}", counts.join(", "))
+        }
         Event::PodsRead { pods, .. } => format!("{} pods are bound to the node", pods.len()),
         Event::AllocatableRead { devices } => {
             let counts: Vec<String> =
