@@ -14,19 +14,20 @@ use clap::Parser;
         cargo ci lint       before you push: formatting, clippy, the rules in ci/tests/tidy.rs\n  \
         cargo ci test       all tests; with nextest also target/nextest/ci/junit.xml\n  \
         cargo ci scenarios  plays every story; writes target/ci/scenarios.xml\n  \
+        cargo ci image      the container image, without an engine: target/image/tandem-device-plugin.tar\n  \
         cargo ci all        what must pass before a merge\n\n\
         A rule failed? `cargo test -p ci --test tidy` shows file and line.\n\
         A scenario failed? `cargo sim run FILE` plays that one alone.\n\n\
         Exit codes: 0 all passed, 1 something failed, 2 wrong usage."
 )]
 struct Arguments {
-    /// What to do
+    #[command(subcommand)]
     step: Step,
 }
 
 fn main() -> ExitCode {
     let step = Arguments::parse().step;
-    match Runner::here().and_then(|runner| steps::perform(step, &runner)) {
+    match Runner::here().and_then(|runner| steps::perform(&step, &runner)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ci: FAILED: {error:#}");

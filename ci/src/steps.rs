@@ -5,15 +5,16 @@ use std::time::Instant;
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use clap::Subcommand;
 
+use crate::image;
 use crate::runner::{Runner, seconds};
 
 /// Folders below `scenarios/` are this deep at most.
 const SCENARIO_DEPTH_MAX: usize = 4;
 
 /// A step of continuous integration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Step {
     /// Formatting, clippy with warnings as errors, the repository's rules, licenses and sources of dependencies
     Lint,
@@ -21,30 +22,38 @@ pub enum Step {
     Test,
     /// Every file in scenarios/ on the wire stage: the real plugin against a fake library and a simulated cluster
     Scenarios,
+    /// The container image as an OCI archive that Docker, containerd and kind load, with image.json and an SBOM
+    Image {
+        /// Where the files go, from the repository's root [default: target/image]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// lint, test, scenarios, in this order
     All,
 }
 
 impl Step {
-    fn name(self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Self::Lint => "lint",
             Self::Test => "test",
             Self::Scenarios => "scenarios",
+            Self::Image { .. } => "image",
             Self::All => "all",
         }
     }
 }
 
 /// Does a step and says how long it took. Fails at the first program that fails.
-pub fn perform(step: Step, runner: &Runner) -> Result<()> {
+pub fn perform(step: &Step, runner: &Runner) -> Result<()> {
     let started = Instant::now();
     let outcome = match step {
         Step::Lint => lint(runner),
         Step::Test => test(runner),
         Step::Scenarios => scenarios(runner),
+        Step::Image { out } => image::build(runner, out.as_deref()),
         Step::All => {
-            [Step::Lint, Step::Test, Step::Scenarios].into_iter().try_for_each(|step| perform(step, runner))
+            [Step::Lint, Step::Test, Step::Scenarios].iter().try_for_each(|step| perform(step, runner))
         }
     };
     let took = seconds(started.elapsed());
@@ -53,7 +62,7 @@ pub fn perform(step: Step, runner: &Runner) -> Result<()> {
             println!("ci: step `{}` passed in {took}", step.name());
             Ok(())
         }
-        Err(error) if step == Step::All => Err(error),
+        Err(error) if *step == Step::All => Err(error),
         Err(error) => Err(error.context(format!("step `{}` failed after {took}", step.name()))),
     }
 }
@@ -156,7 +165,7 @@ mod tests {
         for (step, program) in
             [(Step::Lint, "cargo fmt"), (Step::Test, "cargo test"), (Step::All, "cargo fmt")]
         {
-            let error = format!("{:#}", perform(step, &runner).unwrap_err());
+            let error = format!("{:#}", perform(&step, &runner).unwrap_err());
             assert!(error.starts_with("step `") && error.contains(&format!(": `{program}")), "{error}");
         }
     }
@@ -164,6 +173,6 @@ mod tests {
     #[test]
     fn steps_pass_when_every_program_does() {
         let runner = Runner::new(Path::new("/"), "true");
-        assert!(perform(Step::Lint, &runner).is_ok() && perform(Step::Test, &runner).is_ok());
+        assert!(perform(&Step::Lint, &runner).is_ok() && perform(&Step::Test, &runner).is_ok());
     }
 }

@@ -13,7 +13,14 @@ use simulator::timeline::Timeline;
 /// The page after its scripts ran; `None` (and a line that says so) when there is no browser.
 fn drawn(timeline: &Timeline, scheme: Scheme) -> Option<String> {
     let chromium = Chromium::find()?;
-    Some(chromium.dump(&html::render(timeline), scheme))
+    // A browser that just started may draw the page before its window has the size asked for, and only rows in sight are
+    // drawn: here the sight does not depend on the window.
+    let page = html::render(timeline).replacen(
+        "</head>",
+        "<style>#stage { height: 900px !important; max-height: none !important; }</style></head>",
+        1,
+    );
+    Some(chromium.dump(&page, scheme))
 }
 
 /// The value of an attribute of the root element, where the page's script writes what it drew.

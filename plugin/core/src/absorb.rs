@@ -40,6 +40,9 @@ impl Plugin {
             Event::LastGoodRead { text } => self.last_good_read(text.as_deref()),
             Event::LastGoodUnreadable { why } => self.last_good_ignored(&why),
             Event::LastGoodNotKept { why } => self.last_good_not_kept(&why),
+            Event::KeptGpusRead { text } => self.kept_gpus_read(text.as_deref()),
+            Event::KeptGpusUnreadable { why } => self.kept_gpus_ignored(&why),
+            Event::KeptGpusFailed { why } => self.kept_gpus_failed(&why),
             Event::ConfigRead { files } => self.files_read(Ok(files)),
             Event::ConfigUnreadable { why } => self.files_read(Err(why)),
             Event::NodeRead { labels } => self.labels_read(labels),
@@ -115,6 +118,7 @@ impl Plugin {
     fn holders_read(&mut self, holdings: &[Holding], checkpoint: Checkpoint) {
         // the first answer after none can settle a GPU, which `advance` notices by itself
         self.said.remove("holders");
+        self.kubelet_start.read();
         self.checkpoint.read(self.now, checkpoint, holdings);
         self.checkpoint.follow(&self.pods);
         self.tell_checkpoint();

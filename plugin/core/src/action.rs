@@ -78,6 +78,11 @@ pub enum Action {
         /// Its whole content.
         text: String,
     },
+    /// Replace the state file with what is known of the GPUs. Only a failure is answered, by `KeptGpusFailed`.
+    KeepGpus {
+        /// Its whole content.
+        text: String,
+    },
     /// Merge these into the Node's labels; `None` removes the key. Answered by `LabelsPatched` or `LabelsFailed`.
     PatchLabels {
         /// Key → value.
@@ -145,6 +150,7 @@ impl Action {
             Action::ReadConfig => "read_config",
             Action::WriteMpsDesired { .. } => "write_mps_desired",
             Action::KeepLastGood { .. } => "keep_last_good",
+            Action::KeepGpus { .. } => "keep_gpus",
             Action::PatchLabels { .. } => "patch_labels",
             Action::PatchAnnotations { .. } => "patch_annotations",
             Action::PatchTaints { .. } => "patch_taints",

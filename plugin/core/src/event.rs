@@ -80,6 +80,21 @@ pub enum Event {
         /// The path and the reason.
         why: String,
     },
+    /// The state file with what is known of the GPUs, before anything else is told; absent on a new node.
+    KeptGpusRead {
+        /// Its content, whatever it is.
+        text: Option<String>,
+    },
+    /// The state file is there, but cannot be read.
+    KeptGpusUnreadable {
+        /// The path and the reason.
+        why: String,
+    },
+    /// Answer to `KeepGpus`: it could not be written.
+    KeptGpusFailed {
+        /// The path and the reason.
+        why: String,
+    },
     /// The configuration files as they are now: name → text. A single `--config-file` is one entry.
     ConfigRead {
         /// All files of the directory.
@@ -297,6 +312,9 @@ impl Event {
             Event::LastGoodRead { .. } => "last_good_read",
             Event::LastGoodUnreadable { .. } => "last_good_unreadable",
             Event::LastGoodNotKept { .. } => "last_good_not_kept",
+            Event::KeptGpusRead { .. } => "kept_gpus_read",
+            Event::KeptGpusUnreadable { .. } => "kept_gpus_unreadable",
+            Event::KeptGpusFailed { .. } => "kept_gpus_failed",
             Event::ConfigRead { .. } => "config_read",
             Event::ConfigUnreadable { .. } => "config_unreadable",
             Event::NodeRead { .. } => "node_read",

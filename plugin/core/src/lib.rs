@@ -11,12 +11,13 @@
 //! | What can happen, what can be asked for? | [`event`], [`action`] |
 //! | What does the node have? | [`inventory`]; how close its GPUs are: [`links`]; parts of GPUs: [`mig`]; what can play a role: [`unit`] |
 //! | Which configuration holds? | [`config`]; `choose` and `requested` for this node; [`last_good`] over restarts |
+//! | What is kept about GPUs over restarts? | [`kept_gpus`] |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
 //! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out |
 //! | How does a GPU change its role? | [`switch`]; without refusing a pod that is on its way: [`bind_stop`], [`withdraw`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
-//! | What does a container get? | [`allocate`], [`prefer`] |
+//! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
 //! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
 //! | How do MPS control daemons live? | [`mps`] |
 //! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
@@ -30,6 +31,7 @@ pub mod backoff;
 pub mod bind_stop;
 pub mod board;
 mod bound_pod;
+pub mod budget;
 pub mod cdi;
 mod change;
 mod checkpoint;
@@ -43,6 +45,7 @@ mod holding;
 pub mod imex;
 pub mod inventory;
 pub mod journal;
+pub mod kept_gpus;
 mod kubelet_start;
 mod label_patch;
 pub mod labels;

@@ -18,6 +18,7 @@ use crate::driver::DriverWatch;
 use crate::event::Event;
 use crate::gone::Gone;
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::KeptGpus;
 use crate::kubelet_start::KubeletStart;
 use crate::label_patch::LabelPatch;
 use crate::last_good::LastGoods;
@@ -94,6 +95,11 @@ pub struct Plugin {
     pub(crate) taint_patch: TaintPatch,
     /// The configuration to fall back on after a restart.
     pub(crate) last_goods: LastGoods,
+    pub(crate) kept_gpus: KeptGpus,
+    /// As the state directory holds it, as far as is known.
+    pub(crate) kept_on_disk: Option<KeptGpus>,
+    /// When the file that could not be written is written again.
+    pub(crate) kept_retry_at: Option<Time>,
     pub(crate) specs: Specs,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
@@ -152,6 +158,9 @@ impl Plugin {
             annotation_patch: AnnotationPatch::default(),
             taint_patch: TaintPatch::default(),
             last_goods: LastGoods::default(),
+            kept_gpus: KeptGpus::default(),
+            kept_on_disk: None,
+            kept_retry_at: None,
             specs: Specs::default(),
             said: BTreeMap::new(),
             stopping: false,
@@ -196,6 +205,7 @@ impl Plugin {
             self.taint_patch.retry_at,
             self.taint_deadline(),
             self.desired_retry_at,
+            self.kept_retry_at.filter(|_| self.facts().is_some()),
             self.next_read,
             self.takeover.due(),
             self.pods.due(),

@@ -112,7 +112,11 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
             let policy = source.applied.and_then(|a| a.policies.get(&name).copied());
             let policy = policy.or_else(|| previous.resources.get(&name).map(|old| old.policy));
             let policy = policy.unwrap_or(AllocationPolicy::Distributed);
-            (name, ResourceView { devices, one_shared_device_at_most: one, policy })
+            let budget = match previous.resources.get(&name).filter(|_| is_old(source, &name)) {
+                Some(old) => old.budget,
+                None => source.applied.and_then(|a| a.budgets.get(&name).copied()),
+            };
+            (name, ResourceView { devices, one_shared_device_at_most: one, policy, budget })
         })
         .collect()
 }

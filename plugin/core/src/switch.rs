@@ -75,7 +75,7 @@ pub struct Situation {
     pub evidence: Option<Time>,
     /// Ids of the role that it leaves are healthy although nobody holds it.
     pub lingers: bool,
-    /// PodResources cannot be read, and never could.
+    /// PodResources cannot be read, and could not for so long that it never will.
     pub unreadable: bool,
     /// Its control daemon.
     pub mps: MpsCondition,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::allocate::{AllocateError, Allocation, ContainerEdits};
+use crate::budget::Budget;
 use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::links::Links;
@@ -68,6 +69,8 @@ pub struct ResourceView {
     pub one_shared_device_at_most: bool,
     /// How replicas are spread over GPUs.
     pub policy: AllocationPolicy,
+    /// The memory of each replica, when the driver holds containers to it.
+    pub budget: Option<Budget>,
 }
 
 /// The state of one GPU or MIG device, for people: `/state` and `status` print it.
@@ -144,6 +147,12 @@ pub struct Status {
     /// Why NVML cannot be used, although GPUs are known.
     #[serde(default)]
     pub driver_failing: Option<String>,
+    /// How containers are told their devices: `envvar`, `cdi-cri`, ….
+    #[serde(default)]
+    pub device_list_strategy: Vec<String>,
+    /// Every CDI name that a container may be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cdi_names: Vec<String>,
     /// By extended resource.
     pub resources: BTreeMap<String, ResourceStatus>,
     /// In NVML's order.

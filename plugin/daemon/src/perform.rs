@@ -20,6 +20,7 @@ use crate::node_taints::TaintChange;
 use crate::node_watch::NodePatch;
 use crate::pod_resources::checkpoint_file;
 use crate::serve::{ServeContext, Served, Server};
+use crate::state_dir::StateWriter;
 use crate::{allocatable, files, pod_resources, register};
 
 /// How long effects that were begun may take to finish when the process ends.
@@ -59,10 +60,10 @@ pub(crate) struct Performer {
     pub(crate) mps_desired: watch::Sender<Option<Desired>>,
     /// Writes them; awaited at the end.
     pub(crate) mps_writer: JoinHandle<()>,
-    /// The newest state file.
-    pub(crate) last_good: watch::Sender<Option<String>>,
-    /// Writes it; awaited at the end.
-    pub(crate) last_good_writer: JoinHandle<()>,
+    /// Writes the last good configuration; awaited at the end.
+    pub(crate) last_good: StateWriter,
+    /// Writes what is known of the GPUs; awaited at the end.
+    pub(crate) kept_gpus: StateWriter,
     /// Running servers.
     pub(crate) servers: BTreeMap<ResourceName, Server>,
     /// Servers that are ending.
@@ -91,9 +92,8 @@ impl Performer {
             Action::WriteMpsDesired { desired } => {
                 self.mps_desired.send_replace(Some(desired));
             }
-            Action::KeepLastGood { text } => {
-                self.last_good.send_replace(Some(text));
-            }
+            Action::KeepLastGood { text } => self.last_good.keep(text),
+            Action::KeepGpus { text } => self.kept_gpus.keep(text),
             Action::FindDriverFiles { attempt, search } => self.find_driver_files(attempt, search),
             Action::WriteCdiSpecs { specs } => self.write_cdi_specs(specs),
             Action::PatchLabels { labels } => self.patch(NodePatch::Labels(labels)),
@@ -122,9 +122,9 @@ impl Performer {
             self.ending.push(server.close());
         }
         drop(self.mps_desired);
-        drop(self.last_good);
+        let state = [self.last_good.finish(), self.kept_gpus.finish()];
         let all = async {
-            for task in self.ending.into_iter().chain([self.mps_writer, self.last_good_writer]) {
+            for task in self.ending.into_iter().chain([self.mps_writer]).chain(state) {
                 if let Err(e) = task.await {
                     tracing::error!(why = %e, "an effect did not end cleanly");
                 }

@@ -10,7 +10,7 @@ mod overrides;
 mod run_settings;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use plugin_core::config::parse_boolean;
@@ -53,6 +53,9 @@ const SUBCOMMANDS: [&str; 12] = [
     "--version",
     "-V",
 ];
+
+/// The name under which NVIDIA's image starts what is `mps` here; a link of that name in the image is this program.
+const MPS_NAME: &str = "mps-control-daemon";
 
 /// How the log looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +107,9 @@ fn with_subcommand(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let named = args.get(1).and_then(|a| a.to_str()).is_some_and(|a| SUBCOMMANDS.contains(&a));
     if !named {
-        args.insert(args.len().min(1), "run".into());
+        let called = args.first().map(Path::new).and_then(Path::file_name);
+        let command = if called.is_some_and(|name| name == MPS_NAME) { "mps" } else { "run" };
+        args.insert(args.len().min(1), command.into());
     }
     args
 }

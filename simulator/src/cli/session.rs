@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Common, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_PASSED, complain, read_all};
 use crate::on::StageError;
+use crate::on::cluster::ClusterSettings;
 use crate::on::wire::{Binaries, binaries};
 use crate::play::Stop;
 use crate::report::terminal::{Channel, Terminal};
@@ -26,6 +27,7 @@ pub(super) struct Session {
     choice: Choice,
     seeds: u64,
     hold: bool,
+    cluster: Option<ClusterSettings>,
 }
 
 impl Session {
@@ -39,7 +41,13 @@ impl Session {
             choice: Choice { variant: common.variant.clone(), label: common.label.clone() },
             seeds: 1,
             hold,
+            cluster: None,
         }
+    }
+
+    pub(super) fn with_cluster(mut self, cluster: Option<ClusterSettings>) -> Self {
+        self.cluster = cluster;
+        self
     }
 
     pub(super) fn with_seeds(mut self, seeds: u64) -> Self {
@@ -86,6 +94,10 @@ impl Session {
                 }
                 let place = match (stage, binaries) {
                     (StageName::Wire, Some(binaries)) => Place::Wire(binaries),
+                    (StageName::Cluster, _) => match &self.cluster {
+                        Some(cluster) => Place::Cluster(cluster),
+                        None => return complain(&"stage `cluster` needs --kubeconfig", EXIT_BAD_INPUT),
+                    },
                     _ => Place::Model,
                 };
                 match self.play(scenario, place, stop, &mut reports).await {
@@ -108,7 +120,7 @@ impl Session {
     ) -> Result<bool, StageError> {
         let seeds = match place {
             Place::Model => self.seeds,
-            Place::Wire(_) => 1,
+            Place::Wire(_) | Place::Cluster(_) => 1,
         };
         let several = seeds > 1;
         for number in 0..seeds {

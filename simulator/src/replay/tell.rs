@@ -48,6 +48,8 @@ pub fn event(event: &Event) -> String {
         | Event::TaintsFailed { why }
         | Event::LastGoodUnreadable { why }
         | Event::LastGoodNotKept { why }
+        | Event::KeptGpusUnreadable { why }
+        | Event::KeptGpusFailed { why }
         | Event::HoldersUnreadable { why }
         | Event::PodsUnreadable { why, .. }
         | Event::CdiSpecsFailed { why }

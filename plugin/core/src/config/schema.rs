@@ -174,7 +174,7 @@ pub struct ReplicatedResource {
     /// Replicas per device.
     pub replicas: Replicas,
     /// The memory that each replica may count on (ours). The whole of them must fit on the GPU; under MPS it is also the
-    /// limit of a client.
+    /// limit of a client, and from CUDA 13.4 on containers are told it for the container toolkit to enforce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_per_replica: Option<Memory>,
     /// How replicas are spread over GPUs (ours); otherwise `flags.plugin.sharedDevicesAllocationPolicy`.

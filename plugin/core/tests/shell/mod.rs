@@ -1,7 +1,7 @@
 //! A node whose neighbours behave: they answer the core's actions at once, in virtual time.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use plugin_core::action::Action;
@@ -38,6 +38,8 @@ pub struct Node {
     /// The state file, which outlives the plugin.
     pub state: Option<String>,
     pub state_is_writable: bool,
+    /// The state file with what is known of the GPUs.
+    pub kept_gpus: Option<String>,
     /// The driver's files and the spec directory.
     pub found: Found,
     /// Why specs cannot be written, if they cannot.
@@ -65,6 +67,8 @@ pub struct Node {
     pub kubelet_tells: bool,
     /// What the kubelet may hand out where that is not what was listed; `None`: it cannot tell.
     pub allocatable: Option<BTreeMap<String, Vec<String>>>,
+    /// Resources that the kubelet does not take.
+    pub refused: BTreeSet<ResourceName>,
     inbox: VecDeque<Event>,
 }
 
@@ -86,6 +90,7 @@ impl Node {
             desired: None,
             state: None,
             state_is_writable: true,
+            kept_gpus: None,
             found: Found::default(),
             read_only: None,
             files: [("default", DEFAULT), ("mps-config", MPS)]
@@ -103,6 +108,7 @@ impl Node {
             figures: BTreeMap::new(),
             kubelet_tells: true,
             allocatable: Some(BTreeMap::new()),
+            refused: BTreeSet::new(),
             inbox: VecDeque::new(),
         }
     }
@@ -132,6 +138,7 @@ impl Node {
     pub fn start(&mut self) {
         let mps_desired = self.desired.clone();
         self.tell(Event::Started { settings: Box::new(Node::settings()), mps_desired });
+        self.tell(Event::KeptGpusRead { text: self.kept_gpus.clone() });
         self.tell(Event::LastGoodRead { text: self.state.clone() });
         let (age_ms, has_checkpoint) = self.kubelet;
         self.tell(Event::KubeletAppeared { age_ms, has_checkpoint });
@@ -272,6 +279,10 @@ impl Node {
             Action::Listen { resource, endpoint, attempt } => {
                 Event::Listening { resource, endpoint, attempt }
             }
+            Action::Register { resource, attempt, .. } if self.refused.contains(&resource) => {
+                let why = "the kubelet refused `Register`: Unknown: not now".into();
+                Event::RegisterFailed { resource, attempt, why }
+            }
             Action::Register { resource, attempt, .. } => Event::Registered { resource, attempt },
             Action::ReadHolders if !self.holders_readable => {
                 Event::HoldersUnreadable { why: "connection refused".into() }
@@ -302,6 +313,10 @@ impl Node {
             Action::KeepLastGood { text } if self.state_is_writable => return self.state = Some(text),
             Action::KeepLastGood { .. } => {
                 Event::LastGoodNotKept { why: "`/var/lib/tandem`: read-only file system".into() }
+            }
+            Action::KeepGpus { text } if self.state_is_writable => return self.kept_gpus = Some(text),
+            Action::KeepGpus { .. } => {
+                Event::KeptGpusFailed { why: "`/var/lib/tandem`: read-only file system".into() }
             }
             Action::PatchAnnotations { .. } if !self.api_is_up => {
                 Event::AnnotationsFailed { why: "connection refused".into() }

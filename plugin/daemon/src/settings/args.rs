@@ -13,8 +13,9 @@ use crate::telemetry::LogFormat;
 
 /// A Kubernetes device plugin for NVIDIA GPUs that runs exclusive and shared GPUs side by side.
 ///
-/// Without a subcommand it runs the plugin. Precedence: flag, then environment variable, then configuration file, then default. An
-/// environment variable that exists but is empty counts as set for the settings that a configuration file has too.
+/// Without a subcommand it runs the plugin, or `mps` if it is called mps-control-daemon. Precedence: flag, then environment variable,
+/// then configuration file, then default. An environment variable that exists but is empty counts as set for the settings that a
+/// configuration file has too.
 #[derive(Debug, Parser)]
 #[command(name = "tandem-device-plugin", version, max_term_width = 110)]
 pub(crate) struct Cli {

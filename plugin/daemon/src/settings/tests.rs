@@ -28,6 +28,20 @@ fn error_of(args: &[&str], env: &[(&str, &str)]) -> String {
 }
 
 #[test]
+fn the_name_it_is_called_by_is_a_subcommand_and_a_written_one_wins() {
+    let command = |args: &[&str]| match parse(args.iter().map(OsString::from), &|_| None).unwrap() {
+        Command::Run(..) => "run",
+        Command::Mps(..) => "mps",
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(command(&["/usr/bin/mps-control-daemon"]), "mps");
+    assert_eq!(command(&["mps-control-daemon", "--mps-root", "/mps"]), "mps");
+    assert_eq!(command(&["mps-control-daemon", "run"]), "run");
+    assert_eq!(command(&["nvidia-device-plugin", "--fail-on-init-error=false"]), "run");
+    assert_eq!(command(&["/usr/bin/tandem-device-plugin"]), "run");
+}
+
+#[test]
 fn a_flag_wins_over_its_environment_variable() {
     let env = [("MIG_STRATEGY", "mixed"), ("PASS_DEVICE_SPECS", "true")];
     let flags = run_with(&["--mig-strategy", "single"], &env).core.overrides.flags;

@@ -169,6 +169,8 @@ pub(super) enum What {
     DesiredWritten(u32),
     /// The state file is replaced.
     LastGoodWritten(u32),
+    /// The state file with what is known of the GPUs is replaced.
+    KeptGpusWritten(u32),
     /// A patch of the Node reaches the API server.
     PatchArrives(u32, Box<NodePatch>),
     /// The kubelet's ListAndWatch reaches the server.

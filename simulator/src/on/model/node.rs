@@ -173,6 +173,11 @@ impl Node {
                     shell.node_listed(cx);
                 }
             }
+            What::KeptGpusWritten(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.kept_gpus_written(cx, host);
+                }
+            }
             What::BoundPodsListed(life, attempt) => {
                 if let Some(shell) = program.living(life) {
                     shell.bound_pods_listed(cx, attempt);

@@ -130,6 +130,11 @@ impl Ledger {
         }
     }
 
+    /// Which kubelet keeps these books.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
     /// All pods of this node have been seen; from here on devices of unknown pods are released.
     pub fn sources_ready(&mut self) {
         self.sources_ready = true;

@@ -75,6 +75,8 @@ pub(super) struct Shell {
     desired: Option<Desired>,
     /// The newest state file, on its way to the disk.
     last_good: Option<String>,
+    /// The newest state file with what is known of the GPUs, on its way to the disk.
+    kept_gpus: Option<String>,
     nvml: Library,
     looks: Looks,
     /// Longest time between two looks at the GPUs, in nanoseconds.
@@ -114,6 +116,7 @@ impl Shell {
             pods: PodWatch::default(),
             desired: None,
             last_good: None,
+            kept_gpus: None,
             nvml: Library::default(),
             looks: Looks::default(),
             gpu_look: nanos(settings.timing.gpu_look),
@@ -126,6 +129,7 @@ impl Shell {
             cx,
             Event::Started { settings: Box::new(settings.clone()), mps_desired: host.mps.desired.clone() },
         );
+        shell.post(cx, Event::KeptGpusRead { text: host.kept_gpus.clone() });
         shell.post(cx, Event::LastGoodRead { text: host.last_good.clone() });
         cx.at(cx.now() + shell.gpu_look, What::GpusDue(life));
         cx.after(latency::TASK, What::KubeletDirectoryChanged(life));

@@ -53,6 +53,11 @@ impl Shell {
                     cx.after(latency::DISK, What::LastGoodWritten(life));
                 }
             }
+            Action::KeepGpus { text } => {
+                if self.kept_gpus.replace(text).is_none() {
+                    cx.after(latency::DISK, What::KeptGpusWritten(life));
+                }
+            }
             Action::PatchLabels { labels } => {
                 self.patch_node(cx, NodePatch::Labels(labels));
             }
@@ -114,6 +119,16 @@ impl Shell {
         host.last_good = Some(text);
     }
 
+    /// The state file with what is known of the GPUs is replaced by the newest text.
+    pub(in super::super) fn kept_gpus_written(&mut self, cx: &mut Context<'_>, host: &mut Host) {
+        let Some(text) = self.kept_gpus.take() else { return };
+        if host.disk_full {
+            let why = "the state file cannot be written: No space left on device (os error 28)".to_owned();
+            return self.post(cx, Event::KeptGpusFailed { why });
+        }
+        host.kept_gpus = Some(text);
+    }
+
     /// The driver's files have been looked at.
     pub(in super::super) fn driver_files_looked(
         &mut self,
@@ -154,5 +169,6 @@ impl Shell {
             host.mps.desired = Some(desired);
         }
         self.last_good_written(cx, host);
+        self.kept_gpus_written(cx, host);
     }
 }
