@@ -1,10 +1,8 @@
 //! What follows from the plugin's state, step by step, in the order in which [`Plugin`] takes them after every event.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::action::{Action, Severity};
-use crate::bind_stop::BindStop;
 use crate::config::ResourceName;
 use crate::inventory::{GpuFacts, GpuUuid};
 use crate::mps::{Desired, DesiredDaemon};
@@ -13,7 +11,6 @@ use crate::publish::Retiring;
 use crate::registration::{Input, Registration};
 use crate::resources::{Role, replica_of};
 use crate::switch::{GpuState, MpsCondition, Situation};
-use crate::time::Time;
 use crate::unit::{Unit, units_of};
 use crate::view::Strategy;
 
@@ -80,7 +77,8 @@ impl Plugin {
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             units.iter().partition(|unit| self.role_of(**unit).is_some());
         for unit in unwanted.into_iter().chain(wanted).copied() {
-            let mut state = self.gpus.remove(unit.uuid()).unwrap_or(GpuState::Found);
+            let before = self.gpus.get(unit.uuid()).cloned();
+            let mut state = before.clone().unwrap_or(GpuState::Found);
             for _ in 0..MOVES_MAX {
                 let next = state.clone().next(&self.situation(unit));
                 if next == state {
@@ -90,7 +88,10 @@ impl Plugin {
                 state = next;
             }
             self.tell_drain(unit, &state);
-            self.gpus.insert(unit.uuid().clone(), state);
+            if before.as_ref() != Some(&state) {
+                self.gpus.insert(unit.uuid().clone(), state);
+                self.note_change(unit.uuid());
+            }
         }
         self.follow_labelled();
     }
@@ -116,12 +117,6 @@ impl Plugin {
             unreadable: self.kubelet_start.never_tells(self.now),
             mps: self.mps_condition(unit.uuid()),
         }
-    }
-
-    /// When the newest read was asked for that proves what it does not list, if no id was withdrawn since.
-    fn evidence_for(&self, gpu: &GpuUuid) -> Option<Time> {
-        let left = self.withdrawal.last_left(gpu);
-        self.ownership.evidence().filter(|asked| left.is_none_or(|left| *asked >= left))
     }
 
     /// Whether a holder knows the GPU under a name that the wanted role does not have; what has no role has no name.
@@ -213,39 +208,6 @@ impl Plugin {
         }
     }
 
-    /// Says once per drain who is waited for, as soon as the kubelet has been asked.
-    fn tell_drain(&mut self, unit: Unit<'_>, state: &GpuState) {
-        let topic = format!("{} draining", unit.uuid());
-        let GpuState::Draining { from: role, since } = state else {
-            self.said.remove(&topic);
-            return;
-        };
-        let asked = self.ownership.evidence().is_some_and(|e| e >= *since);
-        if asked && !self.said.contains_key(&topic) {
-            let holders = self.ownership.holders(unit.uuid()).join(", ");
-            let message = format!(
-                "{unit} is draining: it leaves `{}` when it is free; held by {holders}",
-                role.resource
-            );
-            self.say_once(&topic, Severity::Info, "GpuDraining", message);
-        }
-    }
-
-    /// The Node's labels describe the newest configuration that some GPU serves.
-    fn follow_labelled(&mut self) {
-        let Some(applied) = &self.applied else { return };
-        if self.labelled.as_ref().is_some_and(|l| Arc::ptr_eq(l, applied)) {
-            return;
-        }
-        let serves = |(uuid, role): (&GpuUuid, &Role)| {
-            self.gpus.get(uuid).is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
-        };
-        if self.labelled.is_none() || applied.roles.is_empty() || applied.roles.iter().any(serves) {
-            self.labelled = Some(Arc::clone(applied));
-            self.change.all = true;
-        }
-    }
-
     /// Wishes for one MPS control daemon per GPU that plays an MPS role or is free to become one.
     pub(crate) fn wish_mps(&mut self) {
         let Driver::Present(facts) = &self.driver else {
@@ -282,65 +244,6 @@ impl Plugin {
             GpuState::Found | GpuState::Unused => return None,
         };
         role.daemon()
-    }
-
-    /// Asks about pods before ids are withdrawn, and while a GPU drains: whether its holders are about to leave, and who holds
-    /// it that only the checkpoint names.
-    fn follow_pods(&mut self) {
-        let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
-        let (alone, unexplained) = match self.gpus.values().any(waits) {
-            true => self.holders_alone(),
-            false => (false, None),
-        };
-        let drains = self.gpus.iter().find_map(|(gpu, state)| match state {
-            GpuState::Draining { since, .. } if self.ownership.is_held(gpu) => Some(*since),
-            GpuState::Draining { .. } | GpuState::Found | GpuState::Settled { .. } => None,
-            GpuState::Converting | GpuState::Unused => None,
-        });
-        let bound = match self.withdrawal.state {
-            BindStop::Admitting { tainted, .. } => Some(tainted + self.settings.timing.bind_settle),
-            BindStop::Open | BindStop::Tainting { .. } | BindStop::Closed | BindStop::Following { .. } => {
-                None
-            }
-        };
-        // a list that is asked for too early would have to be asked for again
-        let since = bound.filter(|at| *at <= self.now).max(unexplained).max(drains);
-        match since {
-            Some(since) => self.watch_pods(since),
-            None if alone || bound.is_some() => {}
-            None => self.ignore_pods(),
-        }
-    }
-
-    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled, and until it has told anything at all.
-    pub(crate) fn poll_holders(&mut self) {
-        let draining = self.gpus.values().any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
-        let unproven = self.gpus.iter().any(|(gpu, s)| match s {
-            GpuState::Draining { since, .. } => self.evidence_for(gpu).is_none_or(|e| e < *since),
-            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting | GpuState::Unused => false,
-        });
-        let unsettled = self.ownership.is_unsettled();
-        let untold = self.ownership.evidence().is_none() && !self.gpus.is_empty();
-        if !draining && !unsettled && !untold && !self.is_gone_one_held() {
-            self.next_read = None;
-            return;
-        }
-        let starting = self.kubelet_start.is_starting(self.now);
-        let fast = unproven && self.ownership.unreadable().is_none() && !starting;
-        if fast || self.next_read.is_some_and(|at| at <= self.now) {
-            return self.read_holders();
-        }
-        if self.next_read.is_none() && !self.ownership.is_asking() {
-            let pause = if unsettled {
-                self.settings.timing.holders_poll / 4
-            } else {
-                self.settings.timing.holders_poll
-            };
-            let next = self.now + pause;
-            // the first read that proves something comes as soon as it can
-            let settles = self.kubelet_start.settles_at(self.now).filter(|_| draining);
-            self.next_read = Some(settles.map_or(next, |at| at.min(next)));
-        }
     }
 
     /// Registers what has devices, closes what has none.

@@ -27,7 +27,7 @@ use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
 use crate::pods::Pods;
 use crate::publish::Retiring;
-use crate::registration::{Demand, Input, Registration};
+use crate::registration::Registration;
 pub use crate::settings::{ConfigSource, Settings, Timing};
 use crate::switch::GpuState;
 use crate::taints::TaintPatch;
@@ -70,6 +70,8 @@ pub struct Plugin {
     /// The configuration that the Node's labels describe: the newest that a GPU serves.
     pub(crate) labelled: Option<Arc<Applied>>,
     pub(crate) gpus: BTreeMap<GpuUuid, GpuState>,
+    /// When each of them came into its state.
+    pub(crate) changed_at: BTreeMap<GpuUuid, Time>,
     pub(crate) retiring: Vec<Retiring>,
     pub(crate) gone: Gone,
     pub(crate) ownership: Ownership,
@@ -137,6 +139,7 @@ impl Plugin {
             staged_at: None,
             labelled: None,
             gpus: BTreeMap::new(),
+            changed_at: BTreeMap::new(),
             retiring: Vec::new(),
             gone: Gone::new(),
             ownership: Ownership::default(),
@@ -204,6 +207,7 @@ impl Plugin {
             self.annotation_patch.retry_at,
             self.taint_patch.retry_at,
             self.taint_deadline(),
+            self.drain_due(),
             self.desired_retry_at,
             self.kept_retry_at.filter(|_| self.facts().is_some()),
             self.next_read,
@@ -244,39 +248,6 @@ impl Plugin {
             self.next_read = None;
             self.act(Action::ReadHolders);
         }
-    }
-
-    pub(crate) fn registration(&mut self, resource: &ResourceName, input: Input) {
-        let now = self.now;
-        let Some(registration) = self.registrations.get_mut(resource) else {
-            return;
-        };
-        let demand = registration.on(now, input);
-        self.demanded(resource, demand);
-    }
-
-    /// What the shell told of the socket of an attempt.
-    pub(crate) fn socket(&mut self, resource: &ResourceName, attempt: u64, input: Input) {
-        let now = self.now;
-        let Some(registration) = self.registrations.get_mut(resource) else {
-            return;
-        };
-        let demand = registration.on_socket(now, attempt, input);
-        self.demanded(resource, demand);
-    }
-
-    fn demanded(&mut self, resource: &ResourceName, demand: Option<Demand>) {
-        let (Some(demand), Some(registration)) = (demand, self.registrations.get(resource)) else {
-            return;
-        };
-        self.change.all = true;
-        let (endpoint, attempt) = (registration.endpoint(), registration.attempt());
-        let resource = resource.clone();
-        self.act(match demand {
-            Demand::Listen => Action::Listen { resource, endpoint, attempt },
-            Demand::Register => Action::Register { resource, endpoint, attempt },
-            Demand::Close => Action::Close { resource },
-        });
     }
 
     pub(crate) fn act(&mut self, action: Action) {

@@ -64,6 +64,13 @@ impl Role {
         }
     }
 
+    /// Whether the two differ in the number of replicas at most, and nothing but the list of ids has to change between them:
+    /// time-slicing needs no daemon that knows its clients.
+    pub fn is_resize_of(&self, other: &Role) -> bool {
+        let sliced = |role: &Role| role.strategy == Strategy::TimeSlicing;
+        sliced(self) && sliced(other) && self.resource == other.resource
+    }
+
     /// The control daemon that this role needs.
     pub fn daemon(&self) -> Option<DesiredDaemon> {
         let limits = self.limits.filter(|_| self.strategy == Strategy::Mps)?;

@@ -1,6 +1,8 @@
 //! The Node: its labels and taints read as they change; labels, annotations and taints written when the core asks. Nothing here knows what
 //! one of them means.
 
+pub(crate) mod node_taints;
+
 use std::collections::BTreeMap;
 
 use futures::{Stream, StreamExt};
@@ -14,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::cause;
 use crate::node_client::{ApiBackoff, NodeSettings, WRITE_TIME_MAX};
-use crate::node_taints::{self, TaintChange};
+use crate::node_watch::node_taints::TaintChange;
 
 /// A change of the Node's metadata: key → value, `None` removes the key.
 #[derive(Clone, Debug, PartialEq, Eq)]

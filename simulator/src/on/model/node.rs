@@ -178,16 +178,6 @@ impl Node {
                     shell.kept_gpus_written(cx, host);
                 }
             }
-            What::BoundPodsListed(life, attempt) => {
-                if let Some(shell) = program.living(life) {
-                    shell.bound_pods_listed(cx, attempt);
-                }
-            }
-            What::BoundPodsSeen(pods) => {
-                if let Some(shell) = program.living(newest) {
-                    shell.bound_pods_seen(cx, &pods);
-                }
-            }
             What::LastGoodWritten(life) => {
                 if let Some(shell) = program.living(life) {
                     shell.last_good_written(cx, host);
