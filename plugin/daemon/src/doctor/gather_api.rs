@@ -22,11 +22,13 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Most DaemonSets that are looked at.
 const SETS_MAX: u32 = 500;
 /// What the plugin does: verb, group, resource.
-const NEEDED: [(&str, &str, &str); 5] = [
+const NEEDED: [(&str, &str, &str); 7] = [
     ("get", "", "nodes"),
     ("list", "", "nodes"),
     ("watch", "", "nodes"),
     ("patch", "", "nodes"),
+    ("list", "", "pods"),
+    ("watch", "", "pods"),
     ("create", "", "events"),
 ];
 
