@@ -65,6 +65,7 @@ impl Plugin {
                 }
             }
             Event::HoldersRead { holdings, checkpoint } => self.holders_read(&holdings, checkpoint),
+            Event::FiguresRead { allocatable } => self.figures_read(allocatable),
             Event::PodsRead { attempt, pods } => self.pods_read(attempt, pods),
             Event::PodsUnreadable { attempt, why } => self.pods_unreadable(attempt, &why),
             Event::HoldersUnreadable { why } => self.holders_unreadable(why),
@@ -222,6 +223,7 @@ fn changes_all(event: &Event) -> bool {
             | Event::HoldersRead { .. }
             | Event::PodsRead { .. }
             | Event::PodsUnreadable { .. }
+            | Event::FiguresRead { .. }
             | Event::AllocatableRead { .. }
             | Event::AllocatableUnreadable { .. }
     )

@@ -26,9 +26,12 @@ impl Plugin {
         }
         self.choose_config();
         self.keep_specs();
+        self.stop_binds();
         self.stage();
         self.keep_gpus();
+        self.keep_ids();
         self.advance_gpus();
+        self.keep_ids();
         self.wish_mps();
         self.wish_again();
         self.follow_pods();
@@ -42,7 +45,9 @@ impl Plugin {
         self.patch_labels(all_changed);
         self.annotate(all_changed);
         self.want_shared_taint(all_changed);
-        self.patch_taints(all_changed);
+        // what was withdrawn is in the view by now
+        self.stop_binds();
+        self.patch_taints(all_changed || self.change.all);
         self.publish();
     }
 
@@ -104,7 +109,8 @@ impl Plugin {
             target,
             held_as: self.held_as(unit.uuid()),
             stranger: self.is_held_by_stranger(unit.uuid()),
-            evidence: self.ownership.evidence(),
+            evidence: self.evidence_for(unit.uuid()),
+            lingers: self.withdrawal.kept(unit.uuid()).is_some_and(|kept| !kept.ids.is_empty()),
             unreadable: self.kubelet_start.never_tells(self.now),
             mates_held: self.are_mates_held(unit.uuid(), state),
             mps: self.mps_condition(unit.uuid()),
@@ -182,50 +188,6 @@ impl Plugin {
                 self.left(unit, &state, &GpuState::Found);
                 self.gpus.insert(unit.uuid().clone(), GpuState::Found);
             }
-        }
-    }
-
-    /// Asks about pods while a GPU waits for holders that only the checkpoint names.
-    fn follow_pods(&mut self) {
-        let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
-        if !self.gpus.values().any(waits) {
-            return self.ignore_pods();
-        }
-        match self.holders_alone() {
-            (false, _) => self.ignore_pods(),
-            (true, None) => {}
-            (true, Some(since)) => self.watch_pods(since),
-        }
-    }
-
-    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled, and until it has told anything at all.
-    pub(crate) fn poll_holders(&mut self) {
-        let draining = self.gpus.values().any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
-        let unproven = self.gpus.values().any(|s| match s {
-            GpuState::Draining { since, .. } => self.ownership.evidence().is_none_or(|e| e < *since),
-            GpuState::Found | GpuState::Settled { .. } | GpuState::Converting | GpuState::Unused => false,
-        });
-        let unsettled = self.ownership.is_unsettled();
-        let untold = self.ownership.evidence().is_none() && !self.gpus.is_empty();
-        if !draining && !unsettled && !untold && !self.is_gone_one_held() {
-            self.next_read = None;
-            return;
-        }
-        let starting = self.kubelet_start.is_starting(self.now);
-        let fast = unproven && self.ownership.unreadable().is_none() && !starting;
-        if fast || self.next_read.is_some_and(|at| at <= self.now) {
-            return self.read_holders();
-        }
-        if self.next_read.is_none() && !self.ownership.is_asking() {
-            let pause = if unsettled {
-                self.settings.timing.holders_poll / 4
-            } else {
-                self.settings.timing.holders_poll
-            };
-            let next = self.now + pause;
-            // the first read that proves something comes as soon as it can
-            let settles = self.kubelet_start.settles_at(self.now).filter(|_| draining);
-            self.next_read = Some(settles.map_or(next, |at| at.min(next)));
         }
     }
 

@@ -119,6 +119,11 @@ pub enum Event {
         /// The annotation [`NOTE`](crate::taints::NOTE).
         note: Option<String>,
     },
+    /// What the Node promises of extended resources (`status.allocatable`), told when it changes.
+    FiguresRead {
+        /// Resource → count.
+        allocatable: BTreeMap<String, u64>,
+    },
     /// The API server does not answer about the Node.
     NodeUnreadable {
         /// The reason.

@@ -15,7 +15,7 @@
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
 //! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out |
-//! | How does a GPU change its role? | [`switch`]; what people see of it: [`drain`] |
+//! | How does a GPU change its role? | [`switch`]; without refusing a pod that is on its way: [`bind_stop`], [`withdraw`]; what people see of it: [`drain`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
 //! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
@@ -28,6 +28,7 @@ mod advance;
 pub mod allocate;
 pub mod annotations;
 pub mod backoff;
+pub mod bind_stop;
 pub mod board;
 mod bound_pod;
 pub mod budget;
@@ -36,11 +37,13 @@ mod change;
 mod checkpoint;
 mod choose;
 pub mod config;
+mod demands;
 pub mod drain;
 mod driver;
 pub mod effect;
 pub mod event;
 mod gone;
+mod holders_poll;
 mod holding;
 pub mod imex;
 pub mod inventory;
@@ -72,3 +75,4 @@ pub mod time;
 pub mod unit;
 pub mod view;
 mod wish;
+pub mod withdraw;

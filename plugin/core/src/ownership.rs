@@ -222,6 +222,19 @@ impl Ownership {
         names.into_iter().collect()
     }
 
+    /// The pods that hold a GPU, as `namespace/name`.
+    pub(crate) fn pods<'a>(&'a self, gpu: &'a GpuUuid) -> BTreeSet<&'a str> {
+        let names = self.of(gpu).filter_map(|(_, hold)| hold.who.as_deref());
+        names.filter_map(|who| who.rsplit_once('/').map(|(pod, _)| pod)).collect()
+    }
+
+    /// How many devices of a resource the containers of `namespace/pod` have.
+    pub(crate) fn given(&self, pod: &str, resource: &str) -> u64 {
+        let is_of = |who: &str| who.strip_prefix(pod).is_some_and(|rest| rest.starts_with('/'));
+        let holds = self.holds.values().flatten().filter(|hold| hold.resource == resource);
+        holds.filter(|hold| hold.who.as_deref().is_some_and(is_of)).count() as u64
+    }
+
     fn of<'a>(&'a self, gpu: &'a GpuUuid) -> impl Iterator<Item = (&'a str, &'a Hold)> {
         let from = (Bound::Included(gpu.as_str()), Bound::Unbounded);
         self.holds

@@ -27,13 +27,14 @@ use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
 use crate::pods::Pods;
 use crate::publish::Retiring;
-use crate::registration::{Demand, Input, Registration};
+use crate::registration::Registration;
 pub use crate::settings::{ConfigSource, Settings, Timing};
 use crate::switch::GpuState;
 use crate::taints::TaintPatch;
 use crate::takeover::Takeover;
 use crate::time::Time;
 use crate::view::View;
+use crate::withdraw::Withdrawal;
 
 /// What is known about the driver.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +78,7 @@ pub struct Plugin {
     /// What the kubelet's file adds to it.
     pub(crate) checkpoint: CheckpointTable,
     pub(crate) pods: Pods,
+    pub(crate) withdrawal: Withdrawal,
     pub(crate) next_read: Option<Time>,
     pub(crate) kubelet_up: bool,
     pub(crate) kubelet_start: KubeletStart,
@@ -139,6 +141,7 @@ impl Plugin {
             ownership: Ownership::default(),
             checkpoint: CheckpointTable::default(),
             pods: Pods::default(),
+            withdrawal: Withdrawal::default(),
             next_read: None,
             kubelet_up: false,
             kubelet_start: KubeletStart::default(),
@@ -204,6 +207,7 @@ impl Plugin {
             self.next_read,
             self.takeover.due(),
             self.pods.due(),
+            self.bind_deadline(),
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),
@@ -238,39 +242,6 @@ impl Plugin {
             self.next_read = None;
             self.act(Action::ReadHolders);
         }
-    }
-
-    pub(crate) fn registration(&mut self, resource: &ResourceName, input: Input) {
-        let now = self.now;
-        let Some(registration) = self.registrations.get_mut(resource) else {
-            return;
-        };
-        let demand = registration.on(now, input);
-        self.demanded(resource, demand);
-    }
-
-    /// What the shell told of the socket of an attempt.
-    pub(crate) fn socket(&mut self, resource: &ResourceName, attempt: u64, input: Input) {
-        let now = self.now;
-        let Some(registration) = self.registrations.get_mut(resource) else {
-            return;
-        };
-        let demand = registration.on_socket(now, attempt, input);
-        self.demanded(resource, demand);
-    }
-
-    fn demanded(&mut self, resource: &ResourceName, demand: Option<Demand>) {
-        let (Some(demand), Some(registration)) = (demand, self.registrations.get(resource)) else {
-            return;
-        };
-        self.change.all = true;
-        let (endpoint, attempt) = (registration.endpoint(), registration.attempt());
-        let resource = resource.clone();
-        self.act(match demand {
-            Demand::Listen => Action::Listen { resource, endpoint, attempt },
-            Demand::Register => Action::Register { resource, endpoint, attempt },
-            Demand::Close => Action::Close { resource },
-        });
     }
 
     pub(crate) fn act(&mut self, action: Action) {

@@ -4,7 +4,7 @@
 //! An answer proves what it does not list: a pod that is missing from a list which was asked for after the pod was first
 //! heard of is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::action::{Action, Severity};
@@ -14,6 +14,9 @@ use crate::time::Time;
 
 /// Least time between two lists, whatever is waited for.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// For how long a pod counts as leaving its devices: many take 30 s to end, and some as long as they like.
+const LEAVING_MAX: Duration = Duration::from_secs(60);
 
 /// What became of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) struct Pods {
     unreadable: Option<String>,
     retry_at: Option<Time>,
     known: BTreeMap<String, BoundPod>,
+    /// Since when pods that end or are gone are known to, by `namespace/name`.
+    leaving: BTreeMap<String, Time>,
 }
 
 impl Pods {
@@ -50,6 +55,26 @@ impl Pods {
             None if self.evidence.is_some_and(|asked| asked >= since) => Fate::Over,
             None => Fate::Unknown,
         }
+    }
+
+    /// When the newest list that was answered had been asked for.
+    pub(crate) fn evidence(&self) -> Option<Time> {
+        self.evidence.filter(|_| self.unreadable.is_none())
+    }
+
+    /// Why the API server does not tell, if it does not.
+    pub(crate) fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+
+    /// Whether a pod, as `namespace/name`, is about to leave its devices, or has just left them.
+    pub(crate) fn is_leaving(&self, now: Time, full_name: &str) -> bool {
+        self.leaving.get(full_name).is_some_and(|since| now < *since + LEAVING_MAX)
+    }
+
+    /// Every pod of the newest answer.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &BoundPod> {
+        self.known.values()
     }
 
     /// Whether a watch that began with a list of then or later is told.
@@ -66,7 +91,7 @@ impl Pods {
     pub(crate) fn answered(asked: Time, pods: Vec<BoundPod>) -> Self {
         let mut answered = Pods::default();
         answered.want(asked, asked);
-        answered.read(1, pods);
+        answered.read(asked, 1, pods);
         answered
     }
 
@@ -92,15 +117,30 @@ impl Pods {
         self.retry_at = None;
         // what is not watched goes stale
         self.known.clear();
+        self.leaving.clear();
         self.evidence = None;
         std::mem::take(&mut self.watching)
     }
 
-    fn read(&mut self, attempt: u64, pods: Vec<BoundPod>) {
+    fn read(&mut self, now: Time, attempt: u64, pods: Vec<BoundPod>) {
         if attempt == self.attempt && self.watching {
             self.evidence = self.asked;
             self.unreadable = None;
-            self.known = pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
+            let told = pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
+            let before = std::mem::replace(&mut self.known, told);
+            let is_gone = |pod: &&BoundPod| !self.known.contains_key(&pod.uid);
+            let leaves = |pod: &&BoundPod| pod.deleting || pod.phase == PodPhase::Over;
+            let ending: BTreeSet<String> =
+                self.known.values().filter(leaves).map(BoundPod::full_name).collect();
+            self.leaving.retain(|name, since| ending.contains(name) || now < *since + LEAVING_MAX);
+            let gone = before.values().filter(is_gone);
+            for name in gone.map(BoundPod::full_name).chain(ending) {
+                self.leaving.entry(name).or_insert(now);
+            }
+            // another pod of the same name has come
+            for pod in self.known.values().filter(|pod| !leaves(pod)) {
+                self.leaving.remove(&pod.full_name());
+            }
         }
     }
 
@@ -132,7 +172,7 @@ impl Plugin {
     pub(crate) fn pods_read(&mut self, attempt: u64, pods: Vec<BoundPod>) {
         self.said.remove("pods");
         let before = self.checkpoint.alone(self.now, &self.pods).len();
-        self.pods.read(attempt, pods);
+        self.pods.read(self.now, attempt, pods);
         self.checkpoint.follow(&self.pods);
         if self.checkpoint.alone(self.now, &self.pods).len() < before {
             // who ended may have been the last that a GPU waits for
@@ -175,7 +215,7 @@ mod tests {
         let mut pods = Pods::default();
         assert_eq!(pods.want(at(100), at(50)), Some(1));
         assert_eq!(pods.fate("a", at(50)), Fate::Unknown, "asked, not answered");
-        pods.read(1, vec![pod("b", PodPhase::Admitted), pod("c", PodPhase::Over)]);
+        pods.read(at(0), 1, vec![pod("b", PodPhase::Admitted), pod("c", PodPhase::Over)]);
         assert_eq!(pods.fate("a", at(100)), Fate::Over);
         assert_eq!(pods.fate("a", at(101)), Fate::Unknown, "heard of after the list was asked for");
         assert!(matches!(pods.fate("b", at(101)), Fate::Lives(_)));
@@ -187,11 +227,11 @@ mod tests {
         let mut pods = Pods::default();
         assert_eq!(pods.want(at(100), at(100)), Some(1));
         assert_eq!(pods.want(at(200), at(100)), None, "under way");
-        pods.read(1, Vec::new());
+        pods.read(at(0), 1, Vec::new());
         assert_eq!(pods.want(at(300), at(250)), None, "a second has not passed");
         assert_eq!(pods.due(), Some(at(1_100)));
         assert_eq!(pods.want(at(1_100), at(250)), Some(2));
-        pods.read(1, vec![pod("a", PodPhase::Bound)]);
+        pods.read(at(0), 1, vec![pod("a", PodPhase::Bound)]);
         assert_eq!(pods.fate("a", at(0)), Fate::Over, "what is told of the old watch changes nothing");
     }
 
@@ -201,15 +241,35 @@ mod tests {
         assert_eq!(pods.want(at(0), at(0)), Some(1));
         pods.unread(1, "refused");
         assert_eq!(pods.want(at(60_000), at(0)), None, "the shell tries again");
-        pods.read(1, Vec::new());
+        pods.read(at(0), 1, Vec::new());
         assert_eq!(pods.fate("a", at(0)), Fate::Over);
+    }
+
+    #[test]
+    fn a_pod_leaves_for_a_minute_from_its_deletion_or_disappearance() {
+        let mut pods = Pods::default();
+        let told = |pods: &mut Pods, s: u64, deleting: bool| {
+            pods.read(at(s * 1_000), 1, vec![BoundPod { deleting, ..pod("a", PodPhase::Admitted) }]);
+        };
+        pods.want(at(0), at(0));
+        told(&mut pods, 1, false);
+        assert!(!pods.is_leaving(at(1_000), "default/a"));
+        told(&mut pods, 2, true);
+        assert!(pods.is_leaving(at(2_000), "default/a"));
+        told(&mut pods, 70, true);
+        assert!(!pods.is_leaving(at(70_000), "default/a"), "it takes its time");
+        told(&mut pods, 71, false);
+        pods.read(at(80_000), 1, Vec::new());
+        assert!(pods.is_leaving(at(80_001), "default/a"), "gone without a word");
+        told(&mut pods, 81, false);
+        assert!(!pods.is_leaving(at(81_000), "default/a"), "another one of that name");
     }
 
     #[test]
     fn what_is_not_watched_is_forgotten() {
         let mut pods = Pods::default();
         pods.want(at(0), at(0));
-        pods.read(1, vec![pod("a", PodPhase::Admitted)]);
+        pods.read(at(0), 1, vec![pod("a", PodPhase::Admitted)]);
         assert!(pods.ignore());
         assert!(!pods.ignore());
         assert_eq!(pods.fate("a", at(0)), Fate::Unknown);

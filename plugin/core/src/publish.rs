@@ -3,7 +3,7 @@
 //! | a GPU is | ids of its role | healthy | granted when asked for |
 //! |---|---|---|---|
 //! | settled | listed | yes; under MPS, unheld ones only while the daemon serves | yes |
-//! | draining | held ones listed, others until they retire | held ones only | yes: a late Allocate makes a holder |
+//! | draining | held ones listed, others until they retire | held ones, and those that may still be bound | yes: a late Allocate makes a holder |
 //! | settled with fewer time-sliced replicas | held ones of those that leave, as well | yes, and as many of the others are not | yes |
 //! | converting, or just left its role | old ones listed until they retire | no | no |
 //! | settled and shared, while the Node waits for its taint | held ones listed | yes | yes |
@@ -31,6 +31,7 @@ use crate::switch::GpuState;
 use crate::time::Time;
 use crate::unit::Unit;
 use crate::view::{Device, ResourceView, Strategy, View};
+use crate::withdraw::Withdrawal;
 
 /// A role that a GPU has left: its ids stay listed as unhealthy for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub(crate) struct Source<'a> {
     pub(crate) retiring: &'a [Retiring],
     pub(crate) gone: &'a Gone,
     pub(crate) ownership: &'a Ownership,
+    pub(crate) withdrawal: &'a Withdrawal,
     pub(crate) actual: Option<&'a Actual>,
     pub(crate) applied: Option<&'a Applied>,
     /// Shared devices that nobody holds are absent: the Node is not tainted yet.
@@ -64,10 +66,11 @@ impl Plugin {
     /// When the withdrawn ids of draining GPUs leave their lists.
     pub(crate) fn withdrawn_ids_leave(&self) -> impl Iterator<Item = Time> + '_ {
         let retire_after = self.settings.timing.retire_after;
-        self.gpus.values().filter_map(move |state| match state {
-            GpuState::Draining { since, .. } => Some(*since + retire_after),
+        let at_once = self.gpus.values().filter_map(|state| match state {
+            GpuState::Draining { since, .. } => Some(*since),
             GpuState::Found | GpuState::Settled { .. } | GpuState::Converting | GpuState::Unused => None,
-        })
+        });
+        at_once.chain(self.withdrawal.left()).map(move |since| since + retire_after)
     }
 }
 
@@ -139,7 +142,9 @@ fn current_devices<'a>(
     role: &'a Role,
 ) -> impl Iterator<Item = (String, Device)> + use<'a> {
     let held = source.ownership.held_ids(unit.uuid(), role.resource.as_str());
-    let held: BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
+    let mut held: BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
+    let kept = source.withdrawal.kept(unit.uuid());
+    held.extend(kept.iter().flat_map(|kept| kept.ids.iter().cloned()));
     let daemon_serves = source.actual.is_some_and(|a| a.is_ready(unit.uuid()));
     let offered = match (state, role.strategy) {
         (GpuState::Settled { .. }, Strategy::Exclusive | Strategy::TimeSlicing) => true,
@@ -160,7 +165,11 @@ fn current_devices<'a>(
             (well && given, true)
         })
     };
-    judged.filter(move |(id, _)| !(retired || withheld) || held.contains(id))
+    let (now, retire_after) = (source.now, source.retire_after);
+    let leaves = move |id: &String| {
+        kept.and_then(|kept| kept.left.get(id)).is_some_and(|left| now < *left + retire_after)
+    };
+    judged.filter(move |(id, _)| !(retired || withheld) || held.contains(id) || leaves(id))
 }
 
 /// Ids that nobody gets while others of the GPU are held that its role does not have any more: so that no more pods share

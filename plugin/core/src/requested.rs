@@ -127,16 +127,35 @@ impl Plugin {
         self.staged_at.map(|at| at + self.settings.timing.supervisor_wait).filter(|at| *at > self.now)
     }
 
+    /// Whether a configuration has everything that can be prepared before GPUs change their roles.
+    pub(crate) fn is_prepared(&self, next: &Applied) -> bool {
+        self.specs_suffice(&next.effective) && self.has_supervisor(next)
+    }
+
+    fn has_supervisor(&self, next: &Applied) -> bool {
+        let needs_mps = next.roles.values().any(|role| role.strategy == Strategy::Mps);
+        !needs_mps || self.supervisor_alive || !self.desired.daemons.is_empty()
+    }
+
     /// Staged → in force, as soon as everything that it needs is there.
     pub(crate) fn stage(&mut self) {
-        let Some(next) = &self.next else { return };
+        let Some(next) = self.next.clone() else { return };
         if !self.specs_suffice(&next.effective) {
             self.waiting_for = Some("the CDI specs of its devices are not written yet");
             return;
         }
-        let needs_mps = next.roles.values().any(|role| role.strategy == Strategy::Mps);
-        let had_mps = !self.desired.daemons.is_empty();
-        if !needs_mps || self.supervisor_alive || had_mps {
+        if self.has_supervisor(&next) {
+            if self.would_withdraw(&next) {
+                if !self.may_withdraw() {
+                    self.waiting_for = Some("pods that are bound to this node are waited for");
+                    return;
+                }
+                if self.settings.node_name.is_none() {
+                    let message = "without a node name pods that are bound to this node are not waited for, and may be refused \
+                                   (hint: set --node-name or NODE_NAME)";
+                    self.say_once("binds", Severity::Warning, "PodsNotAwaited", message.to_owned());
+                }
+            }
             let name = next.name.clone();
             self.applied = self.next.take();
             self.waiting_for = None;

@@ -49,6 +49,15 @@ pub struct Timing {
     pub node_wait: Duration,
     /// How long a staged switch waits for an MPS supervisor before it says so.
     pub supervisor_wait: Duration,
+    /// For how long after a taint a scheduler may still bind a pod by what it knew before.
+    #[serde(default = "bind_settle")]
+    pub bind_settle: Duration,
+    /// How long pods that are bound already are waited for before ids are withdrawn.
+    #[serde(default = "bind_wait")]
+    pub bind_wait: Duration,
+    /// How long the Node's figures are waited for after ids were withdrawn.
+    #[serde(default = "figures_wait")]
+    pub figures_wait: Duration,
     /// How long shared devices wait for the taint of the Node at most.
     #[serde(default = "taint_wait")]
     pub taint_wait: Duration,
@@ -62,6 +71,21 @@ fn gpu_look() -> Duration {
 /// Eight GPUs without persistence mode take seconds.
 fn driver_patience() -> Duration {
     Duration::from_secs(10)
+}
+
+/// A scheduler decides on a snapshot and binds in another thread; both take milliseconds.
+fn bind_settle() -> Duration {
+    Duration::from_secs(1)
+}
+
+/// A kubelet admits a pod in milliseconds, and in seconds when it is busy.
+fn bind_wait() -> Duration {
+    Duration::from_secs(30)
+}
+
+/// A kubelet writes its Node every 10 s.
+fn figures_wait() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// Pods must not wait for long for an API server that is away.
@@ -80,6 +104,9 @@ impl Default for Timing {
             retire_after: Duration::from_secs(30),
             node_wait: Duration::from_secs(10),
             supervisor_wait: Duration::from_secs(60),
+            bind_settle: bind_settle(),
+            bind_wait: bind_wait(),
+            figures_wait: figures_wait(),
             taint_wait: taint_wait(),
         }
     }

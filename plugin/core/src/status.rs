@@ -61,6 +61,7 @@ impl Plugin {
             retiring: &self.retiring,
             gone: &self.gone,
             ownership: &self.ownership,
+            withdrawal: &self.withdrawal,
             actual: self.actual.as_ref(),
             applied: self.applied.as_deref(),
             withholds_shared: self.taint_patch.shared.withholds(),

@@ -9,7 +9,8 @@
 //!     └─────────────────────────────────────────────────────────────────────────┘ compute mode restored
 //! ```
 //!
-//! *Draining*: held ids stay registered and healthy, unheld ones are withdrawn, ids of the new role are absent. A late
+//! *Draining*: held ids stay registered and healthy, unheld ones are withdrawn as soon as nobody can be bound to them any more
+//! ([`crate::bind_stop`]), and until then it does not convert; ids of the new role are absent. A late
 //! Allocate of an old id is still granted and makes a holder. *Converting*: nothing is handed out under either role; only
 //! here may MPS daemons and compute modes change. An Allocate that was granted just before the GPU left its old role is told
 //! of afterwards: from wherever the GPU is by then it goes back to draining the role that its holder knows.
@@ -76,6 +77,8 @@ pub struct Situation {
     pub stranger: bool,
     /// When the newest answered PodResources read was asked for.
     pub evidence: Option<Time>,
+    /// Ids of the role that it leaves are healthy although nobody holds it.
+    pub lingers: bool,
     /// PodResources cannot be read, and could not for so long that it never will.
     pub unreadable: bool,
     /// Another GPU of the MPS control daemon that serves it may still be held.
@@ -106,7 +109,7 @@ impl GpuState {
             }
             GpuState::Settled { role } => GpuState::Draining { from: role, since: s.now },
             GpuState::Draining { from, since } => {
-                let proven = s.evidence.is_some_and(|e| e >= since);
+                let proven = s.evidence.is_some_and(|e| e >= since) && !s.lingers;
                 match (s.held_as.is_some(), proven) {
                     (true, _) | (false, false) => GpuState::Draining { from, since },
                     (false, true) if s.mates_held => GpuState::Draining { from, since },
@@ -137,7 +140,7 @@ impl GpuState {
         match (self, &s.held_as) {
             (GpuState::Settled { role }, _) => GpuState::Draining { from: role, since: s.now },
             (GpuState::Draining { from, since }, held_as) => {
-                let proven = s.evidence.is_some_and(|e| e >= since);
+                let proven = s.evidence.is_some_and(|e| e >= since) && !s.lingers;
                 if held_as.is_none() && proven && !s.mates_held {
                     GpuState::Converting
                 } else {
@@ -206,6 +209,7 @@ mod tests {
             held_as: None,
             stranger: false,
             evidence: None,
+            lingers: false,
             unreadable: false,
             mates_held: false,
             mps: MpsCondition::Absent,
@@ -291,6 +295,18 @@ mod tests {
         for (role, target) in [(mps, shared(Strategy::Mps)), (renamed, target)] {
             let s = situation(target);
             assert_eq!(GpuState::Settled { role }.next(&s).tag(), "draining", "MPS, and another name, drain");
+        }
+    }
+
+    #[test]
+    fn a_gpu_whose_old_ids_are_still_offered_does_not_leave_its_role() {
+        let role = Role::exclusive();
+        let draining = GpuState::Draining { from: role.clone(), since: Time::from_millis(50) };
+        let unwanted = Situation { target: None, unwanted: true, ..situation(role.clone()) };
+        for s in [situation(shared(Strategy::TimeSlicing)), unwanted] {
+            let s = Situation { evidence: Some(Time::from_millis(60)), ..s };
+            assert_eq!(draining.clone().next(&s), GpuState::Converting);
+            assert_eq!(draining.clone().next(&Situation { lingers: true, ..s }), draining);
         }
     }
 

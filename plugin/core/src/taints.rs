@@ -150,7 +150,8 @@ impl Default for TaintPatch {
 impl Plugin {
     /// Every taint that the Node should have of ours.
     fn wanted_taints(&self) -> Vec<Taint> {
-        self.taint_patch.shared.wanted().cloned().into_iter().collect()
+        let switching = self.withdrawal.state.wants_taint().then(Self::switching_taint);
+        self.taint_patch.shared.wanted().cloned().into_iter().chain(switching).collect()
     }
 
     /// Whether the Node is known to have a taint.

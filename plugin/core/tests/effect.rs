@@ -291,7 +291,7 @@ fn a_plugin_that_restarts_with_another_limit_leaves_the_daemon_to_its_clients() 
     assert_eq!(node.states(), ["draining"]);
     assert_eq!(node.desired.as_ref().unwrap().daemons, before.as_ref().unwrap().daemons);
     node.delete("a");
-    node.wait(Duration::from_secs(40));
+    node.wait(Duration::from_secs(75));
     assert_eq!((node.states(), node.counts(&shared())), (vec!["settled".to_owned()], (2, 2)));
 }
 

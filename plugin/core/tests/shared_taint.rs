@@ -50,6 +50,7 @@ fn the_taint_is_there_before_shared_devices_are_and_goes_after_them() {
     assert_eq!(node.counts(&shared()), (8, 8));
     let (tainted, listens) = order(&node);
     assert!(tainted < listens, "{tainted} {listens}");
+    node.wait(Duration::from_secs(2));
     node.set_config_label(None);
     assert_eq!(node.counts(&shared()), (8, 0));
     node.wait(Duration::from_secs(29));
@@ -66,6 +67,8 @@ fn shared_devices_are_absent_while_the_taint_cannot_be_set_and_for_so_long_only(
     let mut node = node();
     node.taints_refused = true;
     node.set_config_label(Some("sliced"));
+    // no taint can be set, and before ids are withdrawn one is waited for as well
+    node.wait(Duration::from_secs(30));
     node.wait(Duration::from_secs(20));
     assert_eq!(node.counts(&shared()), (0, 0));
     assert!(
@@ -100,9 +103,11 @@ fn a_node_with_a_whole_gpu_is_not_tainted() {
     let mut node = node();
     node.set_config_label(Some("half"));
     assert_eq!((node.counts(&shared()), taints(&node).len()), ((4, 4), 0));
+    node.wait(Duration::from_secs(2));
     // the second GPU follows: its sharers are kept out until the taint is there, those of the first are served already
     node.set_config_label(Some("sliced"));
     assert_eq!((node.counts(&shared()), taints(&node)), ((8, 8), vec![TAINT.to_owned()]));
+    node.wait(Duration::from_secs(2));
     node.set_config_label(Some("half"));
     assert_eq!(node.counts(&gpu()).1, 1);
     assert!(taints(&node).is_empty(), "a whole GPU is served");
@@ -222,8 +227,9 @@ fn an_answer_that_the_watch_overtook_does_not_undo_what_it_told() {
     node.tell_node();
     node.taints_refused = false;
     node.tell(Event::TaintsPatched);
+    node.wait(Duration::from_secs(2));
     assert_eq!(node.counts(&shared()), (8, 8));
     node.set_config_label(None);
-    node.wait(Duration::from_secs(31));
+    node.wait(Duration::from_secs(32));
     assert_eq!(taints(&node), ["dedicated=ml:NoExecute"]);
 }

@@ -1,6 +1,8 @@
 //! The Node: its labels and taints read as they change; labels, annotations and taints written when the core asks. Nothing here knows what
 //! one of them means.
 
+pub(crate) mod node_taints;
+
 use std::collections::BTreeMap;
 
 use futures::{Stream, StreamExt};
@@ -14,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::cause;
 use crate::node_client::{ApiBackoff, NodeSettings, WRITE_TIME_MAX};
-use crate::node_taints::{self, TaintChange};
+use crate::node_watch::node_taints::TaintChange;
 
 /// A change of the Node's metadata: key → value, `None` removes the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +72,7 @@ async fn tell(
 ) {
     let mut stream = std::pin::pin!(stream);
     let mut told: Option<Event> = None;
-    let mut taints_told: Option<Event> = None;
+    let mut told_before: Vec<Event> = Vec::new();
     let mut listed = false;
     let absent = || Event::NodeUnreadable { why: format!("node `{name}` does not exist") };
     while let Some(change) = stream.next().await {
@@ -81,15 +83,13 @@ async fn tell(
             }
             Ok(watcher::Event::InitApply(node) | watcher::Event::Apply(node)) => {
                 listed = true;
-                let taints = Some(node_taints::read(&node));
-                if taints != taints_told {
-                    taints_told.clone_from(&taints);
-                    if let Some(event) = taints
-                        && events.send(event).await.is_err()
-                    {
+                let before = vec![node_taints::read(&node), figures(&node)];
+                for event in before.iter().filter(|event| !told_before.contains(event)) {
+                    if events.send(event.clone()).await.is_err() {
                         return;
                     }
                 }
+                told_before = before;
                 Some(Event::NodeRead { labels: node.metadata.labels.unwrap_or_default() })
             }
             Ok(watcher::Event::InitDone) => (!listed).then(absent),
@@ -106,7 +106,15 @@ async fn tell(
     }
 }
 
-/// The kubelet updates its Node every few seconds; only labels and taints matter here. A failure is told once, whatever its text.
+/// What the Node promises of extended resources: whole numbers of what has a domain in its name.
+fn figures(node: &Node) -> Event {
+    let promised = node.status.iter().flat_map(|status| status.allocatable.iter().flatten());
+    let extended = promised.filter(|(name, _)| name.contains('/'));
+    let allocatable = extended.filter_map(|(name, count)| Some((name.clone(), count.0.parse().ok()?)));
+    Event::FiguresRead { allocatable: allocatable.collect() }
+}
+
+/// The kubelet updates its Node every few seconds; only labels, taints and figures matter here. A failure is told once, whatever its text.
 fn is_news(told: Option<&Event>, event: &Event) -> bool {
     match (told, event) {
         (Some(Event::NodeUnreadable { .. }), Event::NodeUnreadable { .. }) => false,

@@ -1,5 +1,7 @@
 //! Events and actions in one line each, because a journal's JSON is for machines.
 
+use std::collections::BTreeMap;
+
 use plugin_core::action::{Action, Severity};
 use plugin_core::event::{Checkpoint, Event, Holding};
 use plugin_core::last_good::LastGood;
@@ -70,11 +72,10 @@ pub fn event(event: &Event) -> String {
             format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
         }
         Event::HoldersRead { holdings, checkpoint } => holders(holdings, checkpoint),
+        Event::FiguresRead { allocatable } => figures(allocatable),
         Event::PodsRead { pods, .. } => format!("{} pods are bound to the node", pods.len()),
         Event::AllocatableRead { devices } => {
-            let counts: Vec<String> =
-                devices.iter().map(|(name, ids)| format!("{name} {}", ids.len())).collect();
-            counts.join(", ")
+            counts(devices.iter().map(|(name, ids)| (name, ids.len() as u64)))
         }
         Event::KubeletAppeared { age_ms, has_checkpoint } => kubelet(*age_ms, *has_checkpoint),
         Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
@@ -157,6 +158,16 @@ pub fn answer(refused: Option<&str>) -> String {
         None => "granted".to_owned(),
         Some(why) => format!("refused ({why})"),
     }
+}
+
+fn figures(allocatable: &BTreeMap<String, u64>) -> String {
+    let promised = counts(allocatable.iter().map(|(name, count)| (name, *count)));
+    format!("the Node promises {promised}")
+}
+
+fn counts<'a>(of: impl Iterator<Item = (&'a String, u64)>) -> String {
+    let counts: Vec<String> = of.map(|(name, count)| format!("{name} {count}")).collect();
+    counts.join(", ")
 }
 
 fn holders(holdings: &[Holding], checkpoint: &Checkpoint) -> String {

@@ -25,6 +25,7 @@ impl Event {
             Event::ConfigUnreadable { .. } => "config_unreadable",
             Event::NodeRead { .. } => "node_read",
             Event::TaintsRead { .. } => "taints_read",
+            Event::FiguresRead { .. } => "figures_read",
             Event::NodeUnreadable { .. } => "node_unreadable",
             Event::LabelsPatched => "labels_patched",
             Event::LabelsFailed { .. } => "labels_failed",

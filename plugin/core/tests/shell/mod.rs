@@ -11,7 +11,7 @@ use plugin_core::event::{BoundPod, Checkpoint, Event, Holding};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{Entry, replay};
 use plugin_core::mps::{Actual, DaemonStatus, Desired};
-use plugin_core::plugin::{ConfigSource, Plugin, Settings};
+use plugin_core::plugin::{ConfigSource, Plugin, Settings, Timing};
 use plugin_core::taints::{NOTE, Taint};
 use plugin_core::time::Time;
 
@@ -62,6 +62,9 @@ pub struct Node {
     /// The pods of this Node, as the API server has them, and the number under which they are watched.
     pub pods: Vec<BoundPod>,
     pub pods_watched: Option<u64>,
+    /// What the Node promises, and whether the kubelet writes it.
+    pub figures: BTreeMap<String, u64>,
+    pub kubelet_tells: bool,
     /// What the kubelet may hand out where that is not what was listed; `None`: it cannot tell.
     pub allocatable: Option<BTreeMap<String, Vec<String>>>,
     /// Resources that the kubelet does not take.
@@ -102,6 +105,8 @@ impl Node {
             checkpoint: Checkpoint::Unread,
             pods: Vec::new(),
             pods_watched: None,
+            figures: BTreeMap::new(),
+            kubelet_tells: true,
             allocatable: Some(BTreeMap::new()),
             refused: BTreeSet::new(),
             inbox: VecDeque::new(),
@@ -117,7 +122,10 @@ impl Node {
 
     /// How the plugin of a node of the mixed cluster is told to behave.
     pub fn settings() -> Settings {
+        // the neighbours answer at once, so nobody has to be waited for
+        let timing = Timing { bind_settle: Duration::ZERO, ..Timing::default() };
         Settings {
+            timing,
             node_name: Some("gpu-2".into()),
             config_source: ConfigSource::Directory {
                 default_config: Some("default".into()),
@@ -160,6 +168,20 @@ impl Node {
                 self.actions.push(action.clone());
                 self.perform(action);
             }
+            if self.inbox.is_empty() && self.kubelet_tells {
+                self.tell_figures();
+            }
+        }
+    }
+
+    /// The kubelet writes its Node, and the watch tells what it promises now.
+    fn tell_figures(&mut self) {
+        let view = self.plugin.view();
+        let now: BTreeMap<String, u64> =
+            view.resources.keys().map(|name| (name.to_string(), self.counts(name).1 as u64)).collect();
+        if now != self.figures {
+            self.figures.clone_from(&now);
+            self.inbox.push_back(Event::FiguresRead { allocatable: now });
         }
     }
 

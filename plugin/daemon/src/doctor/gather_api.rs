@@ -23,11 +23,13 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Most DaemonSets that are looked at.
 const SETS_MAX: u32 = 500;
 /// What the plugin does: verb, group, resource, namespace (none: in the whole cluster).
-const NEEDED: [(&str, &str, &str, Option<&str>); 5] = [
+const NEEDED: [(&str, &str, &str, Option<&str>); 7] = [
     ("get", "", "nodes", None),
     ("list", "", "nodes", None),
     ("watch", "", "nodes", None),
     ("patch", "", "nodes", None),
+    ("list", "", "pods", None),
+    ("watch", "", "pods", None),
     ("create", "", "events", Some(announce::NAMESPACE)),
 ];
 

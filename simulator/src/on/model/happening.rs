@@ -47,6 +47,8 @@ pub(super) type Devices = Option<Arc<BTreeMap<String, Device>>>;
 pub(super) struct NodeShown {
     pub(super) labels: Arc<Labels>,
     pub(super) taints: Arc<NodeTaints>,
+    /// What it promises of extended resources.
+    pub(super) figures: Arc<BTreeMap<String, u64>>,
 }
 
 /// Labels of a Node.

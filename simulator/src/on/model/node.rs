@@ -174,16 +174,6 @@ impl Node {
                     shell.node_listed(cx);
                 }
             }
-            What::BoundPodsListed(life, attempt) => {
-                if let Some(shell) = program.living(life) {
-                    shell.bound_pods_listed(cx, attempt);
-                }
-            }
-            What::BoundPodsSeen(pods) => {
-                if let Some(shell) = program.living(newest) {
-                    shell.bound_pods_seen(cx, &pods);
-                }
-            }
             What::DesiredWritten(life) => {
                 if let Some(shell) = program.living(life) {
                     shell.desired_written(cx, host);

@@ -8,7 +8,18 @@ impl Node {
     /// What becomes of looks at the GPUs.
     pub(super) fn on_looks(&mut self, cx: &mut Context<'_>, what: What) {
         let (host, program) = (&mut self.host, &mut self.plugin);
+        let newest = program.life;
         match what {
+            What::BoundPodsListed(life, attempt) => {
+                if let Some(shell) = program.living(life) {
+                    shell.bound_pods_listed(cx, attempt);
+                }
+            }
+            What::BoundPodsSeen(pods) => {
+                if let Some(shell) = program.living(newest) {
+                    shell.bound_pods_seen(cx, &pods);
+                }
+            }
             What::GpusListed(life, number) => {
                 if let Some(shell) = program.living(life) {
                     shell.gpus_listed(cx, host, number);

@@ -242,7 +242,9 @@ impl Api {
         let labels = labels_of(&object);
         entry.allocatable = amounts(&object["status"]["allocatable"]);
         let extended = entry.allocatable.iter().filter(|(name, _)| is_extended(name));
-        entry.extended = extended.map(|(name, amount)| (name.clone(), amount.count())).collect();
+        let extended = extended.map(|(name, amount)| (name.clone(), amount.count())).collect();
+        let other_figures = extended != entry.extended;
+        entry.extended = extended;
         entry.plain = is_plain(&object);
         let taints = NodeTaints::of(&object);
         entry.object = object;
@@ -251,14 +253,15 @@ impl Api {
         if other_labels {
             entry.labels = Arc::new(labels);
         }
-        let other = other_labels || taints != *entry.taints;
+        let other = other_labels || other_figures || taints != *entry.taints;
         if taints != *entry.taints {
             entry.taints = Arc::new(taints);
         }
         self.changes.object(node, &entry.labels);
         if other {
             let (labels, taints) = (Arc::clone(&entry.labels), Arc::clone(&entry.taints));
-            let what = What::NodeSeen(self.store.revision(), Some(NodeShown { labels, taints }));
+            let shown = NodeShown { labels, taints, figures: Arc::new(entry.extended.clone()) };
+            let what = What::NodeSeen(self.store.revision(), Some(shown));
             engine.through(&mut entry.watch, latency::WATCH, Happening::Node { node, what });
             self.want_reconcile(engine);
         }

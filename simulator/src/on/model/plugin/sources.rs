@@ -1,5 +1,8 @@
 //! The sources of events: the kubelet's directory, the configuration, the MPS supervisor's report, and the Node.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use plugin_core::backoff::Backoff;
 use plugin_core::event::Event;
 
@@ -19,6 +22,7 @@ pub(super) struct NodeWatch {
     revision: u64,
     told: Option<Event>,
     taints_told: Option<Event>,
+    figures_told: Option<Arc<BTreeMap<String, u64>>>,
     backoff: Backoff,
 }
 
@@ -29,6 +33,7 @@ impl Default for NodeWatch {
             revision: 0,
             told: None,
             taints_told: None,
+            figures_told: None,
             backoff: Backoff::for_api_server(),
         }
     }
@@ -91,12 +96,17 @@ impl Shell {
         if let Some(status) = cx.api.trouble.refuses {
             return self.node_refused(cx, refusal(status));
         }
-        let (event, taints) = match node.is_gone {
-            true => (absent(&node.name), None),
-            false => (Event::NodeRead { labels: node.labels.as_ref().clone() }, Some(node.taints.told())),
+        let (event, taints, figures) = match node.is_gone {
+            true => (absent(&node.name), None, None),
+            false => (
+                Event::NodeRead { labels: node.labels.as_ref().clone() },
+                Some(node.taints.told()),
+                Some(Arc::new(node.extended.clone())),
+            ),
         };
         self.node.revision = cx.api.revision();
         self.tell_taints(cx, taints);
+        self.tell_figures(cx, figures.as_ref());
         self.tell_node(cx, event);
         if cx.api.trouble.expired {
             // the watch that follows the list ends with 410 at once
@@ -129,6 +139,7 @@ impl Shell {
         }
         self.node.revision = revision;
         self.tell_taints(cx, shown.map(|shown| shown.taints.told()));
+        self.tell_figures(cx, shown.map(|shown| &shown.figures));
         let event = match shown {
             Some(shown) => Event::NodeRead { labels: shown.labels.as_ref().clone() },
             None => absent(cx.api.nodes.get(cx.node).map_or("", |node| &node.name)),
@@ -143,6 +154,14 @@ impl Shell {
             let at = cx.now() + cx.engine.draw_from(latency::API_REFUSED) + cx.api.trouble.delay;
             cx.at(at, What::NodeListed(self.life));
         }
+    }
+
+    fn tell_figures(&mut self, cx: &mut Context<'_>, figures: Option<&Arc<BTreeMap<String, u64>>>) {
+        let Some(figures) = figures.filter(|figures| self.node.figures_told.as_ref() != Some(figures)) else {
+            return;
+        };
+        self.node.figures_told = Some(Arc::clone(figures));
+        self.post(cx, Event::FiguresRead { allocatable: figures.as_ref().clone() });
     }
 
     fn tell_taints(&mut self, cx: &mut Context<'_>, taints: Option<Event>) {
