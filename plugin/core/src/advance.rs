@@ -1,6 +1,5 @@
 //! What follows from the plugin's state, step by step, in the order in which [`Plugin`] takes them after every event.
 
-
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
 use crate::inventory::{GpuFacts, GpuUuid};
