@@ -185,10 +185,10 @@ impl Plugin {
         }
     }
 
-    /// Asks about pods while a GPU waits for holders that only the checkpoint names.
+    /// Asks about pods while a GPU, or something of it that is gone, waits for holders that only the checkpoint names.
     fn follow_pods(&mut self) {
         let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
-        if !self.gpus.values().any(waits) {
+        if !self.gpus.values().any(waits) && !self.is_gone_one_held() {
             return self.ignore_pods();
         }
         match self.holders_alone() {
