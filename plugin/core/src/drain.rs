@@ -1,6 +1,7 @@
 //! What people see of a switch: which GPU waits for whom, since when, and that it has taken longer than the configuration
 //! allows. A drain is never ended by force: it is announced, and can be abandoned by asking for the old role again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::action::Severity;
@@ -9,6 +10,7 @@ use crate::plugin::Plugin;
 use crate::switch::GpuState;
 use crate::time::Time;
 use crate::unit::Unit;
+use crate::view::Blocker;
 
 /// The GPUs that wait for their holders; absent when none does.
 pub const DRAINING: &str = "tandem.dev/switch.draining";
@@ -43,6 +45,24 @@ impl Plugin {
             );
             self.say_once(&late, Severity::Warning, "DrainOverdue", message);
         }
+    }
+
+    /// The pods that a GPU waits for; none while it does not drain.
+    pub(crate) fn blockers(&self, gpu: &GpuUuid) -> Vec<Blocker> {
+        if !matches!(self.gpus.get(gpu), Some(GpuState::Draining { .. })) {
+            return Vec::new();
+        }
+        let holders = self.ownership.holders(gpu);
+        let pods: BTreeSet<&str> = holders.iter().filter_map(|holder| pod_of(holder)).collect();
+        let known = |pod: &str| {
+            let known = self.pods.named(pod);
+            Blocker {
+                pod: pod.to_owned(),
+                owner: known.and_then(|pod| pod.owner.clone()),
+                created_s: known.map(|pod| pod.created_s),
+            }
+        };
+        pods.into_iter().map(known).collect()
     }
 
     fn drain_deadline(&self) -> Option<Duration> {
@@ -91,4 +111,10 @@ impl Plugin {
         self.changed_at.retain(|known, _| self.gpus.contains_key(known));
         self.changed_at.insert(gpu.clone(), self.now);
     }
+}
+
+/// `namespace/name` of a holder; none of an allocation that is not listed yet.
+fn pod_of(holder: &str) -> Option<&str> {
+    let (pod, container) = holder.rsplit_once('/')?;
+    (pod.contains('/') && !container.is_empty()).then_some(pod)
 }

@@ -9,7 +9,7 @@ use crate::action::Severity;
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::mig::MigFacts;
 use crate::plugin::Plugin;
-use crate::publish::{Retiring, is_resized};
+use crate::publish::{Retiring, is_resized, is_surplus_held};
 use crate::unit::Unit;
 
 /// What was known of GPUs that are gone while something of them is still listed.
@@ -77,7 +77,7 @@ impl Plugin {
         let (gone, ownership, gpus) = (&self.gone, &self.ownership, &self.gpus);
         self.retiring.retain(|r| {
             let is_held = || !ownership.held_ids(&r.gpu, r.role.resource.as_str()).is_empty();
-            r.until > now || ((gone.contains_key(&r.gpu) || is_resized(gpus, r)) && is_held())
+            r.until > now || (gone.contains_key(&r.gpu) && is_held()) || is_surplus_held(gpus, ownership, r)
         });
         self.change.all |= self.retiring.len() != before;
         for r in self.retiring.iter_mut().filter(|r| r.until <= now && !r.held_only) {
@@ -95,9 +95,7 @@ impl Plugin {
     /// Whether somebody holds a GPU that is gone, or a replica that its GPU does not have any more: its release has to be
     /// noticed.
     pub(crate) fn is_gone_one_held(&self) -> bool {
-        let surplus = |r: &Retiring| {
-            is_resized(&self.gpus, r) && !self.ownership.held_ids(&r.gpu, r.role.resource.as_str()).is_empty()
-        };
+        let surplus = |r: &Retiring| is_surplus_held(&self.gpus, &self.ownership, r);
         self.gone.keys().any(|gpu| self.ownership.is_held(gpu))
             || self.is_lost_part_held()
             || self.retiring.iter().any(surplus)

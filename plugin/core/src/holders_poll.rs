@@ -14,10 +14,10 @@ impl Plugin {
     }
 
     /// Asks about pods before ids are withdrawn, and while a GPU drains: whether its holders are about to leave, and who holds
-    /// it that only the checkpoint names.
+    /// it, or something of it that is gone, that only the checkpoint names.
     pub(crate) fn follow_pods(&mut self) {
         let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
-        let (alone, unexplained) = match self.gpus.values().any(waits) {
+        let (alone, unexplained) = match self.gpus.values().any(waits) || self.is_gone_one_held() {
             true => self.holders_alone(),
             false => (false, None),
         };

@@ -77,6 +77,11 @@ impl Pods {
         self.known.values()
     }
 
+    /// What was heard of the pod with this `namespace/name`.
+    pub(crate) fn named(&self, name: &str) -> Option<&BoundPod> {
+        self.known.values().find(|pod| pod.full_name() == name)
+    }
+
     /// Whether a watch that began with a list of then or later is told.
     pub(crate) fn is_watching_since(&self, since: Time) -> bool {
         self.watching && self.asked.is_some_and(|asked| asked >= since)

@@ -130,6 +130,20 @@ pub(crate) fn is_resized(gpus: &BTreeMap<GpuUuid, GpuState>, old: &Retiring) -> 
     matches!(gpus.get(&old.gpu), Some(GpuState::Settled { role }) if role.is_resize_of(&old.role))
 }
 
+/// Whether somebody holds a replica of it that its GPU does not have any more.
+pub(crate) fn is_surplus_held(
+    gpus: &BTreeMap<GpuUuid, GpuState>,
+    ownership: &Ownership,
+    old: &Retiring,
+) -> bool {
+    let Some(GpuState::Settled { role }) = gpus.get(&old.gpu).filter(|_| is_resized(gpus, old)) else {
+        return false;
+    };
+    let ids = role.device_ids(&old.gpu);
+    let held = ownership.held_ids(&old.gpu, old.role.resource.as_str());
+    held.into_iter().any(|held| !ids.iter().any(|id| id == held))
+}
+
 /// Whether the configuration in force no longer offers the resource: its refusals stay as they were.
 fn is_old(source: &Source<'_>, name: &ResourceName) -> bool {
     source.applied.is_none_or(|a| a.roles.values().all(|role| role.resource != *name))

@@ -171,6 +171,7 @@ impl Plugin {
             next_resource: target.filter(|t| Some(*t) != role).map(|t| t.resource.to_string()),
             holders: self.holders_of(unit),
             mps: self.actual.as_ref().and_then(|a| a.daemons.get(uuid).cloned()),
+            blockers: self.blockers(uuid),
             since_ms: self.changed_at.get(uuid).map_or(0, |at| at.as_nanos() / 1_000_000),
             overdue: matches!(state, GpuState::Draining { since, .. } if self.is_overdue(*since)),
         }

@@ -114,12 +114,26 @@ pub struct GpuStatus {
     pub holders: Vec<String>,
     /// Its MPS control daemon, when it has one.
     pub mps: Option<crate::mps::DaemonStatus>,
+    /// The pods that it waits for, while it drains.
+    #[serde(default)]
+    pub blockers: Vec<Blocker>,
     /// When it came into its state, in milliseconds on the clock of this process (see [`Status::now_ms`]).
     #[serde(default)]
     pub since_ms: u64,
     /// It drains for longer than the configuration allows.
     #[serde(default)]
     pub overdue: bool,
+}
+
+/// A pod that a draining GPU waits for, with what the API server has said of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocker {
+    /// `namespace/name`.
+    pub pod: String,
+    /// Who made it, as `Kind/name`.
+    pub owner: Option<String>,
+    /// When it was made, in seconds since 1970.
+    pub created_s: Option<u64>,
 }
 
 /// One resource, for people.

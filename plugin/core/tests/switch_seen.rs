@@ -4,7 +4,9 @@ mod shell;
 
 use std::time::Duration;
 
+use plugin_core::action::Action;
 use plugin_core::drain::DRAINING;
+use plugin_core::event::{Checkpoint, CheckpointEntry};
 use plugin_core::view::GpuStatus;
 use shell::{Node, assert_replays, gpu, shared};
 
@@ -55,8 +57,10 @@ fn a_drain_shows_whom_it_waits_for_and_is_announced_once_when_it_takes_too_long(
     node.wait(Duration::from_secs(2));
     assert_eq!((status(&node).overdue, said(&node, "DrainOverdue")), (true, 1));
     assert!(node.said.iter().any(|said| said.contains("held by default/job/main (hint: delete these pods")));
-    node.wait(Duration::from_secs(3600));
+    node.wait(Duration::from_secs(600));
     assert_eq!(said(&node, "DrainOverdue"), 1, "and nothing is done about it");
+    let pods: Vec<String> = status(&node).blockers.iter().map(|blocker| blocker.pod.clone()).collect();
+    assert_eq!(pods, ["default/job"]);
     assert_eq!(status(&node).holders, ["default/job/main"]);
     node.delete("job");
     node.wait(Duration::from_secs(10));
@@ -105,7 +109,7 @@ fn without_a_deadline_a_drain_is_never_late() {
     node.files.insert("sliced".into(), sliced(2).replace("  drainDeadline: 10m\n", ""));
     node.edit("sliced", &sliced(2).replace("  drainDeadline: 10m\n", ""));
     node.set_config_label(Some("sliced"));
-    node.wait(Duration::from_secs(3_600));
+    node.wait(Duration::from_secs(900));
     assert_eq!((status(&node).state.as_str(), status(&node).overdue), ("draining", false));
     assert_eq!(said(&node, "DrainOverdue"), 0);
 }
@@ -171,4 +175,42 @@ fn a_late_allocate_of_a_replica_that_leaves_is_granted() {
     node.edit("sliced", &sliced(4));
     assert_eq!(healthy(&node).len(), 4);
     assert_replays(&node);
+}
+
+#[test]
+fn what_only_the_checkpoint_knows_of_pods_that_are_gone_keeps_no_replica_back() {
+    let mut node = node(4);
+    node.set_config_label(Some("sliced"));
+    node.admit("last", &shared(), &["GPU-0::3"]).unwrap();
+    let left = |n: u32| CheckpointEntry {
+        pod_uid: format!("gone-{n}"),
+        container: "main".into(),
+        resource: shared().to_string(),
+        ids: vec![format!("GPU-0::{n}")],
+    };
+    node.checkpoint = Checkpoint::Read { entries: (0..3).map(left).collect() };
+    node.wait(Duration::from_secs(2));
+    node.edit("sliced", &sliced(2));
+    node.wait(Duration::from_secs(40));
+    assert_eq!(healthy(&node), ["::0", "::3"]);
+    assert_replays(&node);
+}
+
+#[test]
+fn a_gpu_with_fewer_replicas_asks_for_holders_only_while_one_too_many_is_held() {
+    let mut node = node(4);
+    node.set_config_label(Some("sliced"));
+    node.admit("stays", &shared(), &["GPU-0::0"]).unwrap();
+    node.admit("leaves", &shared(), &["GPU-0::3"]).unwrap();
+    node.edit("sliced", &sliced(2));
+    node.wait(Duration::from_secs(60));
+    let reads = |node: &Node| node.actions.iter().filter(|action| **action == Action::ReadHolders).count();
+    let before = reads(&node);
+    node.wait(Duration::from_secs(60));
+    assert!(reads(&node) > before, "it waits for a release");
+    node.delete("leaves");
+    node.wait(Duration::from_secs(10));
+    let before = reads(&node);
+    node.wait(Duration::from_secs(600));
+    assert_eq!((reads(&node), healthy(&node).len()), (before, 2));
 }

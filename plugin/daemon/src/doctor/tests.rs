@@ -41,6 +41,7 @@ fn healthy() -> NodeFacts {
         next_resource: None,
         holders: Vec::new(),
         mps: None,
+        blockers: Vec::new(),
         since_ms: 0,
         overdue: false,
     };

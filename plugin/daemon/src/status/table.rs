@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use plugin_core::mps::DaemonStatus;
-use plugin_core::view::{GpuStatus, Status};
+use plugin_core::view::{Blocker, GpuStatus, Status};
 
 /// The whole state.
 pub(super) fn table(status: &Status) -> String {
@@ -80,11 +80,28 @@ fn gpu_line(gpu: &GpuStatus, now_ms: u64) -> String {
     };
     let strategy = gpu.strategy.and_then(|s| serde_json::to_value(s).ok());
     let strategy = strategy.as_ref().and_then(|s| s.as_str()).unwrap_or("-");
-    let holders = if gpu.holders.is_empty() { "-".to_owned() } else { gpu.holders.join(", ") };
+    let holders = holders(gpu);
     let (index, uuid) = (gpu.index, gpu.uuid.as_str());
     let health = format!("{}{}", health(gpu), waited(gpu, now_ms));
     let index = gpu.mig_index.map_or_else(|| index.to_string(), |part| format!("{index}:{part}"));
     format!("{index:<4} {uuid:<42} {resource:<24} {strategy:<14} {mps:<10} {health:<24} {holders}\n")
+}
+
+/// Who has it; while it drains with whoever made the pod, because that is whom to ask.
+fn holders(gpu: &GpuStatus) -> String {
+    if gpu.holders.is_empty() {
+        return "-".to_owned();
+    }
+    let owner = |holder: &String| {
+        let of_pod =
+            |blocker: &&Blocker| holder.strip_prefix(&blocker.pod).is_some_and(|r| r.starts_with('/'));
+        gpu.blockers.iter().find(of_pod).and_then(|blocker| blocker.owner.as_ref())
+    };
+    let named = |holder: &String| match owner(holder) {
+        Some(owner) => format!("{holder} ({owner})"),
+        None => holder.clone(),
+    };
+    gpu.holders.iter().map(named).collect::<Vec<_>>().join(", ")
 }
 
 /// For how long a GPU has been on its way.
@@ -142,6 +159,7 @@ mod tests {
             next_resource: None,
             holders: vec!["default/p/main".into()],
             mps: None,
+            blockers: Vec::new(),
             since_ms: 0,
             overdue: false,
         }
@@ -164,9 +182,12 @@ mod tests {
 
     #[test]
     fn a_drain_is_shown_with_its_age() {
-        let gpu = GpuStatus { state: "draining".into(), since_ms: 5_000, overdue: true, ..gpu() };
+        let owner = Some("ReplicaSet/web".to_owned());
+        let blockers = vec![Blocker { pod: "default/p".into(), owner, created_s: Some(1) }];
+        let gpu = GpuStatus { state: "draining".into(), blockers, since_ms: 5_000, overdue: true, ..gpu() };
         for (now_ms, part) in [
             (6_500, "holders are gone (1s, overdue)"),
+            (6_500, "default/p/main (ReplicaSet/web)"),
             (95_000, "(1m30s, overdue)"),
             (7_300_000, "(2h1m, overdue)"),
         ] {
