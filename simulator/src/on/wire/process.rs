@@ -14,6 +14,9 @@ use super::spawn::{self, Signal};
 /// How long a process may take to end after SIGTERM before it is killed.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// Most processes of one family that are looked at.
+const FAMILY_MAX: usize = 1024;
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
@@ -88,16 +91,23 @@ impl Process {
         }
     }
 
-    /// SIGKILL for its child with this argument alone; `false` when there is none.
+    /// SIGKILL for the process below it with this argument alone; `false` when there is none.
     pub(super) fn kill_child(&self, argument: &str) -> bool {
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
-        let children = children.unwrap_or_default();
-        let has_argument = |pid: &u32| {
+        let mut family = vec![self.pid];
+        let mut next = 0;
+        while let Some(pid) = family.get(next).copied().filter(|_| family.len() < FAMILY_MAX) {
+            next += 1;
             let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
-        };
-        let child = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(has_argument);
-        child.inspect(|pid| spawn::signal_process(*pid, Signal::Kill)).is_some()
+            if command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()) {
+                spawn::signal_process(pid, Signal::Kill);
+                return true;
+            }
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            family.extend(
+                children.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()),
+            );
+        }
+        false
     }
 
     /// SIGHUP.
