@@ -1,5 +1,7 @@
 //! A plugin at rest is woken by the timers that its README names, and by nothing else: a node has better things to do.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
@@ -13,7 +15,7 @@ use simulator::scenario::read_text;
 
 use super::{Silent, runtime, told};
 
-/// Both processes at work: four GPUs are shared by MPS, and a pod holds a replica.
+/// Both processes at work: a GPU is shared by MPS beside whole ones.
 const STORY: &str = "
 story: a node at rest
 timers: {nodeStatusUpdate: 1m, termination: 100ms}
@@ -26,16 +28,14 @@ configs:
     sharing:
       mps:
         resources:
-        - {name: nvidia.com/gpu, rename: nvidia.com/gpu.mps, devices: [0, 1], replicas: 4}
+        - {name: nvidia.com/gpu, rename: nvidia.com/gpu.mps, devices: [0], replicas: 4}
 steps:
-- expect: {within: 30s, nodes: {gpu-1: {plugin: {ready: true, registered: {exactly: {nvidia.com/gpu: 2, nvidia.com/gpu.mps: 8}}}}}}
+- expect: {within: 30s, nodes: {gpu-1: {plugin: {ready: true, registered: {exactly: {nvidia.com/gpu: 3, nvidia.com/gpu.mps: 4}}}}}}
 ";
 /// What follows a start is over then, and the timers of half a minute are due in the window.
 const SETTLE: Duration = Duration::from_secs(18);
 /// How long nobody asks the plugin anything.
 const WINDOW: Duration = Duration::from_secs(20);
-/// A timer that is far off wakes tokio up to three times on the way, and what a look finds is told once.
-const WAKES_PER_TIMER: u64 = 4;
 /// What the system and the API server may add. A look every two seconds that nobody named would add twenty.
 const OTHER_WAKES: u64 = 6;
 /// Timers that are further apart are not due so soon after the start.
@@ -45,6 +45,9 @@ const PERIOD_MAX: Duration = Duration::from_secs(60);
 struct Timer {
     process: String,
     every: Duration,
+    /// How often the process is woken each time, at most: on the way to a time that is far off tokio wakes up to three
+    /// times, and what a look asks is answered.
+    wakes: u64,
 }
 
 pub(crate) fn wakes_by_named_timers_alone() -> Result<(), Failed> {
@@ -52,8 +55,8 @@ pub(crate) fn wakes_by_named_timers_alone() -> Result<(), Failed> {
     let woken = measured()?;
     for (process, woken) in [("run", woken.0), ("mps", woken.1)] {
         let named = timers.iter().filter(|t| t.process == process && t.every <= PERIOD_MAX);
-        let times = named.map(|timer| WINDOW.as_secs() / timer.every.as_secs() + 1);
-        let allowed = times.map(|times| times * WAKES_PER_TIMER).sum::<u64>() + OTHER_WAKES;
+        let wakes = named.map(|timer| (WINDOW.as_secs() / timer.every.as_secs() + 1) * timer.wakes);
+        let allowed = wakes.sum::<u64>() + OTHER_WAKES;
         if woken == 0 {
             return Err(
                 format!("`{process}` looked at nothing in {WINDOW:?}: the wrong thing is counted").into()
@@ -70,20 +73,21 @@ pub(crate) fn wakes_by_named_timers_alone() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The table of timers in the plugin's README: `| process | timer | every | why |`.
+/// The table of timers in the plugin's README.
 fn named_timers() -> Result<Vec<Timer>, Failed> {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin/README.md");
     let text = fs::read_to_string(readme)?;
-    let rows = text.lines().skip_while(|line| !line.starts_with("| process | timer | every |"));
+    let rows = text.lines().skip_while(|line| !line.starts_with("| process | timer | every | wakes |"));
     let mut timers = Vec::new();
     for row in rows.skip(2).take_while(|line| line.starts_with('|')) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let seconds = cells.get(2).and_then(|every| every.strip_suffix(" s")?.parse().ok());
-        let (Some(process), Some(seconds)) = (cells.first(), seconds) else {
+        let wakes = cells.get(3).and_then(|wakes| wakes.parse().ok());
+        let (Some(process), Some(seconds), Some(wakes)) = (cells.first(), seconds, wakes) else {
             return Err(format!("not a row of timers: {row}").into());
         };
         let process = process.trim_matches('`').to_owned();
-        timers.push(Timer { process, every: Duration::from_secs(seconds) });
+        timers.push(Timer { process, every: Duration::from_secs(seconds), wakes });
     }
     for process in ["run", "mps"] {
         if !timers.iter().any(|timer| timer.process == process) {
@@ -135,45 +139,58 @@ fn measured() -> Result<(u64, u64), Failed> {
     }
 }
 
-/// A process and how often its threads had given up the processor of their own accord.
-struct Woken {
-    process: u32,
-    before: u64,
-}
+/// The processes of one command, and how often their threads had given up the processor of their own accord.
+struct Woken(Vec<(u32, BTreeMap<OsString, u64>)>);
 
 impl Woken {
-    /// After [`SETTLE`], of the process that was started with this command in this directory.
+    /// After [`SETTLE`], of the processes that were started with this command in this directory.
     fn begin(directory: &Path, command: &str) -> Result<Woken, String> {
         std::thread::sleep(if command == "run" { SETTLE } else { Duration::ZERO });
-        let process = process_of(directory, command)
-            .ok_or_else(|| format!("no process of `{}` is `{command}`", directory.display()))?;
-        Ok(Woken { process, before: switches(process)? })
+        let processes = processes_of(directory, command);
+        if processes.is_empty() {
+            return Err(format!("no process of `{}` is `{command}`", directory.display()));
+        }
+        let before = processes.into_iter().map(|process| Ok((process, switches(process)?)));
+        Ok(Woken(before.collect::<Result<_, String>>()?))
     }
 
+    /// A thread that has ended meanwhile takes its count with it, one that was begun brings its own.
     fn end(&self) -> Result<u64, String> {
-        Ok(switches(self.process)?.saturating_sub(self.before))
+        let mut woken = 0;
+        for (process, before) in &self.0 {
+            let before = |thread: &OsString| before.get(thread).copied().unwrap_or(0);
+            woken += switches(*process)?
+                .iter()
+                .map(|(thread, now)| now.saturating_sub(before(thread)))
+                .sum::<u64>();
+        }
+        Ok(woken)
     }
 }
 
-fn process_of(directory: &Path, command: &str) -> Option<u32> {
+/// The supervisor is started by another process of the same command.
+fn processes_of(directory: &Path, command: &str) -> Vec<u32> {
     let directory = directory.display().to_string();
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    numbers.into_iter().find(|number| {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut numbers: Vec<u32> =
+        processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    numbers.retain(|number| {
         let line = fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default();
         let words: Vec<&str> = line.split('\0').collect();
         words.get(1) == Some(&command) && words.iter().any(|word| word.starts_with(&directory))
-    })
+    });
+    numbers
 }
 
-/// Voluntary context switches of all threads that live now; a thread that ends takes its count with it.
-fn switches(process: u32) -> Result<u64, String> {
+/// Voluntary context switches by thread.
+fn switches(process: u32) -> Result<BTreeMap<OsString, u64>, String> {
     let unreadable = |e: std::io::Error| format!("process {process} cannot be looked at: {e}");
-    let mut sum = 0;
+    let mut found = BTreeMap::new();
     for task in fs::read_dir(format!("/proc/{process}/task")).map_err(unreadable)?.flatten() {
         let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        sum += line.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0);
+        let number = line.and_then(|number| number.trim().parse::<u64>().ok());
+        found.extend(number.map(|number| (task.file_name(), number)));
     }
-    Ok(sum)
+    Ok(found)
 }

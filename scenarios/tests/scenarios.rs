@@ -3,7 +3,6 @@
 
 mod agreement;
 mod deployed;
-mod ends;
 mod facts;
 mod idle;
 mod numbers;
@@ -63,10 +62,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     trials.push(Trial::test(
         "each_numbered_bug_has_a_story_on_the_wire_stage",
         numbers::each_has_a_story_on_the_wire,
-    ));
-    trials.push(Trial::test(
-        "a_plugin_that_cannot_do_its_job_ends_with_a_status_and_one_line",
-        ends::with_a_status_and_one_line,
     ));
     trials.push(Trial::test("the_seed_story_plays_through_a_kubeconfig", on_cluster::tells_the_seed_story));
     trials.push(Trial::test("what_a_cluster_shows_is_judged", on_cluster::can_fail));

@@ -29,6 +29,8 @@ type Reports = EventStream<[u8; REPORTS_BYTES]>;
 enum Minds {
     /// Which files there are, and the end of who writes to one, because a lock ends with it.
     Files,
+    /// The same, and every write: logs are kept open.
+    Writes,
     /// Which files there are. In `/dev` somebody always has just written to something.
     Names,
 }
@@ -40,6 +42,7 @@ impl Minds {
         let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
         let content = match self {
             Minds::Files => WatchMask::CLOSE_WRITE | WatchMask::ATTRIB,
+            Minds::Writes => WatchMask::CLOSE_WRITE | WatchMask::ATTRIB | WatchMask::MODIFY,
             Minds::Names => WatchMask::empty(),
         };
         names | itself | content
@@ -60,6 +63,11 @@ impl DirWatch {
     /// Starts to watch; a directory that does not exist yet is waited for.
     pub(crate) fn new(directory: &Path) -> Self {
         Self::minding(directory, Minds::Files)
+    }
+
+    /// As [`Self::new`], and each write counts, not only the end of who writes.
+    pub(crate) fn of_writes(directory: &Path) -> Self {
+        Self::minding(directory, Minds::Writes)
     }
 
     /// As [`Self::new`], and only files that come and go count.
@@ -219,6 +227,18 @@ mod tests {
     async fn is_woken(watch: &mut DirWatch) -> bool {
         watch.changed_by(Instant::now() + Duration::from_millis(50)).await;
         watch.restless
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_kept_open_wakes_who_minds_writes() {
+        use std::io::Write;
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = fs::File::create(directory.path().join("control.log")).unwrap();
+        let mut files = DirWatch::new(directory.path());
+        let mut writes = DirWatch::of_writes(directory.path());
+        log.write_all(b"a line\n").unwrap();
+        assert!(is_woken(&mut writes).await);
+        assert!(!is_woken(&mut files).await);
     }
 
     #[tokio::test]

@@ -60,6 +60,19 @@ fn an_admin_address_that_is_taken_ends_the_program_with_1_and_the_address() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_begun_ends_the_program_with_1_its_path_and_the_flag() {
+    let node = node();
+    let file = node.path().join("a-file");
+    fs::write(&file, "no directory").unwrap();
+    let nowhere = file.join("below").display().to_string();
+    let (code, errors) =
+        ended(run(node.path(), &["--admin-address", "127.0.0.1:0", "--journal-dir", &nowhere]));
+    assert_eq!(code, Some(1), "{errors:?}");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains(&nowhere) && errors[0].contains("--journal-dir"), "{errors:?}");
+}
+
+#[test]
 fn a_wrong_flag_ends_the_program_with_2_and_the_choices() {
     let node = node();
     let (code, errors) = ended(run(node.path(), &["--device-list-strategy", "cdi"]));

@@ -37,7 +37,7 @@ impl LogTail {
         let mut tails: Vec<Tail> = FILES.iter().map(|name| Tail::at_end(directory.join(name))).collect();
         let (directory, gpu) = (directory.to_owned(), gpu.clone());
         let task = tokio::spawn(async move {
-            let mut changes = DirWatch::new(&directory);
+            let mut changes = DirWatch::of_writes(&directory);
             let mut rate = Rate::new(Instant::now());
             loop {
                 changes.changed().await;
