@@ -1,7 +1,5 @@
 //! What follows from the plugin's state, step by step, in the order in which [`Plugin`] takes them after every event.
 
-use std::sync::Arc;
-
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
 use crate::inventory::{GpuFacts, GpuUuid};
@@ -71,7 +69,8 @@ impl Plugin {
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             units.iter().partition(|unit| self.role_of(**unit).is_some());
         for unit in unwanted.into_iter().chain(wanted).copied() {
-            let mut state = self.gpus.remove(unit.uuid()).unwrap_or(GpuState::Found);
+            let before = self.gpus.get(unit.uuid()).cloned();
+            let mut state = before.clone().unwrap_or(GpuState::Found);
             for _ in 0..MOVES_MAX {
                 let next = state.clone().next(&self.situation(unit, &state));
                 if next == state {
@@ -81,7 +80,10 @@ impl Plugin {
                 state = next;
             }
             self.tell_drain(unit, &state);
-            self.gpus.insert(unit.uuid().clone(), state);
+            if before.as_ref() != Some(&state) {
+                self.gpus.insert(unit.uuid().clone(), state);
+                self.note_change(unit.uuid());
+            }
         }
         self.follow_labelled();
     }
@@ -180,39 +182,6 @@ impl Plugin {
                 self.left(unit, &state, &GpuState::Found);
                 self.gpus.insert(unit.uuid().clone(), GpuState::Found);
             }
-        }
-    }
-
-    /// Says once per drain who is waited for, as soon as the kubelet has been asked.
-    fn tell_drain(&mut self, unit: Unit<'_>, state: &GpuState) {
-        let topic = format!("{} draining", unit.uuid());
-        let GpuState::Draining { from: role, since } = state else {
-            self.said.remove(&topic);
-            return;
-        };
-        let asked = self.ownership.evidence().is_some_and(|e| e >= *since);
-        if asked && !self.said.contains_key(&topic) {
-            let holders = self.ownership.holders(unit.uuid()).join(", ");
-            let message = format!(
-                "{unit} is draining: it leaves `{}` when it is free; held by {holders}",
-                role.resource
-            );
-            self.say_once(&topic, Severity::Info, "GpuDraining", message);
-        }
-    }
-
-    /// The Node's labels describe the newest configuration that some GPU serves.
-    fn follow_labelled(&mut self) {
-        let Some(applied) = &self.applied else { return };
-        if self.labelled.as_ref().is_some_and(|l| Arc::ptr_eq(l, applied)) {
-            return;
-        }
-        let serves = |(uuid, role): (&GpuUuid, &Role)| {
-            self.gpus.get(uuid).is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
-        };
-        if self.labelled.is_none() || applied.roles.is_empty() || applied.roles.iter().any(serves) {
-            self.labelled = Some(Arc::clone(applied));
-            self.change.all = true;
         }
     }
 

@@ -67,13 +67,6 @@ impl Role {
         Role { resource, strategy: Strategy::TimeSlicing, replicas, limits: None, daemon_gpus: Vec::new() }
     }
 
-    /// Whether it is another role only by its count: replicas that take turns have no daemon that knows how many they are, so
-    /// a running pod's id means the same under both.
-    pub(crate) fn differs_in_count_only(&self, other: &Role) -> bool {
-        let time_sliced = self.strategy == Strategy::TimeSlicing && other.strategy == self.strategy;
-        time_sliced && Role { replicas: other.replicas, ..self.clone() } == *other
-    }
-
     /// What each device of it means to an MPS client.
     pub(crate) fn mps_share(&self) -> Option<MpsShare> {
         let limits = self.limits.filter(|_| self.strategy == Strategy::Mps)?;
@@ -88,6 +81,13 @@ impl Role {
                 (0..self.replicas).map(|n| format!("{gpu}{REPLICA_SEPARATOR}{n}")).collect()
             }
         }
+    }
+
+    /// Whether the two differ in the number of replicas at most, and nothing but the list of ids has to change between them:
+    /// time-slicing needs no daemon that knows its clients.
+    pub fn is_resize_of(&self, other: &Role) -> bool {
+        let sliced = |role: &Role| role.strategy == Strategy::TimeSlicing;
+        sliced(self) && sliced(other) && self.resource == other.resource
     }
 
     /// The control daemon that this role needs.

@@ -15,8 +15,8 @@
 //! of afterwards: from wherever the GPU is by then it goes back to draining the role that its holder knows.
 //!
 //! GPUs of one MPS control daemon walk together: none leaves *Draining* before all of them are free, and their daemon is wished
-//! for when all of them are *Converting*. Time-slicing has no daemon, so another count of replicas needs no free GPU: ids that
-//! both counts have stay as they are, and only a holder of an id that the new count lacks is waited for.
+//! for when all of them are *Converting*.
+//! Another number of time-sliced replicas is no other role: the GPU stays settled, held ids stay, others come and go.
 //!
 //! A MIG device walks as a GPU does. What the configuration has no role for — a GPU that is served as its MIG devices, MIG
 //! devices of a GPU that is served as a whole — ends as *Unused*, and only then do its parts or its whole settle.
@@ -99,26 +99,15 @@ impl GpuState {
         }
         match self {
             GpuState::Found => found(s, target),
-            GpuState::Settled { role } if role == target && !s.blocked => GpuState::Settled { role },
-            // more replicas that take turns: every old id stays valid
-            GpuState::Settled { role }
-                if role.differs_in_count_only(&target)
-                    && role.replicas < target.replicas
-                    && !s.stranger
-                    && !s.blocked =>
+            GpuState::Settled { role } | GpuState::Draining { from: role, .. }
+                if (role == target || role.is_resize_of(&target)) && !s.blocked =>
             {
                 GpuState::Settled { role: target }
             }
             GpuState::Settled { role } => GpuState::Draining { from: role, since: s.now },
-            GpuState::Draining { from, .. } if from == target && !s.blocked => {
-                GpuState::Settled { role: from }
-            }
             GpuState::Draining { from, since } => {
                 let proven = s.evidence.is_some_and(|e| e >= since);
-                // fewer replicas: the ids that are still held are among them
-                let fits = from.differs_in_count_only(&target) && s.held_as.as_ref() == Some(&target);
                 match (s.held_as.is_some(), proven) {
-                    (true, true) if fits && !s.blocked => GpuState::Settled { role: target },
                     (true, _) | (false, false) => GpuState::Draining { from, since },
                     (false, true) if s.mates_held => GpuState::Draining { from, since },
                     (false, true) => GpuState::Converting,
@@ -280,6 +269,28 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Every state in a role that differs from the wanted one in its number of replicas alone.
+    #[test]
+    fn another_number_of_time_sliced_replicas_is_no_other_role() {
+        let now = Role { replicas: 2, ..shared(Strategy::TimeSlicing) };
+        let target = shared(Strategy::TimeSlicing);
+        let since = Time::from_millis(50);
+        let there = GpuState::Settled { role: target.clone() };
+        for held_as in [None, Some(now.clone()), Some(target.clone())] {
+            let s = Situation { held_as, ..situation(target.clone()) };
+            assert_eq!(GpuState::Settled { role: now.clone() }.next(&s), there);
+            assert_eq!(GpuState::Draining { from: now.clone(), since }.next(&s), there);
+            let blocked = Situation { blocked: true, ..s.clone() };
+            assert_eq!(GpuState::Settled { role: now.clone() }.next(&blocked).tag(), "draining");
+        }
+        let mps = Role { replicas: 2, ..shared(Strategy::Mps) };
+        let renamed = Role { resource: ResourceName::gpu(), ..now.clone() };
+        for (role, target) in [(mps, shared(Strategy::Mps)), (renamed, target)] {
+            let s = situation(target);
+            assert_eq!(GpuState::Settled { role }.next(&s).tag(), "draining", "MPS, and another name, drain");
         }
     }
 

@@ -114,6 +114,12 @@ pub struct GpuStatus {
     pub holders: Vec<String>,
     /// Its MPS control daemon, when it has one.
     pub mps: Option<crate::mps::DaemonStatus>,
+    /// When it came into its state, in milliseconds on the clock of this process (see [`Status::now_ms`]).
+    #[serde(default)]
+    pub since_ms: u64,
+    /// It drains for longer than the configuration allows.
+    #[serde(default)]
+    pub overdue: bool,
 }
 
 /// One resource, for people.
@@ -153,6 +159,9 @@ pub struct Status {
     pub config_ignored: Vec<String>,
     /// `waiting`, `settled`, `staged` or `applying`.
     pub switch: String,
+    /// The time of this answer, in milliseconds since the process began; the core itself leaves it open.
+    #[serde(default)]
+    pub now_ms: u64,
     /// Every problem of the configuration that was asked for.
     pub config_problems: Vec<String>,
     /// The call to the driver that does not return.

@@ -131,6 +131,11 @@ impl MpsControl {
         Ok(None)
     }
 
+    /// Whether its process lives.
+    pub(crate) fn is_alive(&self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> bool {
+        self.daemon(gpu, wanted).process().is_ok_and(|process| process.is_some())
+    }
+
     /// Where the daemon and its servers write their logs.
     pub(crate) fn log_dir(&self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> PathBuf {
         self.daemon(gpu, wanted).log

@@ -67,8 +67,14 @@ pub(crate) async fn run(settings: MpsSettings, backend: Box<dyn GpuBackend>) -> 
     let originals =
         mps_files::read_json(&root.compute_modes()).map_err(anyhow::Error::msg)?.unwrap_or_default();
     // without them a daemon that nobody wants any more would run for good
-    let daemons = mps_files::read_json(&root.daemons()).map_err(anyhow::Error::msg)?.unwrap_or_default();
-    let started = SupervisorEvent::Started { originals, change_modes: !settings.keep_compute_mode, daemons };
+    let daemons: Daemons =
+        mps_files::read_json(&root.daemons()).map_err(anyhow::Error::msg)?.unwrap_or_default();
+    let control =
+        MpsControl { program: settings.control, root: root.clone(), multi_user: settings.multi_user };
+    let alive = daemons.iter().filter(|(gpu, daemon)| control.is_alive(gpu, daemon));
+    let alive = alive.map(|(gpu, _)| gpu.clone()).collect();
+    let change_modes = !settings.keep_compute_mode;
+    let started = SupervisorEvent::Started { originals, change_modes, daemons, alive };
     tokio::spawn(watch_desired(root.clone(), events.clone()));
     let gpus = GpuThread::start(backend);
     let reload = listen_for_reload()?;
@@ -83,7 +89,7 @@ pub(crate) async fn run(settings: MpsSettings, backend: Box<dyn GpuBackend>) -> 
         originals_unsaved: None,
         daemons_unsaved: None,
         report_unsaved: None,
-        control: MpsControl { program: settings.control, root, multi_user: settings.multi_user },
+        control,
         gpus,
         workers: BTreeMap::new(),
         events,

@@ -76,8 +76,7 @@ pub fn event(event: &Event) -> String {
                 devices.iter().map(|(name, ids)| format!("{name} {}", ids.len())).collect();
             counts.join(", ")
         }
-        Event::KubeletAppeared { age_ms, has_checkpoint: false } => format!("{age_ms} ms old, no checkpoint"),
-        Event::KubeletAppeared { age_ms, .. } => format!("{age_ms} ms old"),
+        Event::KubeletAppeared { age_ms, has_checkpoint } => kubelet(*age_ms, *has_checkpoint),
         Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
         _ => String::new(),
     };
@@ -145,6 +144,11 @@ pub fn plainly(record: &impl Serialize, tag: &str) -> String {
     let name = name.as_ref().and_then(Value::as_str).unwrap_or("?");
     let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key} {value}")).collect();
     line(name, &fields.join(", "))
+}
+
+fn kubelet(age_ms: u64, has_checkpoint: bool) -> String {
+    let checkpoint = if has_checkpoint { "" } else { ", no checkpoint" };
+    format!("{age_ms} ms old{checkpoint}")
 }
 
 /// How an Allocate was answered.

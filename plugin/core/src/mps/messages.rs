@@ -1,5 +1,7 @@
 //! The closed lists of what can happen to the MPS supervisor and what its shell may be asked to do.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Actual, Daemons, Desired, DesiredDaemon, OriginalModes};
@@ -18,6 +20,9 @@ pub enum SupervisorEvent {
         /// Daemons that an earlier run may have left running.
         #[serde(default)]
         daemons: Daemons,
+        /// Those of them whose process lives.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        alive: BTreeSet<GpuUuid>,
     },
     /// What the plugin wants now. Until the first one nothing is done.
     DesiredRead {

@@ -5,16 +5,19 @@
 //! the first change, and a daemon before its start, so that a crash of this process loses neither.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::machine::{Context, Input, State, Step};
 use super::messages::{SupervisorAction, SupervisorEvent};
-use super::{Actual, Daemons, Desired, DesiredDaemon, OriginalModes};
+use super::{Actual, DaemonStatus, Daemons, Desired, DesiredDaemon, OriginalModes};
 use crate::backoff::Backoff;
 use crate::inventory::{ComputeMode, GpuUuid};
 use crate::time::Time;
 
 /// Most steps of one daemon in one event: each of its GPUs may have no mode to give back.
 const STEPS_MAX: usize = 256;
+/// How long an earlier run's report stands at most.
+const QUIET_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub(super) struct Service {
@@ -36,6 +39,10 @@ pub struct Supervisor {
     pub(super) originals: OriginalModes,
     /// What may run, as it is written down.
     pub(super) may_run: Daemons,
+    /// Daemons of an earlier run that live and are not adopted yet.
+    alive: BTreeSet<GpuUuid>,
+    /// Until when an earlier run's report stands.
+    quiet_until: Option<Time>,
     pub(super) change_modes: bool,
     pub(super) stopping: bool,
     /// GPUs whose mode could not be given back before the end.
@@ -55,7 +62,9 @@ impl Supervisor {
     /// Something happened at `now`; afterwards drain [`Self::poll_action`].
     pub fn handle(&mut self, now: Time, event: SupervisorEvent) {
         match event {
-            SupervisorEvent::Started { originals, change_modes, daemons } => {
+            SupervisorEvent::Started { originals, change_modes, daemons, alive } => {
+                self.quiet_until = (!alive.is_empty()).then(|| now + QUIET_MAX);
+                self.alive = alive;
                 self.originals = originals;
                 self.change_modes = change_modes;
                 self.may_run = daemons;
@@ -88,7 +97,7 @@ impl Supervisor {
             SupervisorEvent::DaemonStayed { gpu, why } => self.tell(now, &gpu, &Input::Stayed(why)),
         }
         self.advance(now);
-        self.report();
+        self.report(now);
     }
 
     /// The next thing to do.
@@ -98,7 +107,8 @@ impl Supervisor {
 
     /// When to send `Timeout`.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.services.values().filter_map(|service| service.state.due()).min()
+        let quiet = self.quiet_until.filter(|_| !self.wish_known);
+        self.services.values().filter_map(|service| service.state.due()).chain(quiet).min()
     }
 
     /// The daemon that is wanted under this name.
@@ -177,6 +187,9 @@ impl Supervisor {
             }
             _ => {}
         }
+        if !matches!(state, State::Claiming { .. } | State::Starting) {
+            self.alive.remove(first);
+        }
         self.enter(first, state, step);
     }
 
@@ -236,10 +249,22 @@ impl Supervisor {
         }
     }
 
-    /// Writes the report when it changed.
-    fn report(&mut self) {
-        let told = self.services.values().flat_map(|service| {
-            let status = service.state.status();
+    /// Writes the report when it changed. While it is not known what is wanted of an earlier run's living daemons, that run's
+    /// report stands: this one knows nothing better.
+    fn report(&mut self, now: Time) {
+        if self.wish_known || self.stopping || self.quiet_until.is_some_and(|until| until <= now) {
+            self.quiet_until = None;
+        }
+        if self.quiet_until.is_some() {
+            return;
+        }
+        let told = self.services.iter().flat_map(|(first, service)| {
+            let adopts = matches!(service.state, State::Claiming { .. } | State::Starting);
+            // it serves while it is adopted
+            let status = match adopts && self.alive.contains(first) {
+                true => DaemonStatus::Ready,
+                false => service.state.status(),
+            };
             service.gpus.iter().map(move |gpu| (gpu.clone(), status.clone()))
         });
         let actual = Actual { generation: self.desired.generation, daemons: told.collect() };

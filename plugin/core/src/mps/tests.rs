@@ -38,7 +38,7 @@ struct Bench {
 impl Bench {
     fn new(originals: OriginalModes, change_modes: bool) -> Self {
         let mut bench = Bench { supervisor: Supervisor::new(), now: Time::START };
-        bench.tell(E::Started { originals, change_modes, daemons: Daemons::new() });
+        bench.tell(E::Started { originals, change_modes, daemons: Daemons::new(), alive: [].into() });
         bench
     }
 
@@ -116,7 +116,7 @@ fn other_limits_mean_a_new_daemon_because_limits_bind_only_new_servers() {
 fn a_mode_that_an_earlier_run_changed_is_given_back_when_nobody_wants_the_gpu() {
     let originals: OriginalModes = [(gpu(), ComputeMode::Prohibited)].into();
     let mut bench = Bench { supervisor: Supervisor::new(), now: Time::START };
-    bench.tell(E::Started { originals, change_modes: true, daemons: Daemons::new() });
+    bench.tell(E::Started { originals, change_modes: true, daemons: Daemons::new(), alive: [].into() });
     let mode = ComputeMode::Prohibited;
     assert_eq!(bench.asks(wish(1, None)), [A::SetMode { gpu: gpu(), mode }]);
     let refused = bench.tell(E::ModeFailed { gpu: gpu(), why: "busy".into() });
@@ -131,7 +131,7 @@ fn a_mode_that_an_earlier_run_changed_is_given_back_when_nobody_wants_the_gpu() 
 fn an_earlier_runs_mode_is_not_taken_for_the_gpus_own() {
     let originals: OriginalModes = [(gpu(), ComputeMode::Default)].into();
     let mut bench = Bench { supervisor: Supervisor::new(), now: Time::START };
-    bench.tell(E::Started { originals, change_modes: true, daemons: Daemons::new() });
+    bench.tell(E::Started { originals, change_modes: true, daemons: Daemons::new(), alive: [].into() });
     bench.tell(wish(1, Some(4)));
     let mode = ComputeMode::ExclusiveProcess;
     let asked = bench.asks(E::ModeRead { gpu: gpu(), mode });
@@ -239,6 +239,7 @@ fn a_daemon_that_an_earlier_run_left_is_stopped_when_nobody_wants_it_and_adopted
         originals: [(gpu(), mode)].into(),
         change_modes: true,
         daemons: [(gpu(), daemon(4))].into(),
+        alive: [].into(),
     };
     let stop = A::StopDaemon { gpu: gpu(), daemon: daemon(4) };
     for wished in [None, Some(2)] {
@@ -339,4 +340,38 @@ fn a_file_of_its_own_counts_until_the_plugin_says_what_it_wants() {
     bench.tell(E::DaemonStopped { gpu: gpu() });
     bench.tell(E::DaemonReady { gpu: gpu() });
     assert_eq!(bench.asks(alone()), [], "the plugin decides");
+}
+
+#[test]
+fn a_living_daemon_is_told_as_ready_while_it_is_adopted() {
+    let mode = ComputeMode::ExclusiveProcess;
+    let mut bench = Bench { supervisor: Supervisor::new(), now: Time::START };
+    let started = bench.tell(E::Started {
+        originals: [(gpu(), ComputeMode::Default)].into(),
+        change_modes: true,
+        daemons: [(gpu(), daemon(4))].into(),
+        alive: [gpu()].into(),
+    });
+    assert_eq!(started, [], "the report of the earlier run stands");
+    let adopting = bench.tell(wish(3, Some(4)));
+    assert_eq!(Bench::status(&adopting), Some(DaemonStatus::Ready));
+    bench.tell(E::ModeRead { gpu: gpu(), mode });
+    bench.tell(E::ModeSet { gpu: gpu() });
+    assert_eq!(bench.tell(E::DaemonReady { gpu: gpu() }), [], "nothing has changed for the plugin");
+    let dead = bench.tell(E::DaemonExited { gpu: gpu() });
+    assert!(matches!(Bench::status(&dead), Some(DaemonStatus::Failed { .. })));
+    bench.now = bench.supervisor.poll_timeout().unwrap();
+    assert_eq!(Bench::status(&bench.tell(E::Timeout)), Some(DaemonStatus::Starting));
+}
+
+#[test]
+fn the_report_of_an_earlier_run_does_not_stand_for_good() {
+    let mut bench = Bench { supervisor: Supervisor::new(), now: Time::START };
+    let daemons: Daemons = [(gpu(), daemon(4))].into();
+    let originals = OriginalModes::new();
+    bench.tell(E::Started { originals, change_modes: true, daemons, alive: [gpu()].into() });
+    bench.now = bench.supervisor.poll_timeout().unwrap();
+    let told = bench.tell(E::Timeout);
+    assert!(matches!(told.as_slice(), [A::WriteActual { .. }]), "{told:?}");
+    assert_eq!(bench.supervisor.poll_timeout(), None);
 }

@@ -63,7 +63,12 @@ fn supervisor(root: &MpsRoot, modes: &ModesSet) -> (SupervisorLoop, mpsc::Receiv
 }
 
 fn started() -> SupervisorEvent {
-    SupervisorEvent::Started { originals: OriginalModes::new(), change_modes: true, daemons: Daemons::new() }
+    SupervisorEvent::Started {
+        originals: OriginalModes::new(),
+        change_modes: true,
+        daemons: Daemons::new(),
+        alive: [].into(),
+    }
 }
 
 /// Waits, by the kernel's notice, until `actual.json` is as wanted.

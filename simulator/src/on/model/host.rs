@@ -57,8 +57,8 @@ pub(super) struct Host {
     pub(super) kubelet_socket: Option<u64>,
     /// When it was made, in nanoseconds.
     pub(super) kubelet_socket_made: u64,
-    /// How many kubelets have made one; one after the first finds a checkpoint.
-    pub(super) kubelets: u64,
+    /// The kubelet's checkpoint file is there: it is written with the first device list, and with every allocation.
+    pub(super) has_checkpoint: bool,
     /// Servers that accept connections.
     pub(super) accepting: BTreeSet<ServerId>,
     /// The MPS root.
@@ -100,7 +100,7 @@ impl Host {
             sockets: BTreeMap::new(),
             kubelet_socket: None,
             kubelet_socket_made: 0,
-            kubelets: 0,
+            has_checkpoint: false,
             accepting: BTreeSet::new(),
             mps: MpsFiles::default(),
             last_good: None,

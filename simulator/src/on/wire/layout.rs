@@ -73,7 +73,7 @@ impl NodeLayout {
             programs: base.join("bin"),
             sysfs: base.join("sys"),
             gpus: base.join("gpu.state"),
-            admin_address: base.join("admin"),
+            admin_address: base.join("probes/admin"),
             journal: kept.join("journal"),
             kept,
         };
@@ -88,6 +88,7 @@ impl NodeLayout {
             &layout.programs,
             &layout.sysfs,
             &layout.journal,
+            &base.join("probes"),
         ];
         for directory in directories {
             std::fs::create_dir_all(directory).map_err(|error| (directory.clone(), error))?;

@@ -25,6 +25,7 @@ fn the_supervisors_journal_replays_too() {
             originals: Default::default(),
             change_modes: true,
             daemons: Default::default(),
+            alive: Default::default(),
         },
         SupervisorEvent::DesiredRead { desired },
         SupervisorEvent::ModeRead { gpu: gpu.clone(), mode },

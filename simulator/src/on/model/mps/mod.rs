@@ -73,7 +73,9 @@ impl MpsShell {
         };
         let originals: OriginalModes = host.mps.originals.clone().unwrap_or_default();
         let daemons = host.mps.daemons.clone().unwrap_or_default();
-        shell.post(cx, SupervisorEvent::Started { originals, change_modes: true, daemons });
+        let alive = daemons.iter().filter(|(gpu, daemon)| host.mps_daemon(gpu, daemon).is_some());
+        let alive = alive.map(|(gpu, _)| gpu.clone()).collect();
+        shell.post(cx, SupervisorEvent::Started { originals, change_modes: true, daemons, alive });
         cx.after(latency::TASK, What::DesiredLooked(life));
         shell
     }
