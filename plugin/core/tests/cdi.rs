@@ -329,6 +329,23 @@ fn a_file_that_somebody_else_removes_or_changes_is_written_again_and_told() {
 }
 
 #[test]
+fn a_name_of_a_holder_comes_back_with_a_file_that_was_removed() {
+    let mut node = cdi_node(CDI);
+    node.admit("p", &gpu(), &["GPU-1"]).unwrap();
+    let mut fewer = facts(2);
+    fewer.gpus.truncate(1);
+    node.facts = Some(fewer);
+    node.tell(Event::ReloadRequested);
+    for spoiled in [None, Some("{}")] {
+        node.found.specs.remove(GPU_FILE);
+        node.found.specs.extend(spoiled.map(|text| (GPU_FILE.to_owned(), text.to_owned())));
+        node.wait(Duration::from_secs(61));
+        assert_eq!(names(&gpu_spec(&node)), ["GPU-0", "GPU-1", "all"], "{spoiled:?}");
+    }
+    assert_replays(&node);
+}
+
+#[test]
 fn a_node_without_cdi_is_never_woken_for_it() {
     let mut node = Node::started(2);
     node.wait(Duration::from_secs(600));

@@ -36,6 +36,8 @@ pub(crate) struct Specs {
     /// The driver may have changed since.
     pub(crate) stale: bool,
     on_disk: BTreeMap<String, String>,
+    /// What was on disk before the newest search, until something is written: names may be in it that are nowhere else.
+    before: BTreeMap<String, String>,
     writing: Option<BTreeMap<String, String>>,
     retry_at: Option<Time>,
     /// When the files are looked at, changed or not.
@@ -58,6 +60,7 @@ impl Default for Specs {
             found: None,
             stale: false,
             on_disk: BTreeMap::new(),
+            before: BTreeMap::new(),
             writing: None,
             retry_at: None,
             look_at: None,
@@ -94,7 +97,8 @@ impl Plugin {
     pub(crate) fn driver_files_found(&mut self, attempt: u64, found: Found) {
         if attempt == self.specs.searched.0 {
             self.tell_foreign_changes(&found.specs);
-            self.specs.on_disk.clone_from(&found.specs);
+            let before = std::mem::replace(&mut self.specs.on_disk, found.specs.clone());
+            self.specs.before.extend(before);
             self.specs.found = Some(found);
         }
     }
@@ -119,6 +123,7 @@ impl Plugin {
     pub(crate) fn specs_written(&mut self) {
         self.said.remove("cdi");
         self.specs.backoff.reset();
+        self.specs.before.clear();
         self.specs.on_disk.extend(self.specs.writing.take().unwrap_or_default());
     }
 
@@ -194,8 +199,11 @@ impl Plugin {
         }
         let mut specs = made.specs();
         let gpu_file = Class::Gpu.file(settings.vendor());
-        let before = self.specs.on_disk.get(&gpu_file).and_then(|text| serde_json::from_str(text).ok());
-        let kept = self.held_names(before.unwrap_or_default(), specs.get(&Class::Gpu), facts);
+        let known = [&self.specs.before, &self.specs.on_disk].into_iter().filter_map(|at| at.get(&gpu_file));
+        let known = known.filter_map(|text| serde_json::from_str::<Spec>(text).ok());
+        let before: BTreeMap<String, Device> =
+            known.flat_map(|spec| spec.devices).map(|device| (device.name.clone(), device)).collect();
+        let kept = self.held_names(before, specs.get(&Class::Gpu), facts);
         self.specs.keeps = !kept.is_empty();
         if let Some(spec) = specs.remove(&Class::Gpu) {
             let mut devices = [spec.devices, kept].concat();
@@ -209,16 +217,16 @@ impl Plugin {
 
     /// Devices of the file on disk that nobody needs any more but their holders. Whose an index was is not known: it stays
     /// while any GPU of the file is held.
-    fn held_names(&self, before: Spec, now: Option<&Spec>, facts: &Facts) -> Vec<Device> {
+    fn held_names(&self, before: BTreeMap<String, Device>, now: Option<&Spec>, facts: &Facts) -> Vec<Device> {
         let is_held = |gpu: &GpuUuid| self.ownership.is_held(gpu);
-        let named = before.devices.iter().filter(|d| is_uuid(&d.name));
-        let named: Vec<GpuUuid> = named.map(|d| GpuUuid::new(d.name.clone())).collect();
+        let named = before.keys().filter(|name| is_uuid(name));
+        let named: Vec<GpuUuid> = named.map(GpuUuid::new).collect();
         let any = facts.units().any(|unit| is_held(unit.uuid()))
             || named.iter().any(is_held)
             || self.ownership.evidence().is_none();
         let needed: BTreeSet<&str> =
             now.into_iter().flat_map(|spec| &spec.devices).map(|device| device.name.as_str()).collect();
-        let gone = before.devices.into_iter().filter(|device| !needed.contains(device.name.as_str()));
+        let gone = before.into_values().filter(|device| !needed.contains(device.name.as_str()));
         gone.filter(|device| match is_uuid(&device.name) {
             true => is_held(&GpuUuid::new(device.name.clone())) || self.ownership.evidence().is_none(),
             false => any,

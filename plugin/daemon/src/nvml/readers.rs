@@ -1,12 +1,12 @@
 //! Reads every GPU on a thread of its own, so that one that does not answer hides no other.
 //!
 //! A call that hangs in the kernel cannot be ended, so its thread is left alone, and the GPU is not asked again before it
-//! has returned: there is at most one such thread per GPU. While no GPU answers at all it is the driver that hangs, and
-//! whoever asked waits.
+//! has returned. One that only takes long, and one that another look waits for, is no such call. While no GPU answers at all
+//! it is the driver that hangs, and whoever asked waits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Most GPUs whose calls are counted; machines have 16.
 const GPUS_MAX: usize = 256;
 
-/// The calls that are under way, by the GPU's index. Clones share them.
+/// How many calls were given up and have not returned, by the GPU's index. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Readers {
-    under_way: Arc<[AtomicUsize]>,
+    given_up: Arc<[AtomicUsize]>,
     silence_max: Duration,
 }
 
 impl Default for Readers {
     fn default() -> Self {
-        let under_way = (0..GPUS_MAX).map(|_| AtomicUsize::new(0)).collect();
-        Readers { under_way, silence_max: SILENCE_MAX }
+        let given_up = (0..GPUS_MAX).map(|_| AtomicUsize::new(0)).collect();
+        Readers { given_up, silence_max: SILENCE_MAX }
     }
 }
 
@@ -49,22 +49,25 @@ impl Readers {
         let read = Arc::new(read);
         let (told, answered) = sync_channel(count as usize);
         let nobody_answers = (0..count).all(|index| self.hangs(index));
-        let mut silent = BTreeMap::new();
+        let (mut silent, mut calls) = (BTreeMap::new(), BTreeMap::new());
         for index in 0..count {
             if self.hangs(index) && !nobody_answers {
                 silent.insert(index, "NVML has not answered since an earlier call".to_owned());
                 continue;
             }
-            let call = Call::begin(self, index);
+            let call = Call { readers: self.clone(), index, state: Arc::new(AtomicU8::new(RUNNING)) };
+            let begun = call.clone();
             let (read, told) = (Arc::clone(&read), told.clone());
             let work = move || {
+                let ends = Ends(begun);
                 let answer = read(index);
-                drop(call);
+                drop(ends);
                 // whoever asked may have given up
                 let _ = told.send((index, answer));
             };
-            if let Err(why) = std::thread::Builder::new().name(format!("gpu-{index}")).spawn(work) {
-                silent.insert(index, format!("there is no thread to read it: {why}"));
+            match std::thread::Builder::new().name(format!("gpu-{index}")).spawn(work) {
+                Ok(_) => drop(calls.insert(index, call)),
+                Err(why) => drop(silent.insert(index, format!("there is no thread to read it: {why}"))),
             }
         }
         drop(told);
@@ -73,41 +76,63 @@ impl Readers {
         while let Ok((index, answer)) = answered.recv_timeout(self.silence_max) {
             answers.insert(index, answer);
         }
-        for index in 0..count {
-            if !answers.contains_key(&index) {
-                let why = || format!("NVML has not answered for {:?}", self.silence_max);
-                silent.entry(index).or_insert_with(why);
-            }
+        for (index, call) in calls.into_iter().filter(|(index, _)| !answers.contains_key(index)) {
+            call.give_up();
+            silent.insert(index, format!("NVML has not answered for {:?}", self.silence_max));
         }
         Readings { answers, silent }
     }
 
-    /// The count of calls about a GPU; `None` beyond [`GPUS_MAX`].
-    fn calls(&self, index: u32) -> Option<&AtomicUsize> {
-        usize::try_from(index).ok().and_then(|index| self.under_way.get(index))
+    /// The count of a GPU; `None` beyond [`GPUS_MAX`].
+    fn count(&self, index: u32) -> Option<&AtomicUsize> {
+        usize::try_from(index).ok().and_then(|index| self.given_up.get(index))
     }
 
     fn hangs(&self, index: u32) -> bool {
-        self.calls(index).is_some_and(|calls| calls.load(Ordering::SeqCst) > 0)
+        self.count(index).is_some_and(|count| count.load(Ordering::SeqCst) > 0)
     }
 }
 
-/// A call that is under way until this is dropped.
+/// Somebody waits for it.
+const RUNNING: u8 = 0;
+/// Nobody waits for it any more.
+const GIVEN_UP: u8 = 1;
+/// It has returned.
+const RETURNED: u8 = 2;
+
+/// A call as both sides see it: who waits for it, and the thread that makes it.
+#[derive(Clone, Debug)]
 struct Call {
     readers: Readers,
     index: u32,
+    state: Arc<AtomicU8>,
 }
 
 impl Call {
-    fn begin(readers: &Readers, index: u32) -> Self {
-        readers.calls(index).map(|calls| calls.fetch_add(1, Ordering::SeqCst));
-        Call { readers: readers.clone(), index }
+    /// Counted before it is said, so that a call that returns at this moment never takes back what was not counted.
+    fn give_up(&self) {
+        let Some(count) = self.readers.count(self.index) else {
+            return;
+        };
+        count.fetch_add(1, Ordering::SeqCst);
+        let said = self.state.compare_exchange(RUNNING, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst);
+        if said.is_err() {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
-impl Drop for Call {
+/// Ends a call when it is dropped, also by a panic.
+struct Ends(Call);
+
+impl Drop for Ends {
     fn drop(&mut self) {
-        self.readers.calls(self.index).map(|calls| calls.fetch_sub(1, Ordering::SeqCst));
+        let Ends(call) = self;
+        if call.state.swap(RETURNED, Ordering::SeqCst) == GIVEN_UP
+            && let Some(count) = call.readers.count(call.index)
+        {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -123,7 +148,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn readers() -> Readers {
-        Readers { silence_max: Duration::from_millis(50), ..Readers::default() }
+        Readers { silence_max: Duration::from_millis(300), ..Readers::default() }
     }
 
     /// GPUs of which some do not return before the sender is dropped; counts the calls.
@@ -166,6 +191,23 @@ mod tests {
         drop(release);
         wait_until_nothing_is_under_way(&readers);
         assert_eq!(readers.read(3, read).answers.len(), 3, "it is asked again when the call has returned");
+    }
+
+    #[test]
+    fn looks_at_the_same_time_each_read_every_gpu() {
+        let readers = readers();
+        for _ in 0..50 {
+            let looks: Vec<_> = (0..4)
+                .map(|_| {
+                    let readers = readers.clone();
+                    std::thread::spawn(move || readers.read(8, |index| index))
+                })
+                .collect();
+            for look in looks {
+                let read = look.join().unwrap();
+                assert_eq!((read.answers.len(), read.silent), (8, BTreeMap::new()), "nothing hangs");
+            }
+        }
     }
 
     #[test]
