@@ -1,6 +1,8 @@
 //! The `mps` subcommand: a process of its own around the core's supervisor, so that a restart of the plugin never touches
 //! an MPS client. The loop waits, writes down, asks the core and performs; nothing in it decides.
 
+pub(crate) mod init;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -71,6 +71,8 @@ pub(crate) struct LogSettings {
 pub(crate) enum Command {
     /// Serve the node's GPUs.
     Run(Box<RunSettings>, NvmlPaths, LogSettings),
+    /// Keep a supervisor of MPS control daemons running, with the same command line.
+    MpsInit(LogSettings),
     /// Keep MPS control daemons.
     Mps(MpsSettings, NvmlPaths, LogSettings),
     /// Check configuration files.
@@ -122,6 +124,9 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
         }
         CommandArgs::Mps(args) => {
             let settings = mps_settings(&args, env)?;
+            if args.init {
+                return Ok(Command::MpsInit(log_settings(&args.log, env)?));
+            }
             Ok(Command::Mps(settings, nvml_paths(&args.gpu, env), log_settings(&args.log, env)?))
         }
         CommandArgs::Validate(args) => {

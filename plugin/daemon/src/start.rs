@@ -21,6 +21,9 @@ pub(crate) fn start(command: Command) -> ExitCode {
         Command::Run(settings, nvml, log) => {
             with_log(&log).and_then(|()| wait_for(boot::run(*settings, Box::new(NvmlBackend::new(nvml)))))
         }
+        Command::MpsInit(log) => {
+            with_log(&log).and_then(|()| wait_for(mps_supervisor::init::run(std::env::args_os().collect())))
+        }
         Command::Mps(settings, nvml, log) => with_log(&log).and_then(|()| {
             let why = wait_for(mps_supervisor::run(settings, Box::new(NvmlBackend::new(nvml))))?;
             Ok(Exit { code: 0, why })

@@ -249,6 +249,9 @@ pub(crate) struct MpsArgs {
     /// Leave compute modes as they are, instead of EXCLUSIVE_PROCESS while a GPU is shared by MPS [env: KEEP_COMPUTE_MODE]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "MPS")]
     pub(crate) keep_compute_mode: Option<String>,
+    /// Be the first process of a container: start the supervisor, start it again when it ends, reap what daemons leave behind
+    #[arg(long, help_heading = "MPS")]
+    pub(crate) init: bool,
     /// Directory of the journal (`mps.jsonl`); without it no journal is kept [env: JOURNAL_DIR]
     #[arg(long, value_name = "DIR", help_heading = "MPS")]
     pub(crate) journal_dir: Option<String>,

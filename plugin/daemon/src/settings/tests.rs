@@ -32,11 +32,13 @@ fn the_name_it_is_called_by_is_a_subcommand_and_a_written_one_wins() {
     let command = |args: &[&str]| match parse(args.iter().map(OsString::from), &|_| None).unwrap() {
         Command::Run(..) => "run",
         Command::Mps(..) => "mps",
+        Command::MpsInit(..) => "init",
         other => panic!("{other:?}"),
     };
     assert_eq!(command(&["/usr/bin/mps-control-daemon"]), "mps");
     assert_eq!(command(&["mps-control-daemon", "--mps-root", "/mps"]), "mps");
     assert_eq!(command(&["mps-control-daemon", "run"]), "run");
+    assert_eq!(command(&["mps-control-daemon", "--init", "--mps-root", "/mps"]), "init");
     assert_eq!(command(&["nvidia-device-plugin", "--fail-on-init-error=false"]), "run");
     assert_eq!(command(&["/usr/bin/tandem-device-plugin"]), "run");
 }
