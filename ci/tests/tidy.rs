@@ -25,8 +25,7 @@ const UNSAFE: &[&str] = &[
     "simulator/src/on/wire/spawn.rs",
     // NVML tells whether a GPU's fabric is complete by a call that its safe binding lacks.
     "plugin/daemon/src/nvml_fabric.rs",
-    // A process that is not a child is awaited through a pidfd, so that its id cannot be mistaken for a later one's; the
-    // first process of a container reaps children that it did not start.
+    // A process that is not a child is awaited through a pidfd, so that its id cannot be mistaken for a later one's.
     "plugin/daemon/src/process.rs",
     // The ids of MIG devices' instances; nvml-wrapper has no calls for them.
     "plugin/daemon/src/nvml_instances.rs",

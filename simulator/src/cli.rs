@@ -1,11 +1,13 @@
 //! The command line of `tandem-sim`, because a newcomer learns the laboratory from its `--help`.
 
+mod cluster_args;
 mod session;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::cluster_args::ClusterArgs;
 use self::session::{Outputs, Session};
 use crate::report::terminal::Channel;
 use crate::scenario::{Choice, Scenario, StageName, json_schema, read_chosen};
@@ -38,14 +40,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Play scenarios and judge them.
-    Run(Run),
+    Run(Box<Run>),
     /// Play one scenario and hold the cluster open for kubectl until Ctrl-C.
     Serve(Serve),
     /// Check scenario files, all their variants, without starting anything.
     Lint(Lint),
     /// Print the JSON schema of scenario files, for editors.
     Schema,
-    /// Play random stories on the model stage; a failure is shrunk to the shortest story that shows it.
+    /// Play random stories; a failure on the model stage is shrunk to the shortest story that shows it.
     Fuzz(crate::fuzz::command::FuzzArgs),
     /// Feed a recorded journal to this program: the same actions, or the first that differs.
     Replay(crate::replay::ReplayArgs),
@@ -77,6 +79,8 @@ struct Run {
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -87,8 +91,10 @@ enum Stages {
     Model,
     /// The real binary over real sockets.
     Wire,
-    /// Both.
+    /// Model and wire.
     All,
+    /// A cluster that exists, through its API server.
+    Cluster,
 }
 
 impl Stages {
@@ -97,6 +103,7 @@ impl Stages {
             Stages::Model => &[StageName::Model],
             Stages::Wire => &[StageName::Wire],
             Stages::All => StageName::ALL,
+            Stages::Cluster => &[StageName::Cluster],
         }
     }
 }
@@ -157,6 +164,7 @@ pub async fn main() -> u8 {
             session.play_all(&files, Stages::Wire.names(), &Outputs::default()).await
         }
         Command::Run(run) => {
+            let run = *run;
             let to_stdout = run.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
             let channel = match (run.quiet, to_stdout) {
                 (true, _) => Channel::Quiet,
@@ -166,6 +174,7 @@ pub async fn main() -> u8 {
             let outputs = Outputs { json: run.json, junit: run.junit };
             Session::new(channel, &run.common, run.hold)
                 .with_seeds(run.seeds)
+                .with_cluster(run.cluster.settings())
                 .play_all(&run.files, run.stage.names(), &outputs)
                 .await
         }

@@ -11,6 +11,16 @@ pub enum Fault {
     PluginRestart,
     /// The MPS supervisor's process is killed and started again; its control daemons live on.
     SupervisorCrash,
+    /// The MPS control program is not installed.
+    MpsControlMissing,
+    /// The MPS control program does not end, whatever it is asked.
+    MpsControlHang,
+    /// The MPS control program says what nobody understands, and ends well.
+    MpsControlGarbage,
+    /// The MPS control program ends with exit status 1.
+    MpsControlFails,
+    /// A file stands where the directories of MPS control daemons should be made.
+    MpsDirectoryBlocked,
     /// MPS control daemons are killed: one GPU's, or all of the node.
     MpsDaemonCrash {
         /// The GPU's NVML index.
@@ -57,6 +67,11 @@ pub enum Fault {
     },
     /// NVML calls do not return, for the duration or for good.
     NvmlHang,
+    /// NVML calls about one GPU do not return, for the duration or for good.
+    GpuHang {
+        /// The GPU's NVML index.
+        gpu: u32,
+    },
     /// A GPU is pulled out, for the duration or for good; the indexes of those behind it move up.
     GpuUnplugged {
         /// The GPU's NVML index.
@@ -143,6 +158,11 @@ impl Fault {
             Fault::MpsDaemonHang { .. } => "mpsDaemonHang",
             Fault::MpsFault { .. } => "mpsFault",
             Fault::MpsOomKilled => "mpsOomKilled",
+            Fault::MpsControlMissing => "mpsControlMissing",
+            Fault::MpsControlHang => "mpsControlHang",
+            Fault::MpsControlGarbage => "mpsControlGarbage",
+            Fault::MpsControlFails => "mpsControlFails",
+            Fault::MpsDirectoryBlocked => "mpsDirectoryBlocked",
             Fault::KubeletRestart => "kubeletRestart",
             Fault::KubeletHang => "kubeletHang",
             Fault::KubeletSocketRace => "kubeletSocketRace",
@@ -163,6 +183,7 @@ impl Fault {
             Fault::NvmlError { .. } => "nvmlError",
             Fault::NvmlSlow { .. } => "nvmlSlow",
             Fault::NvmlHang => "nvmlHang",
+            Fault::GpuHang { .. } => "gpuHang",
             Fault::DriverUpgrade => "driverUpgrade",
             Fault::LateDeviceNodes => "lateDeviceNodes",
             Fault::FabricNotReady => "fabricNotReady",
@@ -189,6 +210,7 @@ impl Fault {
     pub fn gpu(&self) -> Option<u32> {
         match *self {
             Fault::GpuLost { gpu }
+            | Fault::GpuHang { gpu }
             | Fault::GpuUnplugged { gpu }
             | Fault::Xid { gpu, .. }
             | Fault::EccError { gpu }
@@ -249,6 +271,7 @@ impl Fault {
             | Fault::CheckpointLost
             | Fault::NodeRecreated
             | Fault::GpuLost { .. }
+            | Fault::GpuHang { .. }
             | Fault::GpuUnplugged { .. }
             | Fault::MpsDaemonCrash { .. }
             | Fault::MpsDaemonHang { .. }
@@ -257,6 +280,11 @@ impl Fault {
             | Fault::NodeReboot => true,
             Fault::SupervisorCrash
             | Fault::MpsFault { .. }
+            | Fault::MpsControlMissing
+            | Fault::MpsControlHang
+            | Fault::MpsControlGarbage
+            | Fault::MpsControlFails
+            | Fault::MpsDirectoryBlocked
             | Fault::PodResourcesUnavailable
             | Fault::ApiServerDown
             | Fault::ApiServerSlow { .. }

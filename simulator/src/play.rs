@@ -2,6 +2,7 @@
 
 mod disturbances;
 mod looking;
+mod narrowed;
 mod player;
 mod waiting;
 mod watches;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::on::cluster::{ClusterSettings, ClusterStage};
 use serde_json::Value;
 
 use crate::on::model::{ModelOptions, ModelStage};
@@ -45,6 +46,8 @@ pub enum Place<'b> {
     Model,
     /// The wire stage, with these build products.
     Wire(&'b Binaries),
+    /// The cluster stage, on this cluster.
+    Cluster(&'b ClusterSettings),
     /// The wire stage, where the plugin is started by the DaemonSets among these objects and those applied later.
     Deployed(&'b Binaries, &'b [Value]),
 }
@@ -55,6 +58,7 @@ impl Place<'_> {
         match self {
             Place::Model => StageName::Model,
             Place::Wire(_) | Place::Deployed(..) => StageName::Wire,
+            Place::Cluster(_) => StageName::Cluster,
         }
     }
 }
@@ -86,6 +90,7 @@ pub async fn run(
     match place {
         // boxed, because the compiler bounds how deep futures may nest in one another
         Place::Model => Box::pin(on_model(scenario, options, observer, stop)).await,
+        Place::Cluster(settings) => Box::pin(on_cluster(scenario, settings, options, observer, stop)).await,
         Place::Wire(binaries) => {
             Box::pin(on_wire(scenario, (binaries, None), options, observer, stop, hold)).await
         }
@@ -146,6 +151,30 @@ async fn on_wire(
     if !report.passed() {
         report.logs = stage.log_ends(LOG_LINES_SHOWN);
     }
+    write(&report, &html::render(&recorder.of_run(&report, None)))?;
+    Ok(report)
+}
+
+async fn on_cluster(
+    scenario: &Scenario,
+    settings: &ClusterSettings,
+    options: &RunOptions,
+    observer: &mut impl Observer,
+    stop: Stop,
+) -> Result<RunReport, StageError> {
+    let begun = Instant::now();
+    let mut stage = ClusterStage::start(scenario, settings, options.seed).await?;
+    let run_dir = directory(scenario, options)?;
+    let mut played = play(scenario, &mut stage, observer, stop).await;
+    let took = begun.elapsed();
+    // before anything is given back: a pod that is replaced takes its log along
+    let logs = stage.leave_logs(&run_dir).await;
+    let mut leaks = stage.finish().await;
+    leaks.extend(logs.err().map(|error| error.to_string()));
+    let recorder = std::mem::take(&mut played.recorder);
+    let mut report = report(scenario, StageName::Cluster, options, played, leaks);
+    report.took = took;
+    report.run_dir = run_dir;
     write(&report, &html::render(&recorder.of_run(&report, None)))?;
     Ok(report)
 }

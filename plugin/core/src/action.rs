@@ -53,6 +53,14 @@ pub enum Action {
     },
     /// Ask the kubelet who holds what. Answered by `HoldersRead` or `HoldersUnreadable`.
     ReadHolders,
+    /// List the pods that are bound to this Node and watch them from there on, instead of any earlier watch. Answered by
+    /// `PodsRead` or `PodsUnreadable`, again and again until `IgnorePods`.
+    WatchPods {
+        /// Which watch since the start; the answers repeat it.
+        attempt: u64,
+    },
+    /// End the watch of pods.
+    IgnorePods,
     /// Ask the kubelet what it may hand out of these. Answered by `AllocatableRead` or `AllocatableUnreadable`.
     ReadAllocatable {
         /// The extended resources.
@@ -67,6 +75,11 @@ pub enum Action {
     },
     /// Replace the state file with the last good configuration. Only a failure is answered, by `LastGoodNotKept`.
     KeepLastGood {
+        /// Its whole content.
+        text: String,
+    },
+    /// Replace the state file with what is known of the GPUs. Only a failure is answered, by `KeptGpusFailed`.
+    KeepGpus {
         /// Its whole content.
         text: String,
     },
@@ -131,10 +144,13 @@ impl Action {
             Action::Register { .. } => "register",
             Action::Close { .. } => "close",
             Action::ReadHolders => "read_holders",
+            Action::WatchPods { .. } => "watch_pods",
+            Action::IgnorePods => "ignore_pods",
             Action::ReadAllocatable { .. } => "read_allocatable",
             Action::ReadConfig => "read_config",
             Action::WriteMpsDesired { .. } => "write_mps_desired",
             Action::KeepLastGood { .. } => "keep_last_good",
+            Action::KeepGpus { .. } => "keep_gpus",
             Action::PatchLabels { .. } => "patch_labels",
             Action::PatchAnnotations { .. } => "patch_annotations",
             Action::PatchTaints { .. } => "patch_taints",

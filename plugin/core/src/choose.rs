@@ -1,13 +1,16 @@
 //! Which configuration should hold: label → name → file → checked roles for this node's GPUs. Any problem keeps the last good.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::{
-    self, AllocationPolicy, Config, Effective, Overrides, Problem, Read, ResourceName, Selected, Strictness,
+    self, AllocationPolicy, Config, Effective, Interval, Overrides, Problem, Read, ResourceName, Selected,
+    Strictness,
 };
 use crate::imex::{self, MissingChannel};
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::{self, Chosen, KeptGpus};
 use crate::plugin::{ConfigSource, Settings};
 use crate::resources::Role;
 use crate::sharing::{self, Assignment};
@@ -45,6 +48,10 @@ pub(crate) struct Applied {
     pub(crate) one_at_most: BTreeSet<ResourceName>,
     /// How the replicas of each shared resource are spread over GPUs.
     pub(crate) policies: BTreeMap<ResourceName, AllocationPolicy>,
+    /// What its counts chose.
+    pub(crate) chosen: Chosen,
+    /// How long a drain may take until that is announced.
+    pub(crate) drain_deadline: Option<Duration>,
     /// The taint of the Node while it shares and serves no whole GPU.
     pub(crate) taint: Option<Taint>,
     /// The memory of each replica of a shared resource, where the driver holds containers to it.
@@ -111,8 +118,13 @@ pub(crate) fn parse(settings: &Settings, sources: &Sources) -> Parsed {
     Parsed::Good { requested, name, read: Box::new(read), effective: Box::new(effective) }
 }
 
-/// Chooses and checks against the node's GPUs.
-pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Facts>) -> Choice {
+/// Chooses and checks against the node's GPUs; counts choose what they chose before.
+pub(crate) fn choose(
+    settings: &Settings,
+    sources: &Sources,
+    facts: Option<&Facts>,
+    kept: &KeptGpus,
+) -> Choice {
     let (requested, name, read, effective) = match parse(settings, sources) {
         Parsed::NotYet(what) => return Choice::NotYet(what),
         Parsed::Refused { requested, problems } => return Choice::Refused { requested, problems },
@@ -121,10 +133,11 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
     let Some(facts) = facts else {
         return Choice::NotYet("the node's GPUs are not known yet");
     };
-    match sharing::assign(&read, &effective, facts) {
+    let key = kept_gpus::key(&read.config, effective.mig_strategy);
+    match sharing::assign(&read, &effective, facts, &kept.picks(&key)) {
         Ok(assignment) => {
-            let mut warnings: Vec<Problem> =
-                read.warnings.iter().chain(&assignment.warnings).cloned().collect();
+            let Assignment { roles, names, one_at_most, policies, budgets, picks, warnings } = assignment;
+            let mut warnings: Vec<Problem> = read.warnings.iter().chain(&warnings).cloned().collect();
             match imex::missing(&effective, facts) {
                 Some(why) if effective.imex_required => {
                     return Choice::Refused {
@@ -137,8 +150,9 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
                     read.places.warning("imex.channelIDs", why.to_string(), hint)
                 })),
             }
+            let chosen = Chosen { key, picks };
+            let drain_deadline = read.config.sharing.drain_deadline.and_then(Interval::duration);
             let taint = read.config.sharing.taint.as_ref().map(Taint::of);
-            let Assignment { roles, names, one_at_most, policies, budgets, .. } = assignment;
             let applied = Box::new(Applied {
                 name,
                 effective,
@@ -146,6 +160,8 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
                 names,
                 one_at_most,
                 policies,
+                chosen,
+                drain_deadline,
                 taint,
                 budgets,
                 warnings,

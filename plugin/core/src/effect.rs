@@ -11,6 +11,7 @@ use crate::budget::Budget;
 use crate::choose;
 use crate::config::{AllocationPolicy, MigStrategy, Overrides, Problem, Read, ResourceName};
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::Picks;
 use crate::labels;
 use crate::mps::DesiredDaemon;
 use crate::publish;
@@ -47,7 +48,7 @@ pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
     let mut problems = read.warnings.clone();
     let contradictions = effective.contradictions(&read.config);
     problems.extend(contradictions.iter().map(|c| read.places.error("", c.to_string(), None)));
-    let assigned = assign(read, &effective, facts);
+    let assigned = assign(read, &effective, facts, &Picks::new());
     let assignment = match (assigned, contradictions.is_empty()) {
         (Ok(assignment), true) => assignment,
         (Ok(Assignment { warnings: more, .. }) | Err(more), _) => {

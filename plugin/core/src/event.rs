@@ -1,12 +1,15 @@
 //! The closed list of what can happen to the plugin. Facts that a decision needs arrive inside the event.
 
+mod tag;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::bound_pod::{BoundPod, PodPhase};
 use crate::cdi::Found;
 use crate::config::ResourceName;
-pub use crate::holding::Holding;
+pub use crate::holding::{Checkpoint, CheckpointEntry, Holding};
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
 use crate::plugin::Settings;
@@ -76,6 +79,21 @@ pub enum Event {
     },
     /// Answer to `KeepLastGood`: it could not be written.
     LastGoodNotKept {
+        /// The path and the reason.
+        why: String,
+    },
+    /// The state file with what is known of the GPUs, before anything else is told; absent on a new node.
+    KeptGpusRead {
+        /// Its content, whatever it is.
+        text: Option<String>,
+    },
+    /// The state file is there, but cannot be read.
+    KeptGpusUnreadable {
+        /// The path and the reason.
+        why: String,
+    },
+    /// Answer to `KeepGpus`: it could not be written.
+    KeptGpusFailed {
         /// The path and the reason.
         why: String,
     },
@@ -202,9 +220,28 @@ pub enum Event {
     HoldersRead {
         /// PodResources List, flattened.
         holdings: Vec<Holding>,
+        /// The kubelet's checkpoint, read just after.
+        #[serde(default)]
+        checkpoint: Checkpoint,
     },
     /// Answer to `ReadHolders`: the kubelet does not tell.
     HoldersUnreadable {
+        /// The reason.
+        why: String,
+    },
+
+    /// Answer to `WatchPods`, and told again whenever they change: the pods that are bound to this Node. The list was asked
+    /// for after the action was taken.
+    PodsRead {
+        /// Which watch since the start; what is told of an older one changes nothing.
+        attempt: u64,
+        /// All of them.
+        pods: Vec<BoundPod>,
+    },
+    /// Answer to `WatchPods`: the API server does not tell, or there are too many. The shell goes on trying.
+    PodsUnreadable {
+        /// Which watch since the start.
+        attempt: u64,
         /// The reason.
         why: String,
     },
@@ -254,53 +291,4 @@ pub enum Event {
 /// The age of a kubelet of which none is told: its lists are complete.
 fn long_ago() -> u64 {
     u64::from(u32::MAX)
-}
-
-impl Event {
-    /// The snake_case tag: journal tag, log field and metric label.
-    pub fn tag(&self) -> &'static str {
-        match self {
-            Event::Started { .. } => "started",
-            Event::Timeout => "timeout",
-            Event::ReloadRequested => "reload_requested",
-            Event::StopRequested => "stop_requested",
-            Event::GpusFound { .. } => "gpus_found",
-            Event::NoDriver { .. } => "no_driver",
-            Event::DriverFailed { .. } => "driver_failed",
-            Event::PlatformUnsupported { .. } => "platform_unsupported",
-            Event::DriverStuck { .. } => "driver_stuck",
-            Event::LastGoodRead { .. } => "last_good_read",
-            Event::LastGoodUnreadable { .. } => "last_good_unreadable",
-            Event::LastGoodNotKept { .. } => "last_good_not_kept",
-            Event::ConfigRead { .. } => "config_read",
-            Event::ConfigUnreadable { .. } => "config_unreadable",
-            Event::NodeRead { .. } => "node_read",
-            Event::TaintsRead { .. } => "taints_read",
-            Event::NodeUnreadable { .. } => "node_unreadable",
-            Event::LabelsPatched => "labels_patched",
-            Event::LabelsFailed { .. } => "labels_failed",
-            Event::AnnotationsPatched => "annotations_patched",
-            Event::AnnotationsFailed { .. } => "annotations_failed",
-            Event::TaintsPatched => "taints_patched",
-            Event::TaintsFailed { .. } => "taints_failed",
-            Event::KubeletAppeared { .. } => "kubelet_appeared",
-            Event::KubeletGone => "kubelet_gone",
-            Event::Listening { .. } => "listening",
-            Event::ListenFailed { .. } => "listen_failed",
-            Event::Registered { .. } => "registered",
-            Event::RegisterFailed { .. } => "register_failed",
-            Event::StreamOpened { .. } => "stream_opened",
-            Event::StreamClosed { .. } => "stream_closed",
-            Event::Allocated { .. } => "allocated",
-            Event::HoldersRead { .. } => "holders_read",
-            Event::HoldersUnreadable { .. } => "holders_unreadable",
-            Event::AllocatableRead { .. } => "allocatable_read",
-            Event::AllocatableUnreadable { .. } => "allocatable_unreadable",
-            Event::MpsReported { .. } => "mps_reported",
-            Event::MpsDesiredFailed { .. } => "mps_desired_failed",
-            Event::DriverFilesFound { .. } => "driver_files_found",
-            Event::CdiSpecsWritten => "cdi_specs_written",
-            Event::CdiSpecsFailed { .. } => "cdi_specs_failed",
-        }
-    }
 }

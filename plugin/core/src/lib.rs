@@ -11,10 +11,11 @@
 //! | What can happen, what can be asked for? | [`event`], [`action`] |
 //! | What does the node have? | [`inventory`]; how close its GPUs are: [`links`]; parts of GPUs: [`mig`]; what can play a role: [`unit`] |
 //! | Which configuration holds? | [`config`]; `choose` and `requested` for this node; [`last_good`] over restarts |
+//! | What is kept about GPUs over restarts? | [`kept_gpus`] |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
-//! | Who holds a GPU now? | [`ownership`] |
-//! | How does a GPU change its role? | [`switch`] |
+//! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out |
+//! | How does a GPU change its role? | [`switch`]; what people see of it: [`drain`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
 //! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
@@ -28,11 +29,14 @@ pub mod allocate;
 pub mod annotations;
 pub mod backoff;
 pub mod board;
+mod bound_pod;
 pub mod budget;
 pub mod cdi;
 mod change;
+mod checkpoint;
 mod choose;
 pub mod config;
+pub mod drain;
 mod driver;
 pub mod effect;
 pub mod event;
@@ -41,6 +45,7 @@ mod holding;
 pub mod imex;
 pub mod inventory;
 pub mod journal;
+pub mod kept_gpus;
 mod kubelet_start;
 mod label_patch;
 pub mod labels;
@@ -51,6 +56,7 @@ pub mod migration;
 pub mod mps;
 pub mod ownership;
 pub mod plugin;
+mod pods;
 pub mod prefer;
 mod publish;
 pub mod registration;
@@ -65,3 +71,4 @@ pub mod takeover;
 pub mod time;
 pub mod unit;
 pub mod view;
+mod wish;

@@ -11,18 +11,21 @@ use crate::action::{Action, Severity};
 use crate::annotations::AnnotationPatch;
 use crate::cdi::Specs;
 use crate::change::Change;
+use crate::checkpoint::CheckpointTable;
 use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
 use crate::driver::DriverWatch;
 use crate::event::Event;
 use crate::gone::Gone;
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::Keeper;
 use crate::kubelet_start::KubeletStart;
 use crate::label_patch::LabelPatch;
 use crate::last_good::LastGoods;
 use crate::links::Links;
 use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
+use crate::pods::Pods;
 use crate::publish::Retiring;
 use crate::registration::{Demand, Input, Registration};
 pub use crate::settings::{ConfigSource, Settings, Timing};
@@ -66,9 +69,14 @@ pub struct Plugin {
     /// The configuration that the Node's labels describe: the newest that a GPU serves.
     pub(crate) labelled: Option<Arc<Applied>>,
     pub(crate) gpus: BTreeMap<GpuUuid, GpuState>,
+    /// When each of them came into its state.
+    pub(crate) changed_at: BTreeMap<GpuUuid, Time>,
     pub(crate) retiring: Vec<Retiring>,
     pub(crate) gone: Gone,
     pub(crate) ownership: Ownership,
+    /// What the kubelet's file adds to it.
+    pub(crate) checkpoint: CheckpointTable,
+    pub(crate) pods: Pods,
     pub(crate) next_read: Option<Time>,
     pub(crate) kubelet_up: bool,
     pub(crate) kubelet_start: KubeletStart,
@@ -87,6 +95,7 @@ pub struct Plugin {
     pub(crate) taint_patch: TaintPatch,
     /// The configuration to fall back on after a restart.
     pub(crate) last_goods: LastGoods,
+    pub(crate) kept: Keeper,
     pub(crate) specs: Specs,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
@@ -124,9 +133,12 @@ impl Plugin {
             staged_at: None,
             labelled: None,
             gpus: BTreeMap::new(),
+            changed_at: BTreeMap::new(),
             retiring: Vec::new(),
             gone: Gone::new(),
             ownership: Ownership::default(),
+            checkpoint: CheckpointTable::default(),
+            pods: Pods::default(),
             next_read: None,
             kubelet_up: false,
             kubelet_start: KubeletStart::default(),
@@ -142,6 +154,7 @@ impl Plugin {
             annotation_patch: AnnotationPatch::default(),
             taint_patch: TaintPatch::default(),
             last_goods: LastGoods::default(),
+            kept: Keeper::default(),
             specs: Specs::default(),
             said: BTreeMap::new(),
             stopping: false,
@@ -185,9 +198,12 @@ impl Plugin {
             self.annotation_patch.retry_at,
             self.taint_patch.retry_at,
             self.taint_deadline(),
+            self.drain_due(),
             self.desired_retry_at,
+            self.kept.retry_at.filter(|_| self.facts().is_some()),
             self.next_read,
             self.takeover.due(),
+            self.pods.due(),
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),

@@ -127,6 +127,47 @@ fn each_feature_has_a_file_only_where_its_devices_are() {
 }
 
 #[test]
+fn a_feature_that_is_on_is_told_by_its_variable_and_by_name_where_it_has_a_spec() {
+    let on = "version: v1\nflags: {gdrcopyEnabled: true, gdsEnabled: true, mofedEnabled: true, plugin: {deviceListStrategy: [STRATEGY], passDeviceSpecs: true}}\nimex: {channelIDs: [0]}";
+    let kind = |word: &str| format!("k8s.device-plugin.nvidia.com/{word}");
+    for (strategy, by_name) in [("envvar", false), ("volume-mounts", false), ("cdi-cri", true)] {
+        let mut with_channel = facts(2);
+        with_channel.control_nodes.push("/dev/nvidia-caps-imex-channels/channel0".into());
+        let mut node = Node::new(2);
+        node.found = driver();
+        node.facts = Some(with_channel);
+        node.files.insert("default".into(), on.replace("STRATEGY", strategy));
+        node.start();
+        let answer = node.plugin.view().allocate(&gpu(), &["GPU-1".to_owned()]).unwrap();
+        for name in ["NVIDIA_GDRCOPY", "NVIDIA_GDS", "NVIDIA_MOFED"] {
+            assert_eq!(answer.envs.get(name).map(String::as_str), Some("enabled"), "{strategy} {name}");
+        }
+        // the driver has no /dev/nvidia-fs, so there is no spec of GDS and nothing to resolve
+        let names = [kind("gpu=GPU-1"), kind("imex-channel=0"), kind("gdrcopy=all"), kind("mofed=all")];
+        assert_eq!(answer.cdi_devices, if by_name { names.to_vec() } else { vec![] }, "{strategy}");
+        let opened: Vec<&str> = answer.device_nodes.iter().map(|n| n.container_path.as_str()).collect();
+        let channel = "/dev/nvidia-caps-imex-channels/channel0";
+        assert_eq!(opened.contains(&channel), !by_name, "{strategy}: {opened:?}");
+        if by_name {
+            let nodes = resolve(&node.found.specs, &answer.cdi_devices).unwrap();
+            let all = [
+                "/dev/gdrdrv",
+                "/dev/infiniband/rdma_cm",
+                "/dev/infiniband/uverbs0",
+                channel,
+                "/dev/nvidia1",
+            ];
+            assert_eq!(nodes, all.map(str::to_owned).into(), "each name leads to its nodes");
+            let told = &node.plugin.view().status.cdi_names;
+            assert!(answer.cdi_devices.iter().all(|name| told.contains(name)), "{told:?}");
+            assert!(resolve(&node.found.specs, told).is_ok());
+        } else {
+            assert!(node.plugin.view().status.cdi_names.is_empty());
+        }
+    }
+}
+
+#[test]
 fn hooks_follow_the_programs_name_and_may_be_left_out() {
     let calls = |program: &str, disabled: &[Hook]| -> Vec<Vec<String>> {
         let text = format!("version: v1\nflags: {{plugin: {{nvidiaCTKPath: {program}}}}}");
@@ -264,6 +305,34 @@ fn files_that_are_right_already_are_not_written_again() {
     node.tell(Event::ReloadRequested);
     assert_eq!(writes(&node), 2, "the driver has");
     assert!(!node.found.specs[GPU_FILE].contains("nvidia-smi"));
+}
+
+#[test]
+fn a_file_that_somebody_else_removes_or_changes_is_written_again_and_told() {
+    let mut node = cdi_node(CDI);
+    let written = node.found.specs[GPU_FILE].clone();
+    for spoiled in [None, Some("{}".to_owned())] {
+        node.found.specs.remove(GPU_FILE);
+        node.found.specs.extend(spoiled.map(|text| (GPU_FILE.to_owned(), text)));
+        node.wait(Duration::from_secs(61));
+        assert_eq!(node.found.specs[GPU_FILE], written);
+        assert_eq!(node.counts(&gpu()), (2, 2), "the devices stay");
+    }
+    let told = node.said.iter().filter(|said| said.starts_with("CdiSpecsChanged"));
+    assert!(told.clone().count() >= 1 && told.clone().all(|said| said.contains(GPU_FILE)), "{:?}", node.said);
+    let writes =
+        |node: &Node| node.actions.iter().filter(|a| matches!(a, Action::WriteCdiSpecs { .. })).count();
+    let before = writes(&node);
+    node.wait(Duration::from_secs(600));
+    assert_eq!(writes(&node), before, "a look at what is right writes nothing");
+    assert_replays(&node);
+}
+
+#[test]
+fn a_node_without_cdi_is_never_woken_for_it() {
+    let mut node = Node::started(2);
+    node.wait(Duration::from_secs(600));
+    assert!(!node.actions.iter().any(|a| matches!(a, Action::FindDriverFiles { .. })));
 }
 
 #[test]

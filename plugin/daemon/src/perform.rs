@@ -11,18 +11,23 @@ use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 use plugin_core::mps::Desired;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::announce::{self, Announcement};
 use crate::cdi_files::SpecDir;
 use crate::node_link::NodeLink;
 use crate::node_taints::TaintChange;
 use crate::node_watch::NodePatch;
+use crate::pod_resources::checkpoint_file;
 use crate::serve::{ServeContext, Served, Server};
+use crate::state_dir::StateWriter;
 use crate::{allocatable, files, pod_resources, register};
 
 /// How long effects that were begun may take to finish when the process ends.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Why nothing can be asked of an API server.
+const NO_NODE_NAME: &str = "there is no API server without a node name (hint: set --node-name or NODE_NAME)";
 
 /// How the process should end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,12 +60,14 @@ pub(crate) struct Performer {
     pub(crate) mps_desired: watch::Sender<Option<Desired>>,
     /// Writes them; awaited at the end.
     pub(crate) mps_writer: JoinHandle<()>,
-    /// The newest state file.
-    pub(crate) last_good: watch::Sender<Option<String>>,
-    /// Writes it; awaited at the end.
-    pub(crate) last_good_writer: JoinHandle<()>,
+    /// Writes the last good configuration; awaited at the end.
+    pub(crate) last_good: StateWriter,
+    /// Writes what is known of the GPUs; awaited at the end.
+    pub(crate) kept_gpus: StateWriter,
     /// Running servers.
     pub(crate) servers: BTreeMap<ResourceName, Server>,
+    /// Register calls that are not answered yet, as far as their socket is still the one that counts.
+    pub(crate) registering: BTreeMap<ResourceName, AbortHandle>,
     /// Servers that are ending.
     pub(crate) ending: Vec<JoinHandle<()>>,
 }
@@ -75,6 +82,11 @@ impl Performer {
             Action::Close { resource } => self.close(&resource),
             Action::ReadHolders => self.read_holders(),
             Action::ReadAllocatable { resources } => self.read_allocatable(resources),
+            Action::WatchPods { attempt } => match &self.node {
+                Some(node) => node.watch_pods(Some(attempt)),
+                None => self.answer(Event::PodsUnreadable { attempt, why: NO_NODE_NAME.to_owned() }),
+            },
+            Action::IgnorePods => self.node.iter().for_each(|node| node.watch_pods(None)),
             Action::ReadConfig => match &self.config_asked {
                 Some(asked) => asked.notify_one(),
                 None => self.answer(Event::ConfigRead { files: BTreeMap::new() }),
@@ -82,9 +94,8 @@ impl Performer {
             Action::WriteMpsDesired { desired } => {
                 self.mps_desired.send_replace(Some(desired));
             }
-            Action::KeepLastGood { text } => {
-                self.last_good.send_replace(Some(text));
-            }
+            Action::KeepLastGood { text } => self.last_good.keep(text),
+            Action::KeepGpus { text } => self.kept_gpus.keep(text),
             Action::FindDriverFiles { attempt, search } => self.find_driver_files(attempt, search),
             Action::WriteCdiSpecs { specs } => self.write_cdi_specs(specs),
             Action::PatchLabels { labels } => self.patch(NodePatch::Labels(labels)),
@@ -113,9 +124,9 @@ impl Performer {
             self.ending.push(server.close());
         }
         drop(self.mps_desired);
-        drop(self.last_good);
+        let state = [self.last_good.finish(), self.kept_gpus.finish()];
         let all = async {
-            for task in self.ending.into_iter().chain([self.mps_writer, self.last_good_writer]) {
+            for task in self.ending.into_iter().chain([self.mps_writer]).chain(state) {
                 if let Err(e) = task.await {
                     tracing::error!(why = %e, "an effect did not end cleanly");
                 }
@@ -131,12 +142,13 @@ impl Performer {
         self.answer_later(async move { event });
     }
 
-    fn answer_later(&self, work: impl Future<Output = Event> + Send + 'static) {
+    fn answer_later(&self, work: impl Future<Output = Event> + Send + 'static) -> AbortHandle {
         let events = self.events.clone();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             // an error means that the process is ending
             let _ = events.send(work.await).await;
         });
+        task.abort_handle()
     }
 
     /// On another thread: a disk that hangs must not hold up an Allocate.
@@ -173,17 +185,22 @@ impl Performer {
         self.answer(event);
     }
 
-    fn register(&self, resource: ResourceName, endpoint: String, attempt: u64) {
-        let socket = self.kubelet_socket.clone();
-        self.answer_later(async move {
+    fn register(&mut self, resource: ResourceName, endpoint: String, attempt: u64) {
+        let (socket, name) = (self.kubelet_socket.clone(), resource.clone());
+        let call = self.answer_later(async move {
             match register::register(&socket, &resource, &endpoint).await {
                 Ok(()) => Event::Registered { resource, attempt },
                 Err(e) => Event::RegisterFailed { resource, attempt, why: e.to_string() },
             }
         });
+        self.registering.insert(name, call);
     }
 
     fn close(&mut self, resource: &ResourceName) {
+        // a kubelet that is busy would open a stream for each of them
+        if let Some(call) = self.registering.remove(resource) {
+            call.abort();
+        }
         self.ending.retain(|task| !task.is_finished());
         if let Some(server) = self.servers.remove(resource) {
             self.ending.push(server.close());
@@ -192,9 +209,12 @@ impl Performer {
 
     fn read_holders(&self) {
         let socket = self.pod_resources_socket.clone();
+        let directory = files::directory_of(&self.kubelet_socket).to_owned();
         self.answer_later(async move {
             match pod_resources::read_holders(&socket).await {
-                Ok(holdings) => Event::HoldersRead { holdings },
+                Ok(holdings) => {
+                    Event::HoldersRead { holdings, checkpoint: checkpoint_file::read(&directory).await }
+                }
                 Err(e) => Event::HoldersUnreadable { why: e.to_string() },
             }
         });
@@ -210,9 +230,7 @@ impl Performer {
         let why = match &self.node {
             Some(node) if node.patch(patch) => return,
             Some(_) => "too many changes wait for the API server".to_owned(),
-            None => {
-                "there is no API server without a node name (hint: set --node-name or NODE_NAME)".to_owned()
-            }
+            None => NO_NODE_NAME.to_owned(),
         };
         self.answer(answer(why));
     }

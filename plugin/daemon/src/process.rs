@@ -1,5 +1,4 @@
-//! Another process, by a handle that cannot mean a later process of the same number: wait for its end, or end it; and what
-//! the first process of a container owes its children.
+//! Another process, by a handle that cannot mean a later process of the same number: wait for its end, or end it.
 
 #![allow(unsafe_code)]
 
@@ -53,67 +52,6 @@ impl Process {
             Err(e) if e.raw_os_error() != Some(libc::ESRCH) => Err(e),
             Ok(()) | Err(_) => Ok(()),
         }
-    }
-}
-
-/// How a process ended that was ours to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// By itself, with this status.
-    Exited(u8),
-    /// By this signal.
-    Killed(i32),
-}
-
-impl Ended {
-    fn of(status: i32) -> Self {
-        if libc::WIFSIGNALED(status) {
-            return Ended::Killed(libc::WTERMSIG(status));
-        }
-        Ended::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
-    }
-
-    /// The exit status that tells the same, as a shell does.
-    pub(crate) fn code(self) -> u8 {
-        match self {
-            Ended::Exited(code) => code,
-            Ended::Killed(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
-        }
-    }
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Ended::Exited(code) => write!(f, "exit status {code}"),
-            Ended::Killed(signal) => write!(f, "signal {signal}"),
-        }
-    }
-}
-
-/// From now on, processes below this one whose parent ends become children of this one.
-///
-/// # Errors
-/// The system's.
-pub(crate) fn adopt_orphans() -> io::Result<()> {
-    // SAFETY: prctl with this option takes integers and touches no memory of ours.
-    let done = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Takes in one child that has ended, if there is one: its number, and how it ended.
-pub(crate) fn reap() -> Option<(i32, Ended)> {
-    let mut status = 0;
-    // SAFETY: waitpid writes one integer, which lives as long as the call.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-    (pid > 0).then(|| (pid, Ended::of(status)))
-}
-
-/// SIGTERM to a child that was not reaped yet, so that its number is its own.
-pub(crate) fn terminate(pid: i32) {
-    // SAFETY: kill takes two integers; that the child has ended already is no error of ours.
-    unsafe {
-        libc::kill(pid, libc::SIGTERM);
     }
 }
 

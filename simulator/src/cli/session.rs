@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Common, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_PASSED, complain, read_all};
 use crate::manifests::read_manifests;
 use crate::on::StageError;
+use crate::on::cluster::ClusterSettings;
 use crate::on::wire::{Binaries, binaries};
 use crate::play::Stop;
 use crate::report::terminal::{Channel, Terminal};
@@ -29,6 +30,7 @@ pub(super) struct Session {
     choice: Choice,
     seeds: u64,
     hold: bool,
+    cluster: Option<ClusterSettings>,
     /// Whether DaemonSets start the plugin, and the directory of the first ones.
     deploy: Option<Option<PathBuf>>,
 }
@@ -44,8 +46,14 @@ impl Session {
             choice: Choice { variant: common.variant.clone(), label: common.label.clone() },
             seeds: 1,
             hold,
+            cluster: None,
             deploy: common.deploy.clone(),
         }
+    }
+
+    pub(super) fn with_cluster(mut self, cluster: Option<ClusterSettings>) -> Self {
+        self.cluster = cluster;
+        self
     }
 
     pub(super) fn with_seeds(mut self, seeds: u64) -> Self {
@@ -103,6 +111,10 @@ impl Session {
                     (StageName::Wire, Some(binaries), Some(manifests)) => {
                         Place::Deployed(binaries, manifests)
                     }
+                    (StageName::Cluster, _, _) => match &self.cluster {
+                        Some(cluster) => Place::Cluster(cluster),
+                        None => return complain(&"stage `cluster` needs --kubeconfig", EXIT_BAD_INPUT),
+                    },
                     _ => Place::Model,
                 };
                 match self.play(scenario, place, stop, &mut reports).await {
@@ -125,7 +137,7 @@ impl Session {
     ) -> Result<bool, StageError> {
         let seeds = match place {
             Place::Model => self.seeds,
-            Place::Wire(_) | Place::Deployed(..) => 1,
+            Place::Wire(_) | Place::Deployed(..) | Place::Cluster(_) => 1,
         };
         let several = seeds > 1;
         for number in 0..seeds {

@@ -51,7 +51,7 @@ impl Invariant {
     }
 
     /// Whose sentence it is.
-    pub(super) fn of(sentence: &str) -> Option<Invariant> {
+    pub(crate) fn of(sentence: &str) -> Option<Invariant> {
         let mut all = Self::ALL.iter();
         all.find(|(_, _, begins)| sentence.contains(begins)).map(|(invariant, ..)| *invariant)
     }

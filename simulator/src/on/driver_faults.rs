@@ -1,6 +1,6 @@
 //! The faults of GPUs and their driver as changes of the fake driver's state, which is the same on all stages.
 
-use fake_gpu::{EventKind, GpuError, Node, Text, VERSION_MISMATCH};
+use fake_gpu::{ControlTrouble, EventKind, GpuError, Node, Text, VERSION_MISMATCH};
 
 use crate::faults::Fault;
 
@@ -17,6 +17,8 @@ pub(in crate::on) enum Ending {
     NvmlSlow,
     /// NVML calls return again.
     NvmlHang,
+    /// NVML calls about a GPU return again.
+    GpuHang(u32),
     /// The next driver is there.
     DriverUpgrade,
     /// The driver's device nodes are there.
@@ -25,6 +27,8 @@ pub(in crate::on) enum Ending {
     Fabric,
     /// The MPS servers of a GPU take clients again.
     MpsFault(u32),
+    /// The MPS control program does what it should.
+    MpsControl,
 }
 
 /// Whether a fault is one of the driver's.
@@ -38,16 +42,24 @@ pub(in crate::on) fn is_drivers(fault: Fault) -> bool {
             | Fault::NvmlError { .. }
             | Fault::NvmlSlow { .. }
             | Fault::NvmlHang
+            | Fault::GpuHang { .. }
             | Fault::DriverUpgrade
             | Fault::LateDeviceNodes
             | Fault::FabricNotReady
             | Fault::MpsFault { .. }
+            | Fault::MpsControlHang
+            | Fault::MpsControlGarbage
+            | Fault::MpsControlFails
+            | Fault::MpsControlMissing
     )
 }
 
 /// Whether a fault without a duration is for good.
 pub(in crate::on) fn is_for_good(fault: Fault) -> bool {
-    matches!(fault, Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } | Fault::NvmlHang)
+    matches!(
+        fault,
+        Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } | Fault::NvmlHang | Fault::GpuHang { .. }
+    )
 }
 
 /// Changes the driver's state; the answer is how that ends, if it does. What is no fault of a driver changes nothing.
@@ -84,6 +96,10 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
             gpus.nvml_hangs = 1;
             Some(Ending::NvmlHang)
         }
+        Fault::GpuHang { gpu } => {
+            gpus.set_nvml_hangs(gpu, true)?;
+            Some(Ending::GpuHang(gpu))
+        }
         Fault::DriverUpgrade => {
             gpus.set_nvml_error(None, VERSION_MISMATCH)?;
             Some(Ending::DriverUpgrade)
@@ -96,12 +112,21 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
             gpus.set_mps_fault(gpu, true)?;
             Some(Ending::MpsFault(gpu))
         }
+        Fault::MpsControlHang => trouble(gpus, ControlTrouble::Hangs),
+        Fault::MpsControlGarbage => trouble(gpus, ControlTrouble::Garbage),
+        Fault::MpsControlFails => trouble(gpus, ControlTrouble::Fails),
+        Fault::MpsControlMissing => trouble(gpus, ControlTrouble::Missing),
         Fault::FabricNotReady => {
             gpus.fabric_starting = 1;
             Some(Ending::Fabric)
         }
         _ => None,
     })
+}
+
+fn trouble(gpus: &mut Node, trouble: ControlTrouble) -> Option<Ending> {
+    gpus.set_control_trouble(Some(trouble));
+    Some(Ending::MpsControl)
 }
 
 /// Undoes what [`happen`] did.
@@ -117,6 +142,7 @@ pub(in crate::on) fn recover(gpus: &mut Node, ending: &Ending) -> Result<(), Gpu
         Ending::NvmlError(gpu) => gpus.set_nvml_error(*gpu, 0)?,
         Ending::NvmlSlow => gpus.nvml_delay_ms = 0,
         Ending::NvmlHang => gpus.nvml_hangs = 0,
+        Ending::GpuHang(gpu) => gpus.set_nvml_hangs(*gpu, false)?,
         Ending::DriverUpgrade => {
             gpus.upgrade_driver();
             gpus.set_nvml_error(None, 0)?;
@@ -124,6 +150,7 @@ pub(in crate::on) fn recover(gpus: &mut Node, ending: &Ending) -> Result<(), Gpu
         Ending::LateDeviceNodes => gpus.set_driver_loaded(true),
         Ending::Fabric => gpus.fabric_starting = 0,
         Ending::MpsFault(gpu) => gpus.set_mps_fault(*gpu, false)?,
+        Ending::MpsControl => gpus.set_control_trouble(None),
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The stages that a scenario can play on, behind one trait, because a file must mean the same on all of them.
 
+pub mod cluster;
 mod driver_faults;
+mod limits;
 mod mig;
 pub mod model;
 pub mod wire;
@@ -8,6 +10,7 @@ mod work;
 
 use std::time::Duration;
 
+pub use self::limits::Limits;
 use crate::scenario::Verb;
 use crate::world::World;
 
@@ -18,6 +21,11 @@ pub trait Stage {
 
     /// What can be seen now, from the outside.
     fn look(&mut self) -> impl Future<Output = Result<World, StageError>>;
+
+    /// What it cannot see or judge, and how much longer things take on it; nothing where a story means what it says.
+    fn limits(&self) -> Option<&Limits> {
+        None
+    }
 
     /// How old the stage is, in its own time.
     fn now(&self) -> Duration;

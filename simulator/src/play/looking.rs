@@ -113,7 +113,9 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
     fn violations(&mut self) -> Vec<String> {
         let now = self.stage.now();
         let mut violations = self.invariants.check(&self.played.world);
-        violations.retain(|sentence| !self.disturbances.explain(&self.played.world, sentence, now));
+        violations.retain(|sentence| {
+            self.judges(sentence) && !self.disturbances.explain(&self.played.world, sentence, now)
+        });
         violations
     }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::disturbances::Disturbances;
 use super::looking::broken;
+use super::narrowed::{Narrowed, in_part};
 use super::waiting::Wanted;
 use super::watches::Watches;
 use super::{Observer, Played, Stop};
@@ -43,11 +44,15 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
                 Err(reason) => Outcome::Skipped { reason },
             },
             Verb::Expect(expectation) => {
-                let one = Wanted { name: step.name.as_deref(), expectation };
-                self.until(index, &[one], Duration::ZERO).await
+                let Narrowed { expectation, unseen } = self.narrowed(expectation);
+                let Some(expectation) = expectation else { return Outcome::Skipped { reason: unseen } };
+                let one = Wanted { name: step.name.as_deref(), expectation: &expectation };
+                in_part(self.until(index, &[one], Duration::ZERO).await, unseen)
             }
-            Verb::Never(watch) => self.watches.add(index, step, watch, true),
-            Verb::Sometimes(watch) => self.watches.add(index, step, watch, false),
+            Verb::Never(watch) | Verb::Sometimes(watch) => match self.hides(watch) {
+                Some(reason) => Outcome::Skipped { reason },
+                None => self.watches.add(index, step, watch, matches!(step.verb, Verb::Never(_))),
+            },
             Verb::Parallel(steps) => self.together(index, steps).await,
             verb => self.act(verb).await,
         }
@@ -78,16 +83,24 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
     /// Acts without a look between the steps, then waits for all that they demand.
     async fn together(&mut self, index: usize, steps: &[Step]) -> Outcome {
         let mut skipped = Vec::new();
+        let mut unseen = Vec::new();
         let mut wanted = Vec::new();
         let mut at_least = Duration::ZERO;
-        for step in steps {
+        let expected: Vec<_> = steps.iter().map(|step| self.expected(step)).collect();
+        for (step, expected) in steps.iter().zip(&expected) {
             match &step.verb {
                 Verb::Wait(duration) => at_least = at_least.max(*duration),
                 Verb::Advance(duration) => match advances(self.stage, *duration) {
                     Ok(()) => at_least = at_least.max(*duration),
                     Err(reason) => skipped.push(format!("{}: {reason}", describe(step))),
                 },
-                Verb::Expect(expectation) => wanted.push(Wanted { name: step.name.as_deref(), expectation }),
+                Verb::Expect(_) => {
+                    unseen.extend(
+                        expected.iter().map(|seen| seen.unseen.clone()).filter(|text| !text.is_empty()),
+                    );
+                    let seen = expected.iter().filter_map(|seen| seen.expectation.as_deref());
+                    wanted.extend(seen.map(|expectation| Wanted { name: step.name.as_deref(), expectation }));
+                }
                 verb => match self.act(verb).await {
                     Outcome::Passed => {}
                     Outcome::Skipped { reason } => skipped.push(format!("{}: {reason}", describe(step))),
@@ -96,13 +109,17 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
             }
         }
         match self.until(index, &wanted, at_least).await {
-            Outcome::Passed if !skipped.is_empty() => Outcome::Skipped { reason: skipped.join("; ") },
-            outcome => outcome,
+            Outcome::Passed if !skipped.is_empty() => {
+                skipped.extend(unseen);
+                Outcome::Skipped { reason: skipped.join("; ") }
+            }
+            outcome => in_part(outcome, unseen.join("\n")),
         }
     }
 
     /// What can only be said at the end of a run that went well.
     pub(super) fn close(&mut self) {
+        self.say_what_was_not_judged();
         let mut violations = self.stage.broken_between();
         let (world, now) = (&self.played.world, self.stage.now());
         violations.retain(|sentence| {
@@ -125,7 +142,7 @@ impl<S: Stage, O: Observer> Player<'_, S, O> {
         }
     }
 
-    fn last_word(&mut self, text: String, outcome: Outcome) {
+    pub(super) fn last_word(&mut self, text: String, outcome: Outcome) {
         let index = self.played.steps.len();
         self.observer.begins(index, &text);
         let report = self.report(index, text, self.stage.now(), outcome);

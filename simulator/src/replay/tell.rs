@@ -1,7 +1,7 @@
 //! Events and actions in one line each, because a journal's JSON is for machines.
 
 use plugin_core::action::{Action, Severity};
-use plugin_core::event::{Event, Holding};
+use plugin_core::event::{Checkpoint, Event, Holding};
 use plugin_core::last_good::LastGood;
 use plugin_core::mps::{Actual, DaemonStatus};
 use plugin_core::taints::Taint;
@@ -48,7 +48,10 @@ pub fn event(event: &Event) -> String {
         | Event::TaintsFailed { why }
         | Event::LastGoodUnreadable { why }
         | Event::LastGoodNotKept { why }
+        | Event::KeptGpusUnreadable { why }
+        | Event::KeptGpusFailed { why }
         | Event::HoldersUnreadable { why }
+        | Event::PodsUnreadable { why, .. }
         | Event::CdiSpecsFailed { why }
         | Event::AllocatableUnreadable { why, .. }
         | Event::MpsDesiredFailed { why } => why.clone(),
@@ -66,14 +69,14 @@ pub fn event(event: &Event) -> String {
         Event::DriverFilesFound { found, .. } => {
             format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
         }
-        Event::HoldersRead { holdings } => holders(holdings),
+        Event::HoldersRead { holdings, checkpoint } => holders(holdings, checkpoint),
+        Event::PodsRead { pods, .. } => format!("{} pods are bound to the node", pods.len()),
         Event::AllocatableRead { devices } => {
             let counts: Vec<String> =
                 devices.iter().map(|(name, ids)| format!("{name} {}", ids.len())).collect();
             counts.join(", ")
         }
-        Event::KubeletAppeared { age_ms, has_checkpoint: false } => format!("{age_ms} ms old, no checkpoint"),
-        Event::KubeletAppeared { age_ms, .. } => format!("{age_ms} ms old"),
+        Event::KubeletAppeared { age_ms, has_checkpoint } => kubelet(*age_ms, *has_checkpoint),
         Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
         _ => String::new(),
     };
@@ -143,6 +146,11 @@ pub fn plainly(record: &impl Serialize, tag: &str) -> String {
     line(name, &fields.join(", "))
 }
 
+fn kubelet(age_ms: u64, has_checkpoint: bool) -> String {
+    let checkpoint = if has_checkpoint { "" } else { ", no checkpoint" };
+    format!("{age_ms} ms old{checkpoint}")
+}
+
 /// How an Allocate was answered.
 pub fn answer(refused: Option<&str>) -> String {
     match refused {
@@ -151,11 +159,15 @@ pub fn answer(refused: Option<&str>) -> String {
     }
 }
 
-fn holders(holdings: &[Holding]) -> String {
+fn holders(holdings: &[Holding], checkpoint: &Checkpoint) -> String {
     let devices: usize = holdings.iter().map(|holding| holding.ids.len()).sum();
-    match holdings {
+    let listed = match holdings {
         [] => "nobody holds a device".to_owned(),
         _ => format!("{} containers hold {devices} devices", holdings.len()),
+    };
+    match checkpoint {
+        Checkpoint::Damaged { why } => format!("{listed}; checkpoint {why}"),
+        Checkpoint::Unread | Checkpoint::Missing | Checkpoint::Read { .. } => listed,
     }
 }
 
@@ -166,7 +178,7 @@ fn mps(alive: bool, actual: Option<&Actual>) -> String {
     };
     let count = |wanted: fn(&DaemonStatus) -> bool| actual.daemons.values().filter(|s| wanted(s)).count();
     let ready = count(|s| *s == DaemonStatus::Ready);
-    let failed = count(|s| matches!(s, DaemonStatus::Failed { .. }));
+    let failed = count(|s| matches!(s, DaemonStatus::Failed { .. } | DaemonStatus::Ill { .. }));
     let busy = actual.daemons.len() - ready - failed;
     format!(
         "{head}; wish {}: {ready} daemons ready, {busy} starting or stopping, {failed} failed",

@@ -29,6 +29,8 @@ pub fn render(runs: &[RunReport]) -> String {
                 out.push_str(&format!("<failure message=\"{word}\">{details}</failure>"));
             } else if is_skip(&step.outcome) {
                 out.push_str(&format!("<skipped message=\"{word}\"/>"));
+            } else if !details.is_empty() {
+                out.push_str(&format!("<system-out>{word}: {details}</system-out>"));
             }
             out.push_str("</testcase>\n");
         }

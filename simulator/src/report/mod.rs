@@ -20,6 +20,11 @@ use crate::world::World;
 pub enum Outcome {
     /// As the scenario says.
     Passed,
+    /// As the scenario says, as far as this stage can see.
+    PassedInPart {
+        /// What nobody looked at, and why.
+        unseen: String,
+    },
     /// This stage cannot do it.
     Skipped {
         /// Why not.
@@ -67,6 +72,7 @@ impl Outcome {
     pub fn word(&self) -> &'static str {
         match self {
             Outcome::Passed => "passed",
+            Outcome::PassedInPart { .. } => "passed in part",
             Outcome::Skipped { .. } => "skipped",
             Outcome::Unmet { .. } => "unmet",
             Outcome::Violated { .. } => "violated",
@@ -80,13 +86,14 @@ impl Outcome {
 
     /// Whether the step counts as done.
     pub fn is_fine(&self) -> bool {
-        matches!(self, Outcome::Passed | Outcome::Skipped { .. })
+        matches!(self, Outcome::Passed | Outcome::PassedInPart { .. } | Outcome::Skipped { .. })
     }
 
     /// What is to be told about it beyond the word.
     pub fn details(&self) -> Option<String> {
         match self {
             Outcome::Passed | Outcome::Interrupted | Outcome::NotReached => None,
+            Outcome::PassedInPart { unseen } => Some(format!("not looked at:\n{unseen}")),
             Outcome::Skipped { reason } => Some(reason.clone()),
             Outcome::Unmet { within, lasted: None, diff } => {
                 Some(format!("not true within {}:\n{diff}", seconds(*within)))

@@ -110,8 +110,13 @@ impl Terminal {
             (false, false) => ("✗", "FAILED"),
         };
         let done = report.steps.iter().filter(|step| step.outcome == Outcome::Passed).count();
+        let in_part = report.steps.iter().filter(|step| matches!(step.outcome, Outcome::PassedInPart { .. }));
+        let in_part = match in_part.count() {
+            0 => String::new(),
+            count => format!(", {count} in part"),
+        };
         self.line(&format!(
-            "{mark} {} {verdict}: {done} of {} steps in {}",
+            "{mark} {} {verdict}: {done} of {} steps{in_part} in {}",
             report.scenario,
             report.steps.len(),
             seconds(report.took)
@@ -159,6 +164,7 @@ impl Terminal {
     fn step(&self, report: &StepReport, start: &str) {
         let mark = match report.outcome {
             Outcome::Passed => "✓",
+            Outcome::PassedInPart { .. } => "≈",
             Outcome::Skipped { .. } | Outcome::NotReached => "-",
             _ => "✗",
         };

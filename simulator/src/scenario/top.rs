@@ -43,6 +43,9 @@ pub(super) fn stages(
         let name = reader.word(item, &path, StageName::NAMES);
         stages.extend(name.and_then(|name| StageName::parse(&name)));
     }
+    if stages.contains(&StageName::Cluster) && not_on.contains_key(&StageName::Cluster) {
+        reader.problem(node.place, "stages", "`cluster` is in `stages` and in `notOn`");
+    }
     for stage in StageName::ALL {
         let (listed, refused) = (stages.contains(stage), not_on.contains_key(stage));
         if listed == refused {
@@ -84,6 +87,7 @@ pub(super) fn timers(reader: &mut Reader, fields: &Fields<'_>) -> Timers {
         ("configMapSync", &mut timers.config_map_sync),
         ("crashBackOff", &mut timers.crash_back_off),
         ("kubeletRestart", &mut timers.kubelet_restart),
+        ("registration", &mut timers.registration),
     ] {
         if let Some(duration) = inner.duration(reader, name, DURATION_MAX) {
             *slot = duration;

@@ -22,7 +22,7 @@ impl Recorder {
             kind,
             text: report.text.clone(),
             ok: match report.outcome {
-                Outcome::Passed => Some(true),
+                Outcome::Passed | Outcome::PassedInPart { .. } => Some(true),
                 Outcome::Skipped { .. } | Outcome::NotReached | Outcome::Interrupted => None,
                 Outcome::Unmet { .. }
                 | Outcome::Violated { .. }

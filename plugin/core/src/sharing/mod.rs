@@ -31,6 +31,7 @@ use crate::config::{
     ReplicatedResources, ResourceName, Severity,
 };
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::Picks;
 use crate::resources::Role;
 use crate::view::Strategy;
 
@@ -47,6 +48,8 @@ pub struct Assignment {
     pub policies: BTreeMap<ResourceName, AllocationPolicy>,
     /// The memory of each replica of a shared resource, where the driver holds containers to it.
     pub budgets: BTreeMap<ResourceName, Budget>,
+    /// What each count chose.
+    pub picks: Picks,
     /// What is ignored on this node, in the file's order.
     pub warnings: Vec<Problem>,
 }
@@ -89,30 +92,38 @@ impl Finder<'_> {
     }
 }
 
-/// The role of every GPU under a configuration, or everything that speaks against it.
+/// The role of every GPU under a configuration, or everything that speaks against it. `kept` is what its counts chose before.
 ///
 /// # Errors
 /// All problems at once, at least one of them an error.
-pub fn assign(read: &Read, effective: &Effective, facts: &Facts) -> Result<Assignment, Vec<Problem>> {
+pub fn assign(
+    read: &Read,
+    effective: &Effective,
+    facts: &Facts,
+    kept: &Picks,
+) -> Result<Assignment, Vec<Problem>> {
     let mut finder = Finder { places: &read.places, problems: Vec::new() };
     let groups = groups(&read.config, effective);
     let (units, names) = mig::units(&read.config, effective, facts, &mut finder);
     let node = claims::Offer { units: &units, names: &names, facts };
-    let claims = claims::claims(&groups, &node, &mut finder);
-    let mut out = Assignment { names: names.clone(), ..Assignment::default() };
+    let (claims, picks) = claims::claims(&groups, &node, kept, &mut finder);
+    let mut out = Assignment { names: names.clone(), picks, ..Assignment::default() };
     let mut members = BTreeMap::new();
     for unit in &units {
         let name = names.get(unit.uuid()).cloned().unwrap_or_else(ResourceName::gpu);
         let group = claims.get(unit.uuid()).and_then(|index| groups.get(*index));
         let role = match group {
             None => Some(Role::whole(name)),
-            Some(group) => size::role(group, *unit, &mut finder),
+            Some(group) => size::role(group, *unit, facts.cuda_version, &mut finder),
         };
         if let Some(role) = role {
             members.insert(unit.uuid().clone(), group);
             out.roles.insert(unit.uuid().clone(), role);
         }
     }
+    let several = groups.iter().filter(|g| g.strategy == Strategy::Mps && !g.one_at_most);
+    let several = several.map(|group| group.advertised.clone()).collect();
+    size::join_daemons(&mut out.roles, &several, facts);
     meaning::check(&out.roles, &members, &units, &mut finder);
     list_size::check(&out.roles, &members, &mut finder);
     if !finder.has_errors() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fake_cluster::kubelet::ledger::ClientId;
 use plugin_core::cdi::Search;
 use plugin_core::config::ResourceName;
-use plugin_core::event::Event;
+use plugin_core::event::{BoundPod, Event};
 use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::SupervisorEvent;
 use plugin_core::view::Device;
@@ -74,6 +74,8 @@ pub(super) enum Ending {
     MpsDaemonHang(Vec<u32>),
     /// The disk has room again.
     DiskFull,
+    /// MPS directories can be made again.
+    MpsDirectoryBlocked,
     /// The kernel has inotify watches again.
     InotifyExhausted,
     /// The Node object is registered again.
@@ -147,6 +149,10 @@ pub(super) enum What {
     NodeWatchBreaks,
     /// The plugin lists its Node (again).
     NodeListed(u32),
+    /// The API server lists the pods on the node for this watch of a plugin process.
+    BoundPodsListed(u32, u64),
+    /// The plugin's watch of the pods on its node delivers them.
+    BoundPodsSeen(Arc<Vec<BoundPod>>),
     /// NVML has listed the GPUs, for this look.
     GpusListed(u32, u64),
     /// The plugin looks at the GPUs by itself.
@@ -163,6 +169,8 @@ pub(super) enum What {
     DesiredWritten(u32),
     /// The state file is replaced.
     LastGoodWritten(u32),
+    /// The state file with what is known of the GPUs is replaced.
+    KeptGpusWritten(u32),
     /// A patch of the Node reaches the API server.
     PatchArrives(u32, Box<NodePatch>),
     /// The kubelet's ListAndWatch reaches the server.
@@ -215,6 +223,8 @@ pub(super) enum What {
     MpsTold(u32, Box<SupervisorEvent>),
     /// The supervisor looks at `desired.json`.
     DesiredLooked(u32),
+    /// A control daemon that runs is looked at; a watch that is over is lost.
+    DaemonLooked(u32, GpuUuid, u64),
     /// The effect at the head of a GPU's queue is done.
     EffectDone(u32, GpuUuid),
     /// An NVML call about a GPU that hung returns.

@@ -269,7 +269,7 @@ impl Stage for WireStage {
 }
 
 /// The next number of a seeded sequence (SplitMix64).
-fn splitmix(state: u64) -> u64 {
+pub(super) fn splitmix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,10 +1,15 @@
 //! How the plugin's two programs on a node are stopped, killed and started again.
 
+use std::path::Path;
+
 use super::node::Node;
 use super::programs::{MPS, Name, PLUGIN};
 use super::refused;
 use crate::on::{Done, StageError};
 use crate::scenario::Process;
+
+/// What the command line of the supervisor itself has, and that of its first process has not.
+const SUPERVISOR_FLAG: &str = "--init=false";
 
 impl Node {
     /// Stops a program in order and starts it again.
@@ -32,6 +37,20 @@ impl Node {
         self.start_again(&name)
     }
 
+    /// Kills the MPS supervisor alone: the first process of its container, which starts it again, goes on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(super) fn crash_supervisor(&mut self) -> Result<Done, StageError> {
+        let name = self.running(Process::Mps)?;
+        match self.programs.kill_worker(&name, SUPERVISOR_FLAG) {
+            true => Ok(Done::Did),
+            false => {
+                Err(refused(format!("kill the MPS supervisor of node `{}`", self.name), &"it does not run"))
+            }
+        }
+    }
+
     /// Ends a program, killed or in order, and leaves it so.
     ///
     /// # Errors
@@ -55,6 +74,19 @@ impl Node {
     /// It does not start.
     pub(super) fn start_program(&self, process: Process) -> Result<Done, StageError> {
         self.start_again(&self.program_of(process))
+    }
+
+    /// Whether the plugin has the driver's library in memory, or what stands for the driver's device nodes open.
+    pub(super) fn holds_driver(&self) -> bool {
+        let Some(pid) = self.programs.pid(&self.program(PLUGIN)) else {
+            return false;
+        };
+        let library = self.layout.nvml().canonicalize().unwrap_or_default();
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let is_mapped = |path: &Path| maps.contains(&path.display().to_string());
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let is_open = |path: &Path| open.filter_map(|fd| fd.path().read_link().ok()).any(|to| to == path);
+        is_mapped(&library) || is_mapped(&self.layout.gpus) || is_open(&self.layout.gpus)
     }
 
     fn program_of(&self, process: Process) -> Name {

@@ -54,7 +54,7 @@ pub(in crate::on) fn node(object: &Value) -> NodeView {
 }
 
 /// A pod's API object, its containers' settings, its device ids, and the events about it.
-pub(super) fn pod(
+pub(in crate::on) fn pod(
     object: &Value,
     containers: BTreeMap<String, ContainerView>,
     ids: BTreeMap<String, Vec<String>>,

@@ -63,6 +63,11 @@ impl Process {
         Ok(Process { child, pid })
     }
 
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// The exit status if it has ended.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
@@ -81,6 +86,18 @@ impl Process {
                 Ended::Killed
             }
         }
+    }
+
+    /// SIGKILL for its child with this argument alone; `false` when there is none.
+    pub(super) fn kill_child(&self, argument: &str) -> bool {
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
+        let children = children.unwrap_or_default();
+        let has_argument = |pid: &u32| {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+        };
+        let child = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(has_argument);
+        child.inspect(|pid| spawn::signal_process(*pid, Signal::Kill)).is_some()
     }
 
     /// SIGHUP.

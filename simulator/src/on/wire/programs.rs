@@ -64,10 +64,19 @@ impl Programs {
         Ok(())
     }
 
-    /// Stops a program if it runs; says so when it had to be killed.
+    /// Stops a program if it runs. A plugin that had to be killed is remembered as something that went wrong.
     pub(super) async fn stop(&self, name: &Name) -> Option<Ended> {
         let mut process = self.take(name)?;
-        Some(process.stop().await)
+        let ended = process.stop().await;
+        if ended == Ended::Killed && name.program == PLUGIN {
+            self.complain(format!("`{}` on node `{}` did not end on SIGTERM", name.program, name.node));
+        }
+        Some(ended)
+    }
+
+    /// The process of a program that runs.
+    pub(super) fn pid(&self, name: &Name) -> Option<u32> {
+        self.lock().entries.get(name)?.process.as_ref().map(Process::pid)
     }
 
     /// How a program was started last.
@@ -84,6 +93,15 @@ impl Programs {
             }
             None => false,
         }
+    }
+
+    /// Kills the process that a program has for its work; the program starts another.
+    pub(super) fn kill_worker(&self, name: &Name, argument: &str) -> bool {
+        let mut state = self.lock();
+        let Some(entry) = state.entries.get_mut(name) else { return false };
+        let hit = entry.process.as_ref().is_some_and(|process| process.kill_child(argument));
+        entry.starts += u64::from(hit);
+        hit
     }
 
     /// Whether the program lives, and how often it was started.

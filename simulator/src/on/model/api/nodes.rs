@@ -52,6 +52,10 @@ pub(in crate::on::model) struct ApiNode {
     pub(super) watch: Channel,
     /// The kubelet's watch of its pods.
     pub(super) pod_watch: Channel,
+    /// The plugin watches the pods on this Node.
+    pub(super) pods_watched: bool,
+    /// That watch.
+    pub(super) bound_watch: Channel,
 }
 
 impl Api {
@@ -88,6 +92,8 @@ impl Api {
             bound: BTreeSet::new(),
             watch: Channel::default(),
             pod_watch: Channel::default(),
+            pods_watched: false,
+            bound_watch: Channel::default(),
         });
         Ok(())
     }

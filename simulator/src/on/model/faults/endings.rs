@@ -11,6 +11,7 @@ impl Node {
         match ending {
             Ending::PodResources => self.kubelet.pod_resources = true,
             Ending::MpsDaemonHang(pids) => self.host.hung.retain(|pid| !pids.contains(pid)),
+            Ending::MpsDirectoryBlocked => self.host.mps.is_blocked = false,
             Ending::DiskFull => self.host.disk_full = false,
             Ending::InotifyExhausted => self.host.no_inotify = false,
             Ending::NodeRecreated => {
@@ -20,11 +21,13 @@ impl Node {
                     self.kubelet_restarts(cx, 0);
                 }
             }
-            Ending::Driver(driver_faults::Ending::NvmlHang) => self.host.nvml_returns(cx),
             Ending::Driver(ending) => {
                 let gpus = self.host.gpus.as_mut();
                 if let Some(Err(error)) = gpus.map(|gpus| driver_faults::recover(gpus, &ending)) {
                     self.deaths.push(format!("node `{}`: a fault did not end: {error}", self.name));
+                }
+                if matches!(ending, driver_faults::Ending::NvmlHang | driver_faults::Ending::GpuHang(_)) {
+                    self.host.nvml_returns(cx);
                 }
             }
         }

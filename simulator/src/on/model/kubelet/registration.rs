@@ -19,17 +19,41 @@ impl Kubelet {
     /// A Register call arrives from a plugin process.
     pub(in super::super) fn register_arrives(&mut self, cx: &mut Context<'_>, call: Register) {
         let (kubelet, now) = (self.life, cx.now());
+        let busy = u64::try_from(self.timers.registration.as_nanos()).unwrap_or(u64::MAX);
         let Some(running) = &mut self.running else {
             let why = "the kubelet's socket does not accept: Connection refused (os error 111)";
             return answer(cx, call, Err(why.to_owned()));
         };
         match running.ledger.register(API_VERSION, call.resource.as_str()) {
             Err(refusal) => answer(cx, call, Err(refused(&refusal.to_string()))),
-            Ok(client) => {
-                let until = now + latency::DIAL_TIME_MAX;
-                let dial = Dial { kubelet, call, client, until };
-                cx.after(latency::SOCKET, What::Dials(Box::new(dial)));
+            Ok(client) if running.ledger.profile().socket_path_is_authority => {
+                // every plugin of this stage is ours, and refuses the call that follows
+                running.ledger.connect_failed(client, call.resource.as_str());
+                *self.registrations.entry(call.resource.to_string()).or_default() += 1;
+                answer(cx, call, Ok(()));
             }
+            Ok(client) if busy > latency::CALL_TIME_MAX => {
+                running.ledger.connect_failed(client, call.resource.as_str());
+                let plugin = call.plugin;
+                let late = "the kubelet did not answer `Register` within 10s".to_owned();
+                let told = What::PluginTold(plugin, Box::new(call.answered(Err(late))));
+                cx.at(now + latency::CALL_TIME_MAX, told);
+            }
+            Ok(client) => {
+                let until = now + busy + latency::DIAL_TIME_MAX;
+                let dial = What::Dials(Box::new(Dial { kubelet, call, client, until }));
+                match busy {
+                    0 => cx.after(latency::SOCKET, dial),
+                    busy => cx.at(now + busy, dial),
+                }
+            }
+        }
+    }
+
+    /// The plugin has hung up before its registration was answered.
+    pub(in super::super) fn forgets(&mut self, dial: &Dial) {
+        if let Some(running) = self.living(dial.kubelet) {
+            running.ledger.connect_failed(dial.client, dial.call.resource.as_str());
         }
     }
 
@@ -136,5 +160,4 @@ pub(super) fn make_socket(host: &mut Host, now: u64) {
     host.sockets.clear();
     host.kubelet_socket = Some(host.new_identity());
     host.kubelet_socket_made = now;
-    host.kubelets += 1;
 }

@@ -45,7 +45,7 @@ impl Shell {
             }
             if now.is_some() {
                 let age_ms = cx.now().saturating_sub(host.kubelet_socket_made) / 1_000_000;
-                self.post(cx, Event::KubeletAppeared { age_ms, has_checkpoint: host.kubelets > 1 });
+                self.post(cx, Event::KubeletAppeared { age_ms, has_checkpoint: host.has_checkpoint });
             }
             self.kubelet_seen = now;
         }
@@ -138,6 +138,7 @@ impl Shell {
 
     /// The watch breaks off; it lists again.
     pub(in super::super) fn node_watch_breaks(&mut self, cx: &mut Context<'_>) {
+        self.pod_watch_breaks(cx);
         if std::mem::replace(&mut self.node.open, false) {
             let at = cx.now() + cx.engine.draw_from(latency::API_REFUSED) + cx.api.trouble.delay;
             cx.at(at, What::NodeListed(self.life));
@@ -169,7 +170,7 @@ fn absent(name: &str) -> Event {
     Event::NodeUnreadable { why: format!("node `{name}` does not exist") }
 }
 
-fn refusal(status: u32) -> String {
+pub(super) fn refusal(status: u32) -> String {
     format!("the API server refuses with status {status}")
 }
 

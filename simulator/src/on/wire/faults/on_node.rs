@@ -30,6 +30,7 @@ impl WireStage {
         let happened = state.change(|gpus| driver_faults::happen(gpus, spec.fault));
         let ending = happened.map_err(|error| refused(what, &error))?;
         self.node(name)?.show_capabilities()?;
+        self.node(name)?.show_control_program()?;
         let lasts = match driver_faults::is_for_good(spec.fault) {
             true => spec.lasts,
             false => spec.lasts.or(Some(LASTS_DEFAULT)),
@@ -39,11 +40,8 @@ impl WireStage {
                 self.ends_in(lasts, Ends::Driver { node: name.to_owned(), ending });
             }
             // NVML must not hold up the end of the run
-            (Some(driver_faults::Ending::NvmlHang), None) => {
-                self.ends_in(
-                    FOR_GOOD,
-                    Ends::Driver { node: name.to_owned(), ending: driver_faults::Ending::NvmlHang },
-                );
+            (Some(ending @ (driver_faults::Ending::NvmlHang | driver_faults::Ending::GpuHang(_))), None) => {
+                self.ends_in(FOR_GOOD, Ends::Driver { node: name.to_owned(), ending });
             }
             _ => {}
         }
