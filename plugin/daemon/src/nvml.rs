@@ -13,11 +13,11 @@ use nvml_wrapper::{Device, Nvml};
 use plugin_core::cdi::IMEX_CHANNELS;
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 
+use self::readers::{Readers, Readings};
 use crate::cause;
 use crate::cdi_files::{dev_root, is_device};
 use crate::gpu::{FindError, GpuBackend, GpuError};
 use crate::nvml_mig::{self, MigReader, Whole};
-use self::readers::{Readers, Readings};
 use crate::{nvml_fabric, nvml_links, platform};
 
 /// The library's name; the `1` is NVML's ABI version.
