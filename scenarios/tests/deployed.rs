@@ -134,7 +134,7 @@ const SLIPS: &[Slip] = &[
     ),
     ("20-access.yaml", "verbs: [create, patch]", "verbs: [patch]", "may not create events"),
     ("10-runtime-class.yaml", "  name: nvidia", "  name: cuda", "RuntimeClass `nvidia` not found"),
-    ("60-mps.yaml", "command: [mps-control-daemon]", "command: [nvidia-device-plugin]", "gpu-2"),
+    ("60-mps.yaml", "command: [tandem-device-plugin, mps]", "command: [tandem-device-plugin]", "gpu-2"),
     ("60-mps.yaml", "nvidia.com/mps.capable: \"true\"", "nvidia.com/mps.capable: \"yes\"", "mps.running"),
     ("60-mps.yaml", "value: /run/nvidia/mps}", "value: /run/mps}", "gpu-2"),
     ("60-mps.yaml", "mountPath: /run/nvidia/mps}", "mountPath: /mps}", "gpu-2"),

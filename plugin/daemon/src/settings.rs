@@ -11,7 +11,7 @@ mod overrides;
 mod run_settings;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use plugin_core::config::parse_boolean;
@@ -58,9 +58,6 @@ const SUBCOMMANDS: [&str; 12] = [
     "--version",
     "-V",
 ];
-
-/// The name under which NVIDIA's image starts what is `mps` here; a link of that name in the image is this program.
-const MPS_NAME: &str = "mps-control-daemon";
 
 /// How the log looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,17 +107,16 @@ pub(crate) fn parse(
 
 fn with_subcommand(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    if is_control_daemon(args.first()) {
+    let named = args.get(1).and_then(|a| a.to_str()).filter(|word| SUBCOMMANDS.contains(word));
+    // a subcommand that is written wins over the name; what begins with `-` belongs to `mps`
+    if is_control_daemon(args.first()) && named.is_none_or(|word| word.starts_with('-')) {
         let root = ["--mps-root-ctr-path", NVIDIA_MPS_ROOT].map(OsString::from);
         let given = args.iter().any(|arg| arg.to_string_lossy().starts_with("--mps-root-ctr-path"));
         args.splice(1..1, std::iter::once("mps".into()).chain(root.into_iter().filter(|_| !given)));
         return args;
     }
-    let named = args.get(1).and_then(|a| a.to_str()).is_some_and(|a| SUBCOMMANDS.contains(&a));
-    if !named {
-        let called = args.first().map(Path::new).and_then(Path::file_name);
-        let command = if called.is_some_and(|name| name == MPS_NAME) { "mps" } else { "run" };
-        args.insert(args.len().min(1), command.into());
+    if named.is_none() {
+        args.insert(args.len().min(1), "run".into());
     }
     args
 }

@@ -166,7 +166,7 @@ impl WireStage {
             let how = (binaries, self.kubeconfig.as_path());
             Daemons::Deployed(Deployment::start(api, programs, &self.nodes, how, scenario)?)
         } else {
-            let launches = self.nodes.iter().flat_map(Node::launches).collect();
+            let launches = self.nodes.iter().flat_map(|node| node.launches.clone()).collect();
             Daemons::Fixed(daemons::start(api, programs, &launches))
         });
         Ok(())

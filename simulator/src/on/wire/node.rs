@@ -131,11 +131,6 @@ impl Node {
         })
     }
 
-    /// How each of its programs is started.
-    pub(super) fn launches(&self) -> BTreeMap<Name, Launch> {
-        self.launches.clone()
-    }
-
     /// Whether a program lives, and how often it was started.
     pub(super) fn status(&self, program: &'static str) -> (bool, u64) {
         self.programs.status(&self.program(program))
