@@ -6,6 +6,7 @@
 //! applies them to this repository, and every rule has a unit test with a sample that breaks it. [`image`] makes the
 //! plugin's container image.
 
+pub mod container;
 pub mod image;
 pub mod runner;
 pub mod steps;

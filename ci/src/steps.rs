@@ -7,6 +7,7 @@ use std::{fs, io};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
+use crate::container::{self, Outcome};
 use crate::image;
 use crate::runner::{Runner, seconds};
 
@@ -28,6 +29,12 @@ pub enum Step {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// The image on a container engine, with the simulated kubelet and API server around it; skipped without an engine
+    Container {
+        /// Fail without an engine [env: REQUIRE_DOCKER=1]
+        #[arg(long)]
+        require: bool,
+    },
     /// lint, test, scenarios, in this order
     All,
 }
@@ -39,6 +46,7 @@ impl Step {
             Self::Test => "test",
             Self::Scenarios => "scenarios",
             Self::Image { .. } => "image",
+            Self::Container { .. } => "container",
             Self::All => "all",
         }
     }
@@ -52,6 +60,13 @@ pub fn perform(step: &Step, runner: &Runner) -> Result<()> {
         Step::Test => test(runner),
         Step::Scenarios => scenarios(runner),
         Step::Image { out } => image::build(runner, out.as_deref()),
+        Step::Container { require } => match container::test(runner, *require) {
+            Ok(Outcome::Skipped(why)) => {
+                println!("ci: SKIPPED: step `container`: {why}");
+                return Ok(());
+            }
+            tested => tested.map(|_| ()),
+        },
         Step::All => {
             [Step::Lint, Step::Test, Step::Scenarios].iter().try_for_each(|step| perform(step, runner))
         }
@@ -69,6 +84,7 @@ pub fn perform(step: &Step, runner: &Runner) -> Result<()> {
 
 fn lint(runner: &Runner) -> Result<()> {
     runner.cargo(["fmt", "--all", "--check"])?;
+    runner.cargo(["fmt", "--manifest-path", "ci/container/Cargo.toml", "--check"])?;
     runner.cargo(["test", "--quiet", "--package", "ci", "--test", "tidy"])?;
     runner.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     if runner.has_subcommand("deny") {
