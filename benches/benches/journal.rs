@@ -26,7 +26,7 @@ fn run() -> Vec<Entry> {
     let mut churn = Churn::new(&node, 4);
     for _ in 0..PODS {
         let round = churn.round();
-        if let Event::HoldersRead { holdings } = &round.holders {
+        if let Event::HoldersRead { holdings, .. } = &round.holders {
             node.holdings.clone_from(holdings);
         }
         node.tell(round.allocated);

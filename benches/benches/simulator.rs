@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use simulator::fuzz::campaign::{Goal, Plan, fuzz};
+use simulator::fuzz::campaign::{Goal, On, Plan, fuzz};
 use simulator::on::Stage;
 use simulator::on::model::{Load, ModelOptions, ModelStage};
 use simulator::scenario::{NodeSpec, Scenario, read_text};
@@ -76,7 +76,7 @@ fn stories(c: &mut Criterion) {
     let mut group = c.benchmark_group("fuzz");
     group.sample_size(10).throughput(Throughput::Elements(STORIES));
     let goal = Goal::Seeds(STORIES);
-    let plan = Plan { goal, first_seed: 1, jobs: 1, keep_going: true, sabotage: None };
+    let plan = Plan { goal, first_seed: 1, jobs: 1, keep_going: true, on: On::Model(None) };
     group.bench_function("stories", |b| b.iter(|| fuzz(&plan, |_, _| {})));
     group.finish();
 }

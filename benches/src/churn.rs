@@ -5,7 +5,7 @@
 
 use plugin_core::action::Action;
 use plugin_core::config::ResourceName;
-use plugin_core::event::{Event, Holding};
+use plugin_core::event::{Checkpoint, Event, Holding};
 use plugin_core::plugin::Plugin;
 use plugin_core::time::Time;
 
@@ -67,6 +67,7 @@ impl Churn {
             },
             holders: Event::HoldersRead {
                 holdings: (oldest..=newest).map(|pod| self.holding(pod)).collect(),
+                checkpoint: Checkpoint::Unread,
             },
             ids,
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use plugin_core::action::Action;
-use plugin_core::event::{Event, Holding};
+use plugin_core::event::{Checkpoint, Event, Holding};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::Entry;
 use plugin_core::mps::{Actual, DaemonStatus};
@@ -179,7 +179,9 @@ impl Node {
                 Event::Listening { resource, endpoint, attempt }
             }
             Action::Register { resource, attempt, .. } => Event::Registered { resource, attempt },
-            Action::ReadHolders => Event::HoldersRead { holdings: self.holdings.clone() },
+            Action::ReadHolders => {
+                Event::HoldersRead { holdings: self.holdings.clone(), checkpoint: Checkpoint::Unread }
+            }
             Action::PatchLabels { labels } => self.patched(labels),
             Action::WriteMpsDesired { desired } => {
                 let ready = |gpu: &GpuUuid| (gpu.clone(), DaemonStatus::Ready);

@@ -2,7 +2,10 @@
 //! that what the seed story expects can fail: each expected leaf is spoiled in turn.
 
 mod agreement;
+mod ends;
 mod facts;
+mod idle;
+mod numbers;
 mod on_cluster;
 mod spoiled;
 
@@ -45,6 +48,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     trials.push(Trial::test(
         "a_spoiled_leaf_fails_when_it_is_played",
         spoiled::spoiled_leaves_fail_when_played,
+    ));
+    trials.push(Trial::test(
+        "a_node_at_rest_wakes_its_plugin_by_named_timers_alone",
+        idle::wakes_by_named_timers_alone,
+    ));
+    trials.push(Trial::test(
+        "each_numbered_bug_has_a_story_on_the_wire_stage",
+        numbers::each_has_a_story_on_the_wire,
+    ));
+    trials.push(Trial::test(
+        "a_plugin_that_cannot_do_its_job_ends_with_a_status_and_one_line",
+        ends::with_a_status_and_one_line,
     ));
     trials.push(Trial::test("the_seed_story_plays_through_a_kubeconfig", on_cluster::tells_the_seed_story));
     trials.push(Trial::test("what_a_cluster_shows_is_judged", on_cluster::can_fail));

@@ -47,7 +47,7 @@ enum Command {
     Lint(Lint),
     /// Print the JSON schema of scenario files, for editors.
     Schema,
-    /// Play random stories on the model stage; a failure is shrunk to the shortest story that shows it.
+    /// Play random stories; a failure on the model stage is shrunk to the shortest story that shows it.
     Fuzz(crate::fuzz::command::FuzzArgs),
     /// Feed a recorded journal to this program: the same actions, or the first that differs.
     Replay(crate::replay::ReplayArgs),

@@ -57,6 +57,11 @@ pub enum Fault {
     },
     /// NVML calls do not return, for the duration or for good.
     NvmlHang,
+    /// NVML calls about one GPU do not return, for the duration or for good.
+    GpuHang {
+        /// The GPU's NVML index.
+        gpu: u32,
+    },
     /// A GPU is pulled out, for the duration or for good; the indexes of those behind it move up.
     GpuUnplugged {
         /// The GPU's NVML index.
@@ -163,6 +168,7 @@ impl Fault {
             Fault::NvmlError { .. } => "nvmlError",
             Fault::NvmlSlow { .. } => "nvmlSlow",
             Fault::NvmlHang => "nvmlHang",
+            Fault::GpuHang { .. } => "gpuHang",
             Fault::DriverUpgrade => "driverUpgrade",
             Fault::LateDeviceNodes => "lateDeviceNodes",
             Fault::FabricNotReady => "fabricNotReady",
@@ -189,6 +195,7 @@ impl Fault {
     pub fn gpu(&self) -> Option<u32> {
         match *self {
             Fault::GpuLost { gpu }
+            | Fault::GpuHang { gpu }
             | Fault::GpuUnplugged { gpu }
             | Fault::Xid { gpu, .. }
             | Fault::EccError { gpu }
@@ -249,6 +256,7 @@ impl Fault {
             | Fault::CheckpointLost
             | Fault::NodeRecreated
             | Fault::GpuLost { .. }
+            | Fault::GpuHang { .. }
             | Fault::GpuUnplugged { .. }
             | Fault::MpsDaemonCrash { .. }
             | Fault::MpsDaemonHang { .. }

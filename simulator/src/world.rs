@@ -148,8 +148,18 @@ pub struct PluginView {
     pub registrations: BTreeMap<String, u64>,
     /// The messages of its log at level warn or error.
     pub warnings: Vec<String>,
+    /// `held` while it has the driver's library or device nodes open, which keeps a driver from being unloaded; `free`
+    /// otherwise.
+    pub driver: String,
     /// Its own account, `/state`; null when it does not answer.
     pub state: Value,
+}
+
+impl PluginView {
+    /// The word for a driver that is held, or is not.
+    pub fn driver_is(held: bool) -> String {
+        if held { "held" } else { "free" }.to_owned()
+    }
 }
 
 /// The MPS supervisor process of a node.

@@ -77,6 +77,8 @@ pub struct Gpu {
     pub ecc_errors: [u32; 2],
     /// Non-zero: every NVML call about this GPU answers this code.
     pub nvml_error: u32,
+    /// Non-zero: no NVML call about this GPU returns.
+    pub nvml_hangs: u32,
     /// NVLinks that are connected.
     pub(crate) nvlinks: u32,
     /// PCI bus of the GPU that they end at, 0: NVSwitches.
@@ -108,6 +110,7 @@ impl Gpu {
         pci_device: 0,
         ecc_errors: [0; 2],
         nvml_error: 0,
+        nvml_hangs: 0,
         nvlinks: 0,
         nvlink_peer_bus: 0,
         event_count: 0,

@@ -21,6 +21,15 @@ impl Node {
         Ok(())
     }
 
+    /// Lets NVML calls about one GPU not return, or return again.
+    ///
+    /// # Errors
+    /// No such GPU.
+    pub fn set_nvml_hangs(&mut self, gpu: u32, hangs: bool) -> Result<(), GpuError> {
+        self.gpu_mut(gpu)?.nvml_hangs = u32::from(hangs);
+        Ok(())
+    }
+
     /// Installs the next version of the driver, whose modules then number the GPUs anew; pending MIG modes come into force. A program that loaded NVML before
     /// has the library of the old version.
     pub fn upgrade_driver(&mut self) {

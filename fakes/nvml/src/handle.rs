@@ -11,7 +11,7 @@ use nvml_wrapper_sys::bindings::{
 
 use crate::call::{Answer, export, get_text, put};
 use crate::mig_handle::mig_handle;
-use crate::session::{handle_of, with_node};
+use crate::session::{handle_of, hang_on, with_node};
 
 export! {
     /// How many GPUs the node has; lost ones still count.
@@ -55,13 +55,12 @@ export! {
 }
 
 fn find(place: *mut nvmlDevice_t, missing: u32, wanted: impl Fn(&Gpu) -> bool) -> Answer {
-    with_node(|node| {
+    let (index, lost) = with_node(|node| {
         let gpu = node.gpus().iter().find(|gpu| wanted(gpu)).ok_or(missing)?;
-        if gpu.lost != 0 {
-            return Err(GPU_IS_LOST);
-        }
-        put(place, handle_of(gpu.index))
-    })
+        Ok((gpu.index, gpu.lost))
+    })?;
+    hang_on(index)?;
+    if lost != 0 { Err(GPU_IS_LOST) } else { put(place, handle_of(index)) }
 }
 
 fn find_mig(place: *mut nvmlDevice_t, uuid: &str) -> Answer {

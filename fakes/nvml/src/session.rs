@@ -108,16 +108,25 @@ fn willing_file() -> Answer<Arc<NodeFile>> {
     if now.as_str() == version.as_str() { Ok(file) } else { Err(LIB_RM_VERSION_MISMATCH) }
 }
 
-/// What a driver that misbehaves does to a call: it hangs, takes its time, or fails.
-fn suffer(file: &NodeFile) -> Answer {
+/// Blocks for as long as the state says so; that ends with the fault, or with the process.
+fn hang(file: &NodeFile, hangs: impl Fn(&Node) -> u32) -> Answer {
     loop {
         let seen = file.generation();
-        if file.read(|node| node.nvml_hangs).map_err(refusal)? == 0 {
-            break;
+        if file.read(&hangs).map_err(refusal)? == 0 {
+            return Ok(());
         }
-        // ends with the fault, or with the process
         file.wait_change(seen, HANG_LOOK);
     }
+}
+
+/// Blocks while calls about this GPU do not return.
+pub(crate) fn hang_on(gpu: u32) -> Answer {
+    hang(&*file()?, |node| node.gpu(gpu).map_or(0, |gpu| gpu.nvml_hangs))
+}
+
+/// What a driver that misbehaves does to a call: it hangs, takes its time, or fails.
+fn suffer(file: &NodeFile) -> Answer {
+    hang(file, |node| node.nvml_hangs)?;
     let (delay, error) = file.read(|node| (node.nvml_delay_ms, node.nvml_error)).map_err(refusal)?;
     std::thread::sleep(Duration::from_millis(u64::from(delay)));
     if error == 0 { Ok(()) } else { Err(error) }
@@ -135,6 +144,7 @@ pub(crate) fn with_gpu<T>(device: nvmlDevice_t, look: impl FnOnce(&Node, &Gpu) -
 
 /// Looks at the GPU with this index, as [`with_gpu`] does.
 pub(crate) fn with_gpu_at<T>(gpu: u32, look: impl FnOnce(&Node, &Gpu) -> Answer<T>) -> Answer<T> {
+    hang_on(gpu)?;
     with_node(|node| {
         let gpu = node.gpu(gpu).map_err(code)?;
         match (gpu.lost, gpu.nvml_error) {

@@ -449,6 +449,23 @@ fn a_call_that_hangs_returns_when_the_fault_is_over_and_a_slow_one_after_its_tim
 }
 
 #[test]
+fn a_gpu_whose_calls_hang_holds_up_no_call_about_another() {
+    let bench = Bench::new("tesla-t4");
+    let nvml = bench.nvml();
+    bench.node.change(|node| node.set_nvml_hangs(1, true)).unwrap();
+    std::thread::scope(|scope| {
+        let (told, answer) = std::sync::mpsc::sync_channel(1);
+        let nvml = &nvml;
+        scope.spawn(move || told.send(nvml.device_by_index(1).and_then(|device| device.uuid())).unwrap());
+        assert!(answer.recv_timeout(Duration::from_millis(300)).is_err(), "the call must not return");
+        assert_eq!(nvml.device_count().unwrap(), 4);
+        assert!(nvml.device_by_index(2).unwrap().memory_info().is_ok());
+        bench.node.change(|node| node.set_nvml_hangs(1, false)).unwrap();
+        assert_eq!(answer.recv_timeout(BOUND).unwrap().unwrap(), bench.uuid(1));
+    });
+}
+
+#[test]
 fn after_a_driver_upgrade_a_program_has_the_old_library_until_it_loads_it_again() {
     let bench = Bench::new("tesla-t4");
     let nvml = bench.nvml();

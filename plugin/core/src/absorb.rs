@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
-use crate::event::{Event, Holding};
+use crate::event::{Checkpoint, Event, Holding};
 use crate::mps::Desired;
 use crate::plugin::{Plugin, Settings};
 use crate::registration::Input;
@@ -21,6 +21,8 @@ impl Plugin {
                 | Event::StreamOpened { .. }
                 | Event::Allocated { .. }
                 | Event::HoldersRead { .. }
+                | Event::PodsRead { .. }
+                | Event::PodsUnreadable { .. }
                 | Event::AllocatableRead { .. }
                 | Event::AllocatableUnreadable { .. }
         );
@@ -37,9 +39,15 @@ impl Plugin {
             Event::LastGoodRead { text } => self.last_good_read(text.as_deref()),
             Event::LastGoodUnreadable { why } => self.last_good_ignored(&why),
             Event::LastGoodNotKept { why } => self.last_good_not_kept(&why),
+            Event::KeptGpusRead { text } => self.kept_gpus_read(text.as_deref()),
+            Event::KeptGpusUnreadable { why } => self.kept_gpus_ignored(&why),
+            Event::KeptGpusFailed { why } => self.kept_gpus_failed(&why),
             Event::ConfigRead { files } => self.files_read(Ok(files)),
             Event::ConfigUnreadable { why } => self.files_read(Err(why)),
             Event::NodeRead { labels } => self.labels_read(labels),
+            Event::TaintsRead { taints, note } => self.taints_read(taints, note.as_deref()),
+            Event::TaintsPatched => self.taints_patched(),
+            Event::TaintsFailed { why } => self.taints_failed(&why),
             Event::NodeUnreadable { why } => self.node_unreadable(why),
             Event::LabelsPatched => self.labels_patched(),
             Event::LabelsFailed { why } => self.labels_failed(why),
@@ -65,7 +73,9 @@ impl Plugin {
                     self.allocated(&resource, &ids);
                 }
             }
-            Event::HoldersRead { holdings } => self.holders_read(&holdings),
+            Event::HoldersRead { holdings, checkpoint } => self.holders_read(&holdings, checkpoint),
+            Event::PodsRead { attempt, pods } => self.pods_read(attempt, pods),
+            Event::PodsUnreadable { attempt, why } => self.pods_unreadable(attempt, &why),
             Event::HoldersUnreadable { why } => self.holders_unreadable(why),
             Event::AllocatableRead { devices } => self.allocatable_read(&devices),
             Event::AllocatableUnreadable { why, unsupported } => {
@@ -103,12 +113,17 @@ impl Plugin {
         self.change.holders.extend(touched);
     }
 
-    fn holders_read(&mut self, holdings: &[Holding]) {
+    fn holders_read(&mut self, holdings: &[Holding], checkpoint: Checkpoint) {
         // the first answer after none can settle a GPU, which `advance` notices by itself
         self.said.remove("holders");
+        self.kubelet_start.read();
+        self.checkpoint.read(self.now, checkpoint, holdings);
+        self.checkpoint.follow(&self.pods);
+        self.tell_checkpoint();
         let asked = self.ownership.answered();
         let proven = asked.filter(|asked| self.kubelet_start.proves(*asked));
-        let touched = self.ownership.read(self.now, proven, holdings);
+        let alone = self.checkpoint.alone(self.now, &self.pods);
+        let touched = self.ownership.read_with(self.now, proven, holdings, &alone);
         self.change.holders.extend(touched);
     }
 

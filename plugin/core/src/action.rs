@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cdi::Search;
 use crate::config::ResourceName;
 use crate::mps::Desired;
+use crate::taints::Taint;
 
 /// How much an announcement matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,14 @@ pub enum Action {
     },
     /// Ask the kubelet who holds what. Answered by `HoldersRead` or `HoldersUnreadable`.
     ReadHolders,
+    /// List the pods that are bound to this Node and watch them from there on, instead of any earlier watch. Answered by
+    /// `PodsRead` or `PodsUnreadable`, again and again until `IgnorePods`.
+    WatchPods {
+        /// Which watch since the start; the answers repeat it.
+        attempt: u64,
+    },
+    /// End the watch of pods.
+    IgnorePods,
     /// Ask the kubelet what it may hand out of these. Answered by `AllocatableRead` or `AllocatableUnreadable`.
     ReadAllocatable {
         /// The extended resources.
@@ -66,6 +75,11 @@ pub enum Action {
     },
     /// Replace the state file with the last good configuration. Only a failure is answered, by `LastGoodNotKept`.
     KeepLastGood {
+        /// Its whole content.
+        text: String,
+    },
+    /// Replace the state file with what is known of the GPUs. Only a failure is answered, by `KeptGpusFailed`.
+    KeepGpus {
         /// Its whole content.
         text: String,
     },
@@ -92,6 +106,16 @@ pub enum Action {
     PatchAnnotations {
         /// Key → value.
         annotations: BTreeMap<String, Option<String>>,
+    },
+    /// Replace the Node's taints, if they are as they were seen, and note which are ours. Answered by `TaintsPatched` or
+    /// `TaintsFailed`.
+    PatchTaints {
+        /// As they were seen.
+        before: Vec<Taint>,
+        /// As they should be.
+        after: Vec<Taint>,
+        /// The annotation [`NOTE`](crate::taints::NOTE); `None` removes it.
+        note: Option<String>,
     },
     /// Say it: log, and a Kubernetes Event on the Node.
     Announce {
@@ -120,12 +144,16 @@ impl Action {
             Action::Register { .. } => "register",
             Action::Close { .. } => "close",
             Action::ReadHolders => "read_holders",
+            Action::WatchPods { .. } => "watch_pods",
+            Action::IgnorePods => "ignore_pods",
             Action::ReadAllocatable { .. } => "read_allocatable",
             Action::ReadConfig => "read_config",
             Action::WriteMpsDesired { .. } => "write_mps_desired",
             Action::KeepLastGood { .. } => "keep_last_good",
+            Action::KeepGpus { .. } => "keep_gpus",
             Action::PatchLabels { .. } => "patch_labels",
             Action::PatchAnnotations { .. } => "patch_annotations",
+            Action::PatchTaints { .. } => "patch_taints",
             Action::FindDriverFiles { .. } => "find_driver_files",
             Action::WriteCdiSpecs { .. } => "write_cdi_specs",
             Action::Announce { .. } => "announce",

@@ -31,17 +31,22 @@ impl Plugin {
         self.choose_config();
         self.keep_specs();
         self.stage();
+        self.keep_gpus();
         self.advance_gpus();
         self.wish_mps();
         self.wish_again();
+        self.follow_pods();
         self.poll_holders();
         self.retire();
+        self.want_shared_taint(self.change.all);
         let all_changed = self.change.all;
         self.publish();
         self.register_all(all_changed);
         self.look_at_allocatable();
         self.patch_labels(all_changed);
         self.annotate(all_changed);
+        self.want_shared_taint(all_changed);
+        self.patch_taints(all_changed);
         self.publish();
     }
 
@@ -94,12 +99,13 @@ impl Plugin {
         Situation {
             now: self.now,
             unwanted: self.applied.is_some() && target.is_none(),
-            blocked: units_of(unit.gpu).any(|other| unit.is_related(other) && !is_free(other)),
+            blocked: units_of(unit.gpu).any(|other| unit.is_related(other) && !is_free(other))
+                || (unit.mig.is_none() && self.held_lost_parts(unit.uuid()).next().is_some()),
             target,
             held_as: self.held_as(unit.uuid()),
             stranger: self.is_held_by_stranger(unit.uuid()),
             evidence: self.ownership.evidence(),
-            unreadable: !self.kubelet_start.is_starting(self.now) && self.ownership.unreadable().is_some(),
+            unreadable: self.kubelet_start.never_tells(self.now),
             mps: self.mps_condition(unit.uuid()),
         }
     }
@@ -170,6 +176,26 @@ impl Plugin {
         if let (GpuState::Settled { role }, false) = (to, matches!(from, GpuState::Found)) {
             let message = format!("{unit} serves `{}` ×{}", role.resource, role.replicas);
             self.say_once(uuid.as_str(), Severity::Info, "GpuSwitched", message);
+        }
+    }
+
+    /// A kubelet starts that will tell who holds what, and none has told so far: what was served without knowing waits.
+    pub(crate) fn doubt_gpus(&mut self) {
+        let Driver::Present(facts) = &self.driver else {
+            return;
+        };
+        if self.ownership.evidence().is_some() {
+            return;
+        }
+        let units = facts.clone();
+        for unit in units.gpus.iter().flat_map(units_of) {
+            let Some(state @ GpuState::Settled { .. }) = self.gpus.get(unit.uuid()).cloned() else {
+                continue;
+            };
+            if !self.ownership.is_held(unit.uuid()) {
+                self.left(unit, &state, &GpuState::Found);
+                self.gpus.insert(unit.uuid().clone(), GpuState::Found);
+            }
         }
     }
 
@@ -244,7 +270,20 @@ impl Plugin {
         role.daemon()
     }
 
-    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled.
+    /// Asks about pods while a GPU waits for holders that only the checkpoint names.
+    fn follow_pods(&mut self) {
+        let waits = |state: &GpuState| matches!(state, GpuState::Draining { .. } | GpuState::Found);
+        if !self.gpus.values().any(waits) {
+            return self.ignore_pods();
+        }
+        match self.holders_alone() {
+            (false, _) => self.ignore_pods(),
+            (true, None) => {}
+            (true, Some(since)) => self.watch_pods(since),
+        }
+    }
+
+    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled, and until it has told anything at all.
     pub(crate) fn poll_holders(&mut self) {
         let draining = self.gpus.values().any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
         let unproven = self.gpus.values().any(|s| match s {
@@ -252,7 +291,8 @@ impl Plugin {
             GpuState::Found | GpuState::Settled { .. } | GpuState::Converting | GpuState::Unused => false,
         });
         let unsettled = self.ownership.is_unsettled();
-        if !draining && !unsettled && !self.is_gone_one_held() {
+        let untold = self.ownership.evidence().is_none() && !self.gpus.is_empty();
+        if !draining && !unsettled && !untold && !self.is_gone_one_held() {
             self.next_read = None;
             return;
         }

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::budget;
 pub use crate::cdi::CdiEdits;
 use crate::cdi::{self, answer};
 use crate::config::ResourceName;
-use crate::view::{Device, Strategy, View};
+use crate::view::{Device, ResourceView, Strategy, View};
 
 /// The path in the container, below which MPS directories are mounted.
 const MPS_CONTAINER_ROOT: &str = "/mps";
@@ -143,11 +144,12 @@ pub(crate) fn allocate(
     resource: &ResourceName,
     ids: &[String],
 ) -> Result<Allocation, AllocateError> {
-    let devices = requested(view, resource, ids)?;
+    let (served, devices) = requested(view, resource, ids)?;
     let edits = &view.edits;
     let mut out = Allocation::default();
     add_features(edits, &mut out);
     add_mps(edits, resource, &devices, &mut out);
+    budget::add(served.budget, &devices, &mut out);
     let names = distinct(devices.iter().map(|d| device_name(edits, d)));
     answer::add(edits, resource, &devices, &names, &mut out);
     if !edits.envvar && !edits.volume_mounts {
@@ -175,12 +177,12 @@ pub(crate) fn allocate(
     Ok(out)
 }
 
-/// The devices behind the ids, or the first reason to refuse.
+/// What the resource serves, and the devices behind the ids; or the first reason to refuse.
 fn requested<'a>(
     view: &'a View,
     resource: &ResourceName,
     ids: &[String],
-) -> Result<Vec<&'a Device>, AllocateError> {
+) -> Result<(&'a ResourceView, Vec<&'a Device>), AllocateError> {
     let name = || resource.to_string();
     let served = view.resources.get(resource).ok_or_else(|| AllocateError::NotServed { resource: name() })?;
     if ids.len() > IDS_MAX {
@@ -201,7 +203,7 @@ fn requested<'a>(
     }
     match devices.iter().find(|d| !d.granted) {
         Some(ill) => Err(AllocateError::Unhealthy { resource: name(), id: ill.id.clone() }),
-        None => Ok(devices),
+        None => Ok((served, devices)),
     }
 }
 
@@ -276,7 +278,6 @@ mod tests {
     use super::*;
     use crate::config::AllocationPolicy;
     use crate::inventory::GpuUuid;
-    use crate::view::ResourceView;
 
     fn device(id: &str, strategy: Strategy) -> Device {
         let gpu = crate::resources::gpu_of(id);
@@ -301,6 +302,7 @@ mod tests {
             devices: Arc::new(devices),
             one_shared_device_at_most: false,
             policy: AllocationPolicy::Distributed,
+            budget: None,
         };
         View { resources: [(ResourceName::gpu(), served)].into(), edits, ..View::default() }
     }

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::budget::Budget;
 use crate::config::{
     self, AllocationPolicy, Config, Effective, Overrides, Problem, Read, ResourceName, Selected, Strictness,
 };
 use crate::imex::{self, MissingChannel};
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::{self, Chosen, KeptGpus};
 use crate::plugin::{ConfigSource, Settings};
 use crate::resources::Role;
 use crate::sharing::{self, Assignment};
+use crate::taints::Taint;
 
 /// The name shown for a configuration that no file gave.
 pub(crate) const BUILT_IN: &str = "(flags and defaults)";
@@ -43,6 +46,12 @@ pub(crate) struct Applied {
     pub(crate) one_at_most: BTreeSet<ResourceName>,
     /// How the replicas of each shared resource are spread over GPUs.
     pub(crate) policies: BTreeMap<ResourceName, AllocationPolicy>,
+    /// What its counts chose.
+    pub(crate) chosen: Chosen,
+    /// The taint of the Node while it shares and serves no whole GPU.
+    pub(crate) taint: Option<Taint>,
+    /// The memory of each replica of a shared resource, where the driver holds containers to it.
+    pub(crate) budgets: BTreeMap<ResourceName, Budget>,
     /// What was ignored in it.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -105,8 +114,13 @@ pub(crate) fn parse(settings: &Settings, sources: &Sources) -> Parsed {
     Parsed::Good { requested, name, read: Box::new(read), effective: Box::new(effective) }
 }
 
-/// Chooses and checks against the node's GPUs.
-pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Facts>) -> Choice {
+/// Chooses and checks against the node's GPUs; counts choose what they chose before.
+pub(crate) fn choose(
+    settings: &Settings,
+    sources: &Sources,
+    facts: Option<&Facts>,
+    kept: &KeptGpus,
+) -> Choice {
     let (requested, name, read, effective) = match parse(settings, sources) {
         Parsed::NotYet(what) => return Choice::NotYet(what),
         Parsed::Refused { requested, problems } => return Choice::Refused { requested, problems },
@@ -115,9 +129,10 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
     let Some(facts) = facts else {
         return Choice::NotYet("the node's GPUs are not known yet");
     };
-    match sharing::assign(&read, &effective, facts) {
+    let key = kept_gpus::key(&read.config, effective.mig_strategy);
+    match sharing::assign(&read, &effective, facts, &kept.picks(&key)) {
         Ok(assignment) => {
-            let Assignment { roles, names, one_at_most, policies, warnings } = assignment;
+            let Assignment { roles, names, one_at_most, policies, budgets, picks, warnings } = assignment;
             let mut warnings: Vec<Problem> = read.warnings.iter().chain(&warnings).cloned().collect();
             match imex::missing(&effective, facts) {
                 Some(why) if effective.imex_required => {
@@ -131,8 +146,20 @@ pub(crate) fn choose(settings: &Settings, sources: &Sources, facts: Option<&Fact
                     read.places.warning("imex.channelIDs", why.to_string(), hint)
                 })),
             }
-            let applied =
-                Box::new(Applied { name, effective, roles, names, one_at_most, policies, warnings });
+            let chosen = Chosen { key, picks };
+            let taint = read.config.sharing.taint.as_ref().map(Taint::of);
+            let applied = Box::new(Applied {
+                name,
+                effective,
+                roles,
+                names,
+                one_at_most,
+                policies,
+                chosen,
+                taint,
+                budgets,
+                warnings,
+            });
             Choice::Candidate { requested, applied }
         }
         Err(problems) => {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::allocate::ContainerEdits;
+use crate::budget::Budget;
 use crate::choose;
 use crate::config::{AllocationPolicy, MigStrategy, Overrides, Problem, Read, ResourceName};
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::Picks;
 use crate::labels;
 use crate::mps::DesiredDaemon;
 use crate::publish;
@@ -46,7 +48,7 @@ pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
     let mut problems = read.warnings.clone();
     let contradictions = effective.contradictions(&read.config);
     problems.extend(contradictions.iter().map(|c| read.places.error("", c.to_string(), None)));
-    let assigned = assign(read, &effective, facts);
+    let assigned = assign(read, &effective, facts, &Picks::new());
     let assignment = match (assigned, contradictions.is_empty()) {
         (Ok(assignment), true) => assignment,
         (Ok(Assignment { warnings: more, .. }) | Err(more), _) => {
@@ -67,7 +69,8 @@ pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
         effect.daemons.extend(role.daemon().map(|daemon| (gpu.clone(), daemon)));
         effect.limits.extend(role.limits.map(|limits| (gpu.clone(), limits)));
         if let Some(found) = facts.unit(gpu).filter(|_| !effect.environment.contains_key(&role.resource)) {
-            let environment = environment(role, found, publish::edits(&effective, facts));
+            let budget = assignment.budgets.get(&role.resource).copied();
+            let environment = environment(role, found, publish::edits(&effective, facts), budget);
             effect.environment.insert(role.resource.clone(), environment);
         }
     }
@@ -75,7 +78,12 @@ pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
 }
 
 /// What Allocate would answer for one device of a GPU in this role.
-fn environment(role: &Role, unit: Unit<'_>, edits: ContainerEdits) -> BTreeMap<String, String> {
+fn environment(
+    role: &Role,
+    unit: Unit<'_>,
+    edits: ContainerEdits,
+    budget: Option<Budget>,
+) -> BTreeMap<String, String> {
     let Some(id) = role.device_ids(unit.uuid()).into_iter().next() else {
         return BTreeMap::new();
     };
@@ -85,6 +93,7 @@ fn environment(role: &Role, unit: Unit<'_>, edits: ContainerEdits) -> BTreeMap<S
         devices: Arc::new([(id.clone(), device)].into()),
         one_shared_device_at_most: false,
         policy: AllocationPolicy::Distributed,
+        budget,
     };
     let view = View { resources: [(role.resource.clone(), served)].into(), edits, ..View::default() };
     let mut envs = view.allocate(&role.resource, &[id]).unwrap_or_default().envs;

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::bound_pod::{BoundPod, PodPhase};
 use crate::cdi::Found;
 use crate::config::ResourceName;
-pub use crate::holding::Holding;
+pub use crate::holding::{Checkpoint, CheckpointEntry, Holding};
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
 use crate::plugin::Settings;
+use crate::taints::Taint;
 use crate::takeover::Allocatable;
 
 /// Something that happened. The tag (`event` in JSON) is also the log field and the metric label.
@@ -78,6 +80,21 @@ pub enum Event {
         /// The path and the reason.
         why: String,
     },
+    /// The state file with what is known of the GPUs, before anything else is told; absent on a new node.
+    KeptGpusRead {
+        /// Its content, whatever it is.
+        text: Option<String>,
+    },
+    /// The state file is there, but cannot be read.
+    KeptGpusUnreadable {
+        /// The path and the reason.
+        why: String,
+    },
+    /// Answer to `KeepGpus`: it could not be written.
+    KeptGpusFailed {
+        /// The path and the reason.
+        why: String,
+    },
     /// The configuration files as they are now: name → text. A single `--config-file` is one entry.
     ConfigRead {
         /// All files of the directory.
@@ -92,6 +109,13 @@ pub enum Event {
     NodeRead {
         /// All labels.
         labels: BTreeMap<String, String>,
+    },
+    /// The Node's taints as they are now; told before the labels of the same Node.
+    TaintsRead {
+        /// All taints.
+        taints: Vec<Taint>,
+        /// The annotation [`NOTE`](crate::taints::NOTE).
+        note: Option<String>,
     },
     /// The API server does not answer about the Node.
     NodeUnreadable {
@@ -110,6 +134,14 @@ pub enum Event {
     AnnotationsPatched,
     /// Answer to `PatchAnnotations`: refused or unreachable.
     AnnotationsFailed {
+        /// The reason.
+        why: String,
+    },
+
+    /// Answer to `PatchTaints`: done.
+    TaintsPatched,
+    /// Answer to `PatchTaints`: they are not as they were seen, or the API server refuses or cannot be reached.
+    TaintsFailed {
         /// The reason.
         why: String,
     },
@@ -186,9 +218,28 @@ pub enum Event {
     HoldersRead {
         /// PodResources List, flattened.
         holdings: Vec<Holding>,
+        /// The kubelet's checkpoint, read just after.
+        #[serde(default)]
+        checkpoint: Checkpoint,
     },
     /// Answer to `ReadHolders`: the kubelet does not tell.
     HoldersUnreadable {
+        /// The reason.
+        why: String,
+    },
+
+    /// Answer to `WatchPods`, and told again whenever they change: the pods that are bound to this Node. The list was asked
+    /// for after the action was taken.
+    PodsRead {
+        /// Which watch since the start; what is told of an older one changes nothing.
+        attempt: u64,
+        /// All of them.
+        pods: Vec<BoundPod>,
+    },
+    /// Answer to `WatchPods`: the API server does not tell, or there are too many. The shell goes on trying.
+    PodsUnreadable {
+        /// Which watch since the start.
+        attempt: u64,
         /// The reason.
         why: String,
     },
@@ -256,14 +307,20 @@ impl Event {
             Event::LastGoodRead { .. } => "last_good_read",
             Event::LastGoodUnreadable { .. } => "last_good_unreadable",
             Event::LastGoodNotKept { .. } => "last_good_not_kept",
+            Event::KeptGpusRead { .. } => "kept_gpus_read",
+            Event::KeptGpusUnreadable { .. } => "kept_gpus_unreadable",
+            Event::KeptGpusFailed { .. } => "kept_gpus_failed",
             Event::ConfigRead { .. } => "config_read",
             Event::ConfigUnreadable { .. } => "config_unreadable",
             Event::NodeRead { .. } => "node_read",
+            Event::TaintsRead { .. } => "taints_read",
             Event::NodeUnreadable { .. } => "node_unreadable",
             Event::LabelsPatched => "labels_patched",
             Event::LabelsFailed { .. } => "labels_failed",
             Event::AnnotationsPatched => "annotations_patched",
             Event::AnnotationsFailed { .. } => "annotations_failed",
+            Event::TaintsPatched => "taints_patched",
+            Event::TaintsFailed { .. } => "taints_failed",
             Event::KubeletAppeared { .. } => "kubelet_appeared",
             Event::KubeletGone => "kubelet_gone",
             Event::Listening { .. } => "listening",
@@ -275,6 +332,8 @@ impl Event {
             Event::Allocated { .. } => "allocated",
             Event::HoldersRead { .. } => "holders_read",
             Event::HoldersUnreadable { .. } => "holders_unreadable",
+            Event::PodsRead { .. } => "pods_read",
+            Event::PodsUnreadable { .. } => "pods_unreadable",
             Event::AllocatableRead { .. } => "allocatable_read",
             Event::AllocatableUnreadable { .. } => "allocatable_unreadable",
             Event::MpsReported { .. } => "mps_reported",

@@ -92,6 +92,6 @@ impl Plugin {
 
     /// Whether somebody holds a GPU that is gone: its release has to be noticed.
     pub(crate) fn is_gone_one_held(&self) -> bool {
-        self.gone.keys().any(|gpu| self.ownership.is_held(gpu))
+        self.gone.keys().any(|gpu| self.ownership.is_held(gpu)) || self.is_lost_part_held()
     }
 }

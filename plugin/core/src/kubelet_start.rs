@@ -10,7 +10,7 @@ use crate::time::Time;
 
 /// For how long after its start a kubelet's list may lack pods that run: it has to hear of them and of their containers first.
 pub(crate) const KUBELET_SETTLES: Duration = Duration::from_secs(5);
-/// How much longer a starting kubelet may refuse to be read and still count as starting; then it is one that never tells.
+/// How long a kubelet may refuse to be read, and a starting one still count as starting; then it is one that never tells.
 pub(crate) const KUBELET_STARTS_MAX: Duration = Duration::from_secs(30);
 
 /// What is known about the kubelet's process.
@@ -20,6 +20,8 @@ pub(crate) struct KubeletStart {
     settled_at: Option<Time>,
     /// When a kubelet that cannot be read stops counting as starting.
     starting_until: Time,
+    /// Since when every read has failed.
+    silent_since: Option<Time>,
 }
 
 impl KubeletStart {
@@ -37,8 +39,14 @@ impl KubeletStart {
         *self = KubeletStart::default();
     }
 
+    /// A read was answered.
+    pub(crate) fn read(&mut self) {
+        self.silent_since = None;
+    }
+
     /// A read failed: a kubelet that is starting has not begun to tell.
     pub(crate) fn unread(&mut self, now: Time) {
+        self.silent_since.get_or_insert(now);
         if self.is_starting(now) {
             self.settled_at = Some((now + KUBELET_SETTLES).min(self.starting_until));
         }
@@ -47,6 +55,12 @@ impl KubeletStart {
     /// Whether its list may lack pods that run.
     pub(crate) fn is_starting(&self, now: Time) -> bool {
         self.settled_at.is_none_or(|at| now < at)
+    }
+
+    /// Whether it has refused for so long that it will not tell at all, as where its directory is not mounted. A kubelet that
+    /// is replaced, or busy for a while, refuses as well, and has pods that hold GPUs.
+    pub(crate) fn never_tells(&self, now: Time) -> bool {
+        !self.is_starting(now) && self.silent_since.is_some_and(|since| now >= since + KUBELET_STARTS_MAX)
     }
 
     /// Whether what a read that was asked for then did not list is absent.
@@ -68,6 +82,9 @@ impl Plugin {
         self.kubelet_up = true;
         self.streamed.clear();
         self.kubelet_start.appeared(self.now, Duration::from_millis(age_ms), has_checkpoint);
+        if self.kubelet_start.is_starting(self.now) {
+            self.doubt_gpus();
+        }
         let resources: Vec<ResourceName> = self.registrations.keys().cloned().collect();
         for resource in resources {
             self.registration(&resource, Input::KubeletAppeared);
@@ -118,6 +135,21 @@ mod tests {
             kubelet.unread(NOW + seconds(second));
         }
         assert!(kubelet.proves(NOW + KUBELET_STARTS_MAX));
+    }
+
+    #[test]
+    fn a_kubelet_never_tells_only_after_it_has_refused_for_long() {
+        let mut kubelet = KubeletStart::default();
+        kubelet.appeared(NOW, seconds(100), true);
+        kubelet.unread(NOW);
+        kubelet.unread(NOW + seconds(29));
+        assert!(!kubelet.never_tells(NOW + seconds(29)));
+        assert!(kubelet.never_tells(NOW + seconds(30)));
+        kubelet.read();
+        kubelet.unread(NOW + seconds(31));
+        assert!(!kubelet.never_tells(NOW + seconds(31)), "it told in between");
+        kubelet.appeared(NOW + seconds(61), seconds(0), true);
+        assert!(!kubelet.never_tells(NOW + seconds(61)), "it is starting");
     }
 
     #[test]

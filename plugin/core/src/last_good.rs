@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, Severity};
 use crate::choose::{self, BUILT_IN, Choice, Sources};
 use crate::inventory::Facts;
+use crate::kept_gpus::KeptGpus;
 use crate::plugin::{ConfigSource, Plugin, Settings};
 
 /// The format's version; a file of another one is not read.
@@ -80,12 +81,12 @@ impl LastGood {
     }
 
     /// Checks it against the node's GPUs, as if it were the only file. It served before, so what it warns of is no error.
-    pub(crate) fn choose(&self, settings: &Settings, facts: Option<&Facts>) -> Choice {
+    pub(crate) fn choose(&self, settings: &Settings, facts: Option<&Facts>, kept: &KeptGpus) -> Choice {
         let settings = Settings { config_source: ConfigSource::File, strict: false, ..settings.clone() };
         let file = (self.name != BUILT_IN).then(|| (self.name.clone(), self.text.clone()));
         let files: BTreeMap<String, String> = file.into_iter().collect();
         let sources = Sources { files: Some(Ok(files)), ..Sources::default() };
-        choose::choose(&settings, &sources, facts)
+        choose::choose(&settings, &sources, facts, kept)
     }
 }
 
@@ -131,7 +132,7 @@ impl Plugin {
         let Some(last) = self.last_goods.kept.clone() else {
             return false;
         };
-        match last.choose(&self.settings, self.facts()) {
+        match last.choose(&self.settings, self.facts(), &self.kept_gpus) {
             Choice::NotYet(_) => false,
             Choice::Refused { problems, .. } => {
                 let message = format!(

@@ -11,13 +11,14 @@
 //! | What can happen, what can be asked for? | [`event`], [`action`] |
 //! | What does the node have? | [`inventory`]; how close its GPUs are: [`links`]; parts of GPUs: [`mig`]; what can play a role: [`unit`] |
 //! | Which configuration holds? | [`config`]; `choose` and `requested` for this node; [`last_good`] over restarts |
+//! | What is kept about GPUs over restarts? | [`kept_gpus`] |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
-//! | Who holds a GPU now? | [`ownership`] |
+//! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out |
 //! | How does a GPU change its role? | [`switch`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
-//! | What does a container get? | [`allocate`], [`prefer`] |
-//! | What does the Node object say? | [`labels`], [`annotations`] |
+//! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
+//! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
 //! | How do MPS control daemons live? | [`mps`] |
 //! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
 
@@ -28,8 +29,11 @@ pub mod allocate;
 pub mod annotations;
 pub mod backoff;
 pub mod board;
+mod bound_pod;
+pub mod budget;
 pub mod cdi;
 mod change;
+mod checkpoint;
 mod choose;
 pub mod config;
 mod driver;
@@ -40,6 +44,7 @@ mod holding;
 pub mod imex;
 pub mod inventory;
 pub mod journal;
+pub mod kept_gpus;
 mod kubelet_start;
 mod label_patch;
 pub mod labels;
@@ -50,6 +55,7 @@ pub mod migration;
 pub mod mps;
 pub mod ownership;
 pub mod plugin;
+mod pods;
 pub mod prefer;
 mod publish;
 pub mod registration;
@@ -59,6 +65,7 @@ pub mod settings;
 pub mod sharing;
 mod status;
 pub mod switch;
+pub mod taints;
 pub mod takeover;
 pub mod time;
 pub mod unit;

@@ -1,13 +1,15 @@
 //! Who holds which physical GPU, whatever resource name or device id the kubelet knows it by.
 //!
-//! There is no Deallocate, and Allocate is called before a pod is finally admitted. So two sources are joined: what
-//! PodResources lists, and *hints* from Allocates that it does not list yet. Nothing is forgotten at once: a holder must be
-//! absent from two reads that lie apart. Wrong or missing data errs on the side of "held".
+//! There is no Deallocate, and Allocate is called before a pod is finally admitted. So three sources are joined: what
+//! PodResources lists, what only the kubelet's checkpoint has ([`crate::checkpoint`]), and *hints* from Allocates that neither
+//! has yet. Nothing is forgotten at once: a holder must be absent from two reads that lie apart. Wrong or missing data errs on
+//! the side of "held".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
+use crate::checkpoint::Alone;
 use crate::event::Holding;
 use crate::inventory::GpuUuid;
 use crate::resources::gpu_of;
@@ -94,6 +96,17 @@ impl Ownership {
     /// What PodResources answered; `proven` is when it was asked for, if what it does not list is absent. Tells whose holders
     /// changed.
     pub fn read(&mut self, now: Time, proven: Option<Time>, holdings: &[Holding]) -> BTreeSet<GpuUuid> {
+        self.read_with(now, proven, holdings, &[])
+    }
+
+    /// The same, with holders that only the kubelet's checkpoint names.
+    pub(crate) fn read_with(
+        &mut self,
+        now: Time,
+        proven: Option<Time>,
+        holdings: &[Holding],
+        alone: &[Alone<'_>],
+    ) -> BTreeSet<GpuUuid> {
         self.evidence = proven.or(self.evidence);
         self.unreadable = None;
         self.reads += 1;
@@ -101,15 +114,18 @@ impl Ownership {
         let mut touched = BTreeSet::new();
         for holding in holdings {
             for id in &holding.ids {
-                let hold = match self.find(&holding.resource, id) {
-                    Some(hold) => hold,
-                    None => self.add(&holding.resource, id),
-                };
-                hold.listed_by = this;
-                hold.absent_since = None;
-                hold.patience = Self::RELEASE;
+                let hold = self.listed(&holding.resource, id);
                 if !hold.who.as_deref().is_some_and(|who| names(who, holding)) {
                     hold.who = Some(format!("{}/{}/{}", holding.namespace, holding.pod, holding.container));
+                    touched.insert(hold.gpu.clone());
+                }
+            }
+        }
+        for entry in alone {
+            for id in entry.ids {
+                let hold = self.listed(entry.resource, id);
+                if hold.who.as_ref() != Some(&entry.who) {
+                    hold.who = Some(entry.who.clone());
                     touched.insert(hold.gpu.clone());
                 }
             }
@@ -130,6 +146,21 @@ impl Ownership {
             !holds.is_empty()
         });
         touched
+    }
+
+    /// The newest read has this hold.
+    fn listed(&mut self, resource: &str, id: &str) -> &mut Hold {
+        let this = self.reads;
+        if self.find(resource, id).is_none() {
+            self.add(resource, id);
+        }
+        let holds = self.holds.entry(id.to_owned()).or_default();
+        let index = holds.iter().position(|h| h.resource == resource).unwrap_or(0);
+        let hold = &mut holds[index];
+        hold.listed_by = this;
+        hold.absent_since = None;
+        hold.patience = Self::RELEASE;
+        hold
     }
 
     fn find(&mut self, resource: &str, id: &str) -> Option<&mut Hold> {

@@ -11,22 +11,26 @@ use crate::action::{Action, Severity};
 use crate::annotations::AnnotationPatch;
 use crate::cdi::Specs;
 use crate::change::Change;
+use crate::checkpoint::CheckpointTable;
 use crate::choose::{Applied, Sources};
 use crate::config::ResourceName;
 use crate::driver::DriverWatch;
 use crate::event::Event;
 use crate::gone::Gone;
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::KeptGpus;
 use crate::kubelet_start::KubeletStart;
 use crate::label_patch::LabelPatch;
 use crate::last_good::LastGoods;
 use crate::links::Links;
 use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
+use crate::pods::Pods;
 use crate::publish::Retiring;
 use crate::registration::{Demand, Input, Registration};
 pub use crate::settings::{ConfigSource, Settings, Timing};
 use crate::switch::GpuState;
+use crate::taints::TaintPatch;
 use crate::takeover::Takeover;
 use crate::time::Time;
 use crate::view::View;
@@ -68,6 +72,9 @@ pub struct Plugin {
     pub(crate) retiring: Vec<Retiring>,
     pub(crate) gone: Gone,
     pub(crate) ownership: Ownership,
+    /// What the kubelet's file adds to it.
+    pub(crate) checkpoint: CheckpointTable,
+    pub(crate) pods: Pods,
     pub(crate) next_read: Option<Time>,
     pub(crate) kubelet_up: bool,
     pub(crate) kubelet_start: KubeletStart,
@@ -83,8 +90,14 @@ pub struct Plugin {
     pub(crate) supervisor_alive: bool,
     pub(crate) label_patch: LabelPatch,
     pub(crate) annotation_patch: AnnotationPatch,
+    pub(crate) taint_patch: TaintPatch,
     /// The configuration to fall back on after a restart.
     pub(crate) last_goods: LastGoods,
+    pub(crate) kept_gpus: KeptGpus,
+    /// As the state directory holds it, as far as is known.
+    pub(crate) kept_on_disk: Option<KeptGpus>,
+    /// When the file that could not be written is written again.
+    pub(crate) kept_retry_at: Option<Time>,
     pub(crate) specs: Specs,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
@@ -125,6 +138,8 @@ impl Plugin {
             retiring: Vec::new(),
             gone: Gone::new(),
             ownership: Ownership::default(),
+            checkpoint: CheckpointTable::default(),
+            pods: Pods::default(),
             next_read: None,
             kubelet_up: false,
             kubelet_start: KubeletStart::default(),
@@ -138,7 +153,11 @@ impl Plugin {
             supervisor_alive: false,
             label_patch: LabelPatch::default(),
             annotation_patch: AnnotationPatch::default(),
+            taint_patch: TaintPatch::default(),
             last_goods: LastGoods::default(),
+            kept_gpus: KeptGpus::default(),
+            kept_on_disk: None,
+            kept_retry_at: None,
             specs: Specs::default(),
             said: BTreeMap::new(),
             stopping: false,
@@ -180,9 +199,13 @@ impl Plugin {
             drained_ids,
             labels,
             self.annotation_patch.retry_at,
+            self.taint_patch.retry_at,
+            self.taint_deadline(),
             self.desired_retry_at,
+            self.kept_retry_at.filter(|_| self.facts().is_some()),
             self.next_read,
             self.takeover.due(),
+            self.pods.due(),
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),

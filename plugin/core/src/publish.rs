@@ -5,6 +5,7 @@
 //! | settled | listed | yes; under MPS, unheld ones only while the daemon serves | yes |
 //! | draining | held ones listed, others until they retire | held ones only | yes: a late Allocate makes a holder |
 //! | converting, or just left its role | old ones listed until they retire | no | no |
+//! | settled and shared, while the Node waits for its taint | held ones listed | yes | yes |
 //! | found, unused or starting | absent | | |
 //! | gone | all until they retire, then held ones | no | no |
 //!
@@ -54,6 +55,8 @@ pub(crate) struct Source<'a> {
     pub(crate) ownership: &'a Ownership,
     pub(crate) actual: Option<&'a Actual>,
     pub(crate) applied: Option<&'a Applied>,
+    /// Shared devices that nobody holds are absent: the Node is not tainted yet.
+    pub(crate) withholds_shared: bool,
 }
 
 impl Plugin {
@@ -83,8 +86,11 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
     }
     for (uuid, state) in source.gpus {
         if let (Some(gpu), Some(role)) = (known.get(uuid), state.role()) {
-            let list = lists.entry(role.resource.clone()).or_default();
-            list.extend(current_devices(source, *gpu, state, role));
+            let devices: Vec<_> = current_devices(source, *gpu, state, role).collect();
+            // a resource of which everything is withheld is not there yet
+            if !(source.withholds_shared && devices.is_empty()) {
+                lists.entry(role.resource.clone()).or_default().extend(devices);
+            }
         }
     }
     let shared = |name: &ResourceName, list: BTreeMap<String, Device>| match previous.resources.get(name) {
@@ -103,7 +109,11 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
             let policy = source.applied.and_then(|a| a.policies.get(&name).copied());
             let policy = policy.or_else(|| previous.resources.get(&name).map(|old| old.policy));
             let policy = policy.unwrap_or(AllocationPolicy::Distributed);
-            (name, ResourceView { devices, one_shared_device_at_most: one, policy })
+            let budget = match previous.resources.get(&name).filter(|_| is_old(source, &name)) {
+                Some(old) => old.budget,
+                None => source.applied.and_then(|a| a.budgets.get(&name).copied()),
+            };
+            (name, ResourceView { devices, one_shared_device_at_most: one, policy, budget })
         })
         .collect()
 }
@@ -131,12 +141,13 @@ fn current_devices<'a>(
         GpuState::Draining { since, .. } => source.now >= *since + source.retire_after,
         GpuState::Settled { .. } | GpuState::Found | GpuState::Converting | GpuState::Unused => false,
     };
+    let withheld = source.withholds_shared && role.strategy != Strategy::Exclusive;
     let judged = {
         let held = held.clone();
         let well = !source.ill.contains(&unit.gpu.uuid);
         devices(unit, role, move |id| (well && (offered || held.contains(id)), true))
     };
-    judged.filter(move |(id, _)| !retired || held.contains(id))
+    judged.filter(move |(id, _)| !(retired || withheld) || held.contains(id))
 }
 
 /// The devices of a GPU in a role; `judge` says (healthy, granted) by id.

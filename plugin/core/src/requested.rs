@@ -32,7 +32,7 @@ impl Plugin {
             return;
         }
         self.change.all = true;
-        match choose::choose(&self.settings, &self.sources, self.facts()) {
+        match choose::choose(&self.settings, &self.sources, self.facts(), &self.kept_gpus) {
             Choice::NotYet(what) => {
                 self.refit();
                 self.waiting_for = Some(what);
@@ -66,7 +66,8 @@ impl Plugin {
         else {
             return;
         };
-        if let Choice::Candidate { applied: fitted, .. } = in_force.choose(&self.settings, self.facts())
+        if let Choice::Candidate { applied: fitted, .. } =
+            in_force.choose(&self.settings, self.facts(), &self.kept_gpus)
             && fitted.roles != applied.roles
         {
             self.last_goods.staged = Some(in_force.clone());

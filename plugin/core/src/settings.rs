@@ -49,6 +49,9 @@ pub struct Timing {
     pub node_wait: Duration,
     /// How long a staged switch waits for an MPS supervisor before it says so.
     pub supervisor_wait: Duration,
+    /// How long shared devices wait for the taint of the Node at most.
+    #[serde(default = "taint_wait")]
+    pub taint_wait: Duration,
 }
 
 /// A GPU that was pulled out or put in is noticed within this time.
@@ -59,6 +62,11 @@ fn gpu_look() -> Duration {
 /// Eight GPUs without persistence mode take seconds.
 fn driver_patience() -> Duration {
     Duration::from_secs(10)
+}
+
+/// Pods must not wait for long for an API server that is away.
+fn taint_wait() -> Duration {
+    Duration::from_secs(30)
 }
 
 impl Default for Timing {
@@ -72,6 +80,7 @@ impl Default for Timing {
             retire_after: Duration::from_secs(30),
             node_wait: Duration::from_secs(10),
             supervisor_wait: Duration::from_secs(60),
+            taint_wait: taint_wait(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::cdi::answer;
 use crate::config::ResourceName;
 use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::{Driver, Plugin};
@@ -62,13 +63,17 @@ impl Plugin {
             ownership: &self.ownership,
             actual: self.actual.as_ref(),
             applied: self.applied.as_deref(),
+            withholds_shared: self.taint_patch.shared.withholds(),
         };
         let resources = publish::resources(&source, &previous);
         let applied = self.applied.as_ref();
         let mut edits = applied.map(|a| publish::edits(&a.effective, facts)).unwrap_or_default();
         edits.cdi.vendor = self.settings.cdi.vendor().to_owned();
         edits.cdi.features.clone_from(&self.specs.classes);
-        let status = self.status(facts, &resources);
+        let mut status = self.status(facts, &resources);
+        let served =
+            facts.units().filter(|unit| self.gpus.get(unit.uuid()).is_some_and(|s| s.role().is_some()));
+        status.cdi_names = answer::names(&edits, served);
         let view = View {
             generation: previous.generation,
             resources,
@@ -102,6 +107,8 @@ impl Plugin {
             config_problems: self.problems.clone(),
             driver_stuck: self.stuck_call().map(str::to_owned),
             driver_failing: self.driver_failing().map(str::to_owned),
+            device_list_strategy: self.device_list_strategy(),
+            cdi_names: Vec::new(),
             resources: resources
                 .iter()
                 .map(|(name, r)| (name.to_string(), self.resource_status(name, r)))
@@ -113,10 +120,16 @@ impl Plugin {
                 .collect(),
             labels: self.wanted_labels(),
             annotations: self.wanted_annotations(),
+            shared_taint: self.applied.as_ref().and_then(|applied| applied.taint.clone()),
         }
     }
 
     /// The settings that the configuration in force has for nothing.
+    fn device_list_strategy(&self) -> Vec<String> {
+        let strategies = self.applied.iter().flat_map(|a| &a.effective.plugin.device_list_strategy);
+        strategies.map(ToString::to_string).collect()
+    }
+
     fn ignored(&self) -> Vec<String> {
         let warnings = self.applied.iter().flat_map(|a| &a.warnings);
         warnings.map(|w| w.path.clone()).collect::<BTreeSet<_>>().into_iter().collect()
@@ -154,9 +167,21 @@ impl Plugin {
             resource: role.map(|r| r.resource.to_string()),
             strategy: role.map(|r| r.strategy),
             next_resource: target.filter(|t| Some(*t) != role).map(|t| t.resource.to_string()),
-            holders: self.ownership.holders(uuid),
+            holders: self.holders_of(unit),
             mps: self.actual.as_ref().and_then(|a| a.daemons.get(uuid).cloned()),
         }
+    }
+
+    /// Those of the unit, and on a whole GPU those of its MIG devices that are gone.
+    fn holders_of(&self, unit: Unit<'_>) -> Vec<String> {
+        let mut holders = self.ownership.holders(unit.uuid());
+        if unit.mig.is_none() {
+            for mig in self.held_lost_parts(unit.uuid()) {
+                let lost = self.ownership.holders(mig).into_iter();
+                holders.extend(lost.map(|who| format!("{who} (`{mig}`, which is gone)")));
+            }
+        }
+        holders
     }
 
     /// Why the plugin is not ready, most basic first.
@@ -172,6 +197,9 @@ impl Plugin {
         }
         if self.applied.is_none() {
             why.push(self.waiting_for.unwrap_or("no configuration is in force yet").to_owned());
+        }
+        if self.taint_patch.shared.withholds() {
+            why.push("shared devices wait until the Node has its taint".to_owned());
         }
         if self.registrations.is_empty() && why.is_empty() {
             why.push("no resource is served yet".to_owned());

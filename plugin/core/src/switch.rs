@@ -72,7 +72,7 @@ pub struct Situation {
     pub stranger: bool,
     /// When the newest answered PodResources read was asked for.
     pub evidence: Option<Time>,
-    /// PodResources cannot be read, and never could.
+    /// PodResources cannot be read, and could not for so long that it never will.
     pub unreadable: bool,
     /// Its control daemon.
     pub mps: MpsCondition,

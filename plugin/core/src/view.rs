@@ -6,10 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::allocate::{AllocateError, Allocation, ContainerEdits};
+use crate::budget::Budget;
 use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::links::Links;
 use crate::prefer::{self, PreferError};
+use crate::taints::Taint;
 
 /// How the GPUs of a resource are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ pub struct ResourceView {
     pub one_shared_device_at_most: bool,
     /// How replicas are spread over GPUs.
     pub policy: AllocationPolicy,
+    /// The memory of each replica, when the driver holds containers to it.
+    pub budget: Option<Budget>,
 }
 
 /// The state of one GPU or MIG device, for people: `/state` and `status` print it.
@@ -143,6 +147,12 @@ pub struct Status {
     /// Why NVML cannot be used, although GPUs are known.
     #[serde(default)]
     pub driver_failing: Option<String>,
+    /// How containers are told their devices: `envvar`, `cdi-cri`, ….
+    #[serde(default)]
+    pub device_list_strategy: Vec<String>,
+    /// Every CDI name that a container may be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cdi_names: Vec<String>,
     /// By extended resource.
     pub resources: BTreeMap<String, ResourceStatus>,
     /// In NVML's order.
@@ -152,6 +162,9 @@ pub struct Status {
     /// Annotations that the Node should carry.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// The taint that the configuration in force asks for while all GPUs are shared.
+    #[serde(default)]
+    pub shared_taint: Option<Taint>,
 }
 
 /// The snapshot.

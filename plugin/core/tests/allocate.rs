@@ -7,11 +7,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use plugin_core::allocate::{Allocation, CdiEdits, ContainerEdits};
+use plugin_core::allocate::{AllocateError, Allocation, CdiEdits, ContainerEdits, IDS_MAX};
+use plugin_core::budget::Budget;
 use plugin_core::cdi::{Class, VENDOR};
 use plugin_core::config::{AllocationPolicy, ResourceName};
 use plugin_core::inventory::GpuUuid;
 use plugin_core::view::{Device, MigPart, ResourceView, Strategy, View};
+use proptest::prelude::*;
+use proptest::strategy::Strategy as _;
 
 const TABLE: &str = "tests/snapshots/allocate.txt";
 
@@ -43,6 +46,7 @@ fn view(strategy: Strategy, edits: ContainerEdits) -> View {
         devices: Arc::new(devices.into_iter().collect()),
         one_shared_device_at_most: false,
         policy: AllocationPolicy::Distributed,
+        budget: None,
     };
     View { resources: [(ResourceName::gpu().shared(), served)].into(), edits, ..View::default() }
 }
@@ -130,7 +134,29 @@ fn table() -> String {
         told(&got).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
     }
     add_mig(&mut text);
+    add_budgets(&mut text);
     text
+}
+
+/// Two replicas of one GPU and one of another: a container has the smallest share on all of its GPUs.
+fn add_budgets(text: &mut String) {
+    text.push_str("# Replicas of 3072 MiB, of at most 4096 MiB under MPS\n");
+    let sharing = [
+        ("time-slicing", Strategy::TimeSlicing, 3072, ["GPU-a::2", "GPU-a::0"].as_slice()),
+        ("time-slicing", Strategy::TimeSlicing, 3072, &["GPU-a::2", "GPU-b::0", "GPU-a::0"]),
+        ("mps", Strategy::Mps, 4096, &["GPU-a::1"]),
+    ];
+    for strategies in combinations() {
+        for (word, strategy, limit_mib, ids) in sharing {
+            let mut view = view(strategy, edits(&strategies));
+            let served = view.resources.values_mut();
+            served.for_each(|served| served.budget = Some(Budget { request_mib: 3072, limit_mib }));
+            let got = answer(&view, ids);
+            let shown = if strategies.is_empty() { "(none)" } else { &strategies };
+            writeln!(text, "{shown} | uuid | {word} of {} | -", ids.len()).unwrap();
+            told(&got).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
+        }
+    }
 }
 
 /// Two parts of GPU 1 and one of GPU 0, exclusive and as replicas.
@@ -149,6 +175,7 @@ fn add_mig(text: &mut String) {
                         devices: Arc::new(ids.iter().map(|id| part(id, strategy)).collect()),
                         one_shared_device_at_most: false,
                         policy: AllocationPolicy::Distributed,
+                        budget: None,
                     };
                     let resources = [(ResourceName::gpu().shared(), served)].into();
                     let got = answer(&View { resources, edits, ..View::default() }, ids);
@@ -231,4 +258,101 @@ fn no_answer_has_anything_twice_whatever_is_asked_for() {
 fn a_container_without_devices_gets_no_cdi_name_and_no_annotation() {
     let got = answer(&view(Strategy::Exclusive, edits("cdi-annotations+cdi-cri")), &[]);
     assert_eq!(got, Allocation::default());
+}
+
+/// Ids of both GPUs, whole and shared, and some that nobody has.
+fn any_id() -> impl proptest::strategy::Strategy<Value = String> {
+    let known = ["GPU-a", "GPU-b", "GPU-a::0", "GPU-a::1", "GPU-a::2", "GPU-b::0"];
+    let other = ["", "GPU-x", "GPU-a::3", "GPU-a::", "::0", "MIG-a", "GPU-a,GPU-b", "all", "void"];
+    prop_oneof![9 => prop::sample::select(known.to_vec()), 1 => prop::sample::select(other.to_vec())]
+        .prop_map(str::to_owned)
+}
+
+fn sharing() -> impl proptest::strategy::Strategy<Value = Strategy> {
+    prop_oneof![Just(Strategy::Exclusive), Just(Strategy::TimeSlicing), Just(Strategy::Mps)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any request is answered for exactly the GPUs of its ids, or refused for a reason that is true of it.
+    #[test]
+    fn any_request_is_answered_for_exactly_its_gpus_or_refused_for_a_true_reason(
+        mask in 0..16_usize,
+        (by_index, device_specs, one_at_most) in any::<(bool, bool, bool)>(),
+        strategy in sharing(),
+        ids in prop::collection::vec(any_id(), 0..6),
+        ill in prop::option::of(any_id()),
+    ) {
+        let edits = ContainerEdits { by_index, device_specs, ..edits(&combinations()[mask]) };
+        let mut view = view(strategy, edits.clone());
+        let served = view.resources.values_mut().next().unwrap();
+        served.one_shared_device_at_most = one_at_most;
+        if let Some(device) = ill.as_ref().and_then(|id| Arc::make_mut(&mut served.devices).get_mut(id)) {
+            device.granted = false;
+        }
+        let devices = Arc::clone(&served.devices);
+        let is_known = |id: &String| devices.contains_key(id);
+        let name = ResourceName::gpu().shared();
+        match view.allocate(&name, &ids) {
+            Ok(answer) => {
+                prop_assert!(ids.iter().all(|id| devices.get(id).is_some_and(|device| device.granted)));
+                let mut gpus: Vec<&str> = Vec::new();
+                for gpu in ids.iter().map(|id| devices[id].gpu.as_str()) {
+                    if !gpus.contains(&gpu) {
+                        gpus.push(gpu);
+                    }
+                }
+                let called = |gpu: &&str| match (by_index, *gpu) {
+                    (false, gpu) => gpu.to_owned(),
+                    (true, "GPU-a") => "0".to_owned(),
+                    (true, _) => "1".to_owned(),
+                };
+                let names: Vec<String> = gpus.iter().map(called).collect();
+                let qualified: Vec<String> = names.iter().map(|n| format!("{VENDOR}/gpu={n}")).collect();
+                if edits.cdi.cri {
+                    prop_assert_eq!(&answer.cdi_devices, &qualified);
+                }
+                if edits.cdi.annotation_prefix.is_some() {
+                    let listed: Vec<&String> = answer.annotations.values().collect();
+                    let expected = qualified.join(",");
+                    prop_assert_eq!(listed, if ids.is_empty() { vec![] } else { vec![&expected] });
+                }
+                let mounted = answer.mounts.iter().filter_map(|m| {
+                    m.container_path.strip_prefix("/var/run/nvidia-container-devices/").map(str::to_owned)
+                });
+                prop_assert_eq!(mounted.collect::<Vec<_>>(), if edits.volume_mounts { names.clone() } else { vec![] });
+                let visible = answer.envs.get("NVIDIA_VISIBLE_DEVICES").cloned();
+                let expected = match (edits.volume_mounts, edits.envvar) {
+                    (true, _) => Some("/var/run/nvidia-container-devices".to_owned()),
+                    (false, true) => Some(names.join(",")),
+                    (false, false) => None,
+                };
+                prop_assert_eq!(visible, expected);
+                let opened = answer.device_nodes.iter().filter(|n| n.container_path.starts_with("/dev/nvidia4") || n.container_path.starts_with("/dev/nvidia5"));
+                let all = device_specs && (edits.envvar || edits.volume_mounts);
+                prop_assert_eq!(opened.count(), if all { names.len() } else { 0 });
+            }
+            Err(AllocateError::UnknownDevice { id, resource }) => {
+                prop_assert!(ids.contains(&id) && !is_known(&id) && resource == name.to_string());
+            }
+            Err(AllocateError::MoreThanOneShared { found, .. }) => {
+                prop_assert!(one_at_most && strategy != Strategy::Exclusive && found == ids.len() && found > 1);
+            }
+            Err(AllocateError::Unhealthy { id, .. }) => prop_assert!(ids.contains(&id) && ill == Some(id)),
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_ids_are_one_request_and_more_than_a_node_has_are_refused() {
+    let many = |count: usize| -> Vec<String> { (0..count).map(|n| format!("GPU-a::{}", n % 3)).collect() };
+    let view = view(Strategy::TimeSlicing, edits("envvar+volume-mounts+cdi-cri"));
+    let name = ResourceName::gpu().shared();
+    let answer = view.allocate(&name, &many(10_000)).unwrap();
+    assert_eq!((answer.mounts.len(), answer.cdi_devices.len()), (1, 1));
+    assert!(view.allocate(&name, &many(IDS_MAX)).is_ok());
+    let refused = view.allocate(&name, &many(IDS_MAX + 1));
+    assert_eq!(refused, Err(AllocateError::TooMany { resource: name.to_string(), found: IDS_MAX + 1 }));
 }

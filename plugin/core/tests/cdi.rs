@@ -127,6 +127,47 @@ fn each_feature_has_a_file_only_where_its_devices_are() {
 }
 
 #[test]
+fn a_feature_that_is_on_is_told_by_its_variable_and_by_name_where_it_has_a_spec() {
+    let on = "version: v1\nflags: {gdrcopyEnabled: true, gdsEnabled: true, mofedEnabled: true, plugin: {deviceListStrategy: [STRATEGY], passDeviceSpecs: true}}\nimex: {channelIDs: [0]}";
+    let kind = |word: &str| format!("k8s.device-plugin.nvidia.com/{word}");
+    for (strategy, by_name) in [("envvar", false), ("volume-mounts", false), ("cdi-cri", true)] {
+        let mut with_channel = facts(2);
+        with_channel.control_nodes.push("/dev/nvidia-caps-imex-channels/channel0".into());
+        let mut node = Node::new(2);
+        node.found = driver();
+        node.facts = Some(with_channel);
+        node.files.insert("default".into(), on.replace("STRATEGY", strategy));
+        node.start();
+        let answer = node.plugin.view().allocate(&gpu(), &["GPU-1".to_owned()]).unwrap();
+        for name in ["NVIDIA_GDRCOPY", "NVIDIA_GDS", "NVIDIA_MOFED"] {
+            assert_eq!(answer.envs.get(name).map(String::as_str), Some("enabled"), "{strategy} {name}");
+        }
+        // the driver has no /dev/nvidia-fs, so there is no spec of GDS and nothing to resolve
+        let names = [kind("gpu=GPU-1"), kind("imex-channel=0"), kind("gdrcopy=all"), kind("mofed=all")];
+        assert_eq!(answer.cdi_devices, if by_name { names.to_vec() } else { vec![] }, "{strategy}");
+        let opened: Vec<&str> = answer.device_nodes.iter().map(|n| n.container_path.as_str()).collect();
+        let channel = "/dev/nvidia-caps-imex-channels/channel0";
+        assert_eq!(opened.contains(&channel), !by_name, "{strategy}: {opened:?}");
+        if by_name {
+            let nodes = resolve(&node.found.specs, &answer.cdi_devices).unwrap();
+            let all = [
+                "/dev/gdrdrv",
+                "/dev/infiniband/rdma_cm",
+                "/dev/infiniband/uverbs0",
+                channel,
+                "/dev/nvidia1",
+            ];
+            assert_eq!(nodes, all.map(str::to_owned).into(), "each name leads to its nodes");
+            let told = &node.plugin.view().status.cdi_names;
+            assert!(answer.cdi_devices.iter().all(|name| told.contains(name)), "{told:?}");
+            assert!(resolve(&node.found.specs, told).is_ok());
+        } else {
+            assert!(node.plugin.view().status.cdi_names.is_empty());
+        }
+    }
+}
+
+#[test]
 fn hooks_follow_the_programs_name_and_may_be_left_out() {
     let calls = |program: &str, disabled: &[Hook]| -> Vec<Vec<String>> {
         let text = format!("version: v1\nflags: {{plugin: {{nvidiaCTKPath: {program}}}}}");

@@ -86,3 +86,56 @@ fn a_kubelet_that_restarts_beside_a_running_plugin_proves_nothing_at_first_eithe
     assert_eq!(node.states(), ["settled"]);
     assert_eq!(node.counts(&shared()), (4, 4));
 }
+
+/// A node whose plugin starts again, for whole GPUs, while its kubelet does not answer and a pod holds a replica of GPU 0.
+fn plugin_starts_beside_a_silent_kubelet() -> (Node, Vec<plugin_core::event::Holding>) {
+    let mut node = Node::started(1);
+    node.set_config_label(Some("mps-config"));
+    node.wait(Duration::from_secs(10));
+    assert!(node.admit("client", &shared(), &["GPU-0::1"]).is_ok());
+    node.set_config_label(None);
+    node.kubelet = (60_000, true);
+    node.holders_readable = false;
+    let holdings = std::mem::take(&mut node.holdings);
+    node.restart_plugin();
+    (node, holdings)
+}
+
+#[test]
+fn a_kubelet_that_is_silent_for_a_moment_is_no_reason_to_believe_that_nobody_holds_a_gpu() {
+    let (mut node, holdings) = plugin_starts_beside_a_silent_kubelet();
+    node.wait(Duration::from_secs(20));
+    assert_eq!((node.states(), node.counts(&gpu())), (vec!["found".to_owned()], (0, 0)));
+    node.holders_readable = true;
+    node.holdings = holdings;
+    node.wait(Duration::from_secs(2));
+    assert_eq!((node.states(), node.counts(&gpu())), (vec!["draining".to_owned()], (0, 0)));
+    assert_eq!(node.counts(&shared()).1, 1, "its own id");
+    assert_replays(&node);
+}
+
+#[test]
+fn what_was_served_without_knowing_waits_again_when_a_kubelet_starts_that_will_tell() {
+    let (mut node, holdings) = plugin_starts_beside_a_silent_kubelet();
+    node.wait(Duration::from_secs(40));
+    assert_eq!(node.counts(&gpu()), (1, 1), "as where the kubelet never tells");
+    node.holders_readable = true;
+    node.tell(Event::KubeletGone);
+    node.tell(Event::KubeletAppeared { age_ms: 0, has_checkpoint: true });
+    node.wait(Duration::from_secs(2));
+    assert_eq!(node.counts(&gpu()).1, 0, "an empty list proves nothing yet");
+    node.holdings = holdings;
+    node.wait(Duration::from_secs(10));
+    assert_eq!((node.states(), node.counts(&gpu()).1), (vec!["draining".to_owned()], 0));
+    assert_eq!(node.counts(&shared()).1, 1);
+}
+
+#[test]
+fn a_kubelet_that_begins_to_tell_late_is_heard() {
+    let (mut node, holdings) = plugin_starts_beside_a_silent_kubelet();
+    node.wait(Duration::from_secs(40));
+    node.holders_readable = true;
+    node.holdings = holdings;
+    node.wait(Duration::from_secs(2));
+    assert_eq!((node.states(), node.counts(&gpu()).1), (vec!["draining".to_owned()], 0));
+}

@@ -97,7 +97,8 @@ fn device(index: usize, numa: usize, strategy: Sharing) -> Device {
 
 fn view(devices: Vec<Device>, policy: AllocationPolicy) -> View {
     let devices: BTreeMap<String, Device> = devices.into_iter().map(|d| (d.id.clone(), d)).collect();
-    let served = ResourceView { devices: Arc::new(devices), one_shared_device_at_most: false, policy };
+    let served =
+        ResourceView { devices: Arc::new(devices), one_shared_device_at_most: false, policy, budget: None };
     View { resources: [(ResourceName::gpu(), served)].into(), ..View::default() }
 }
 
@@ -367,4 +368,50 @@ fn behind_nvswitches_the_numa_node_that_is_broken_already_decides() {
 fn a_resource_that_is_not_served_is_left_to_allocate() {
     let view = View::default();
     assert_eq!(ask(&view, &ids(&[2, 1]), &[], 1), ids(&[1]));
+}
+
+/// Replicas of MIG devices and GPUs: `parents` GPUs with `parts` each (0: whole), shared by `replicas` (1: not shared).
+fn large(parents: usize, parts: usize, replicas: usize) -> Vec<Device> {
+    let mut devices = Vec::new();
+    for gpu in 0..parents {
+        for part in 0..parts.max(1) {
+            for replica in 0..replicas {
+                let shared = if replicas > 1 { Sharing::TimeSlicing } else { Sharing::Exclusive };
+                let mut made = device(gpu, gpu / 8, shared);
+                if parts > 0 {
+                    made.gpu = GpuUuid::new(format!("MIG-{gpu:02}-{part}"));
+                    made.mig = Some(MigPart { index: u32::try_from(part).unwrap(), nodes: Vec::new() });
+                }
+                made.id = match replicas {
+                    1 => made.gpu.to_string(),
+                    _ => format!("{}::{replica}", made.gpu),
+                };
+                devices.push(made);
+            }
+        }
+    }
+    devices
+}
+
+#[test]
+fn a_request_of_any_size_among_ten_thousand_devices_is_met_in_little_time() {
+    // what a node can have at most, and more: 64 GPUs; 10,000 replicas; 10,000 devices of as many GPUs
+    let machines = [(64, 0, 1), (64, 7, 1), (16, 0, 625), (64, 7, 23), (10_000, 0, 1)];
+    for (parents, parts, replicas) in machines {
+        let devices = large(parents, parts, replicas);
+        let all: Vec<String> = devices.iter().map(|device| device.id.clone()).collect();
+        for policy in [AllocationPolicy::Distributed, AllocationPolicy::Packed] {
+            let view = view(devices.clone(), policy);
+            for size in [1, 2, 9, all.len() / 2, all.len() - 1, all.len()] {
+                let must: Vec<String> = all.iter().rev().take(size / 2).cloned().collect();
+                let begun = std::time::Instant::now();
+                let chosen: BTreeSet<String> = ask(&view, &all, &must, size).into_iter().collect();
+                let took = begun.elapsed();
+                assert_eq!(chosen.len(), size, "{parents} {parts} {replicas}");
+                assert!(must.iter().all(|id| chosen.contains(id)));
+                // a kubelet waits for as long as it takes; this is without optimization, beside other tests
+                assert!(took.as_secs() < 10, "{parents}·{parts}·{replicas}, {size}: {took:?}");
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plugin_core::action::Action;
+use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 use shell::{Node, assert_replays, gpu};
 
@@ -138,4 +139,35 @@ fn a_kubelet_restart_starts_the_looks_and_the_pauses_anew() {
     node.wait(Duration::from_secs(2));
     assert_eq!((looks(&node), endpoints(&node).len()), (before.0 + 1, before.1 + 1));
     assert_eq!(endpoints(&node).last().map(String::as_str), Some("nvidia-gpu.sock"));
+}
+
+#[test]
+fn a_resource_that_the_kubelet_refuses_is_tried_again_by_itself_and_less_and_less_often() {
+    let mut node = Node::new(2);
+    let entry = "{name: nvidia.com/gpu, rename: nvidia.com/gpu.few, devices: [1], replicas: 2}";
+    let text = format!("version: v1\nsharing:\n  timeSlicing:\n    resources:\n    - {entry}\n");
+    node.files.insert("default".into(), text);
+    let few: ResourceName = ResourceName::parse("nvidia.com/gpu.few").unwrap();
+    node.refused.insert(few.clone());
+    node.start();
+    node.wait(Duration::from_secs(60));
+    let count = |node: &Node, resource: &ResourceName, listens: bool| {
+        let is_it = |action: &&Action| match action {
+            Action::Listen { resource: r, .. } => listens && r == resource,
+            Action::Register { resource: r, .. } => !listens && r == resource,
+            _ => false,
+        };
+        node.actions.iter().filter(is_it).count()
+    };
+    assert_eq!((count(&node, &gpu(), true), count(&node, &gpu(), false)), (1, 1), "the other one serves");
+    let tries = count(&node, &few, false);
+    assert!((10..=16).contains(&tries), "{tries} tries in a minute: 20 ms apart at first, 10 s in the end");
+    assert_eq!(count(&node, &few, true), 1, "on one socket");
+    node.refused.clear();
+    node.wait(Duration::from_secs(10));
+    assert_eq!(count(&node, &few, false), tries + 1);
+    node.wait(Duration::from_secs(60));
+    assert_eq!(count(&node, &few, false), tries + 1, "it serves");
+    assert_eq!(count(&node, &gpu(), false), 1);
+    assert_replays(&node);
 }

@@ -29,7 +29,7 @@ use crate::node_link::NodeLink;
 use crate::perform::{Exit, Performer};
 use crate::run::Loop;
 use crate::serve::ServeContext;
-use crate::state_dir::{self, StateDir};
+use crate::state_dir::{self, StateDir, StateFile};
 
 /// Most events that wait for the loop; whoever adds one more waits.
 const EVENTS_MAX: usize = 1024;
@@ -77,9 +77,7 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
     let admin = Admin { views: views.clone(), metrics: metrics.clone() };
     admin.clone().start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
     let window = settings.admin_socket.as_deref().and_then(|path| open_socket(path, admin));
-    let journal = settings.journal_dir.as_ref().map(|d| JournalFile::begin(d, "journal")).transpose();
-    let journal =
-        journal.map_err(|e| anyhow::anyhow!("the journal cannot be begun: {e} (hint: --journal-dir)"))?;
+    let journal = JournalFile::begin_in(settings.journal_dir.as_deref(), "journal")?;
     let mps_desired: Option<Desired> =
         mps_files::read_json(&settings.mps_root.desired()).unwrap_or_else(|why| {
             tracing::warn!(why, "the MPS daemons that an earlier run asked for are not known");
@@ -87,7 +85,7 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
         });
     let started = Event::Started { settings: Box::new(settings.core.clone()), mps_desired };
     listen_for_signals(&events)?;
-    tell_last_good(settings.state_dir.as_ref(), &events).await;
+    tell_state(settings.state_dir.as_ref(), &events).await;
     let performer = start(settings, backend, events, views, metrics.clone())?;
     let node = Loop { plugin: Plugin::new(), begin, journal, metrics, publish, performer };
     let exit = node.run(started, queue).await;
@@ -111,11 +109,17 @@ fn open_socket(path: &Path, admin: Admin) -> Option<JoinHandle<()>> {
 }
 
 /// The first thing after the start, so that it is known when the first choice is made.
-async fn tell_last_good(state_dir: Option<&StateDir>, events: &mpsc::Sender<Event>) {
+async fn tell_state(state_dir: Option<&StateDir>, events: &mpsc::Sender<Event>) {
     match state_dir {
-        // an error means that the process is ending
-        Some(directory) => drop(events.send(directory.read()).await),
-        None => tracing::info!("no --state-dir: the configuration in force is not kept for the next start"),
+        Some(directory) => {
+            for file in [directory.kept_gpus(), directory.last_good()] {
+                // an error means that the process is ending
+                drop(events.send(file.read()).await);
+            }
+        }
+        None => tracing::info!(
+            "no --state-dir: the configuration in force and its choice of GPUs are not kept for the next start"
+        ),
     }
 }
 
@@ -145,7 +149,10 @@ fn start(
     let root = settings.mps_root;
     tokio::spawn(mps_files::watch_report(root.clone(), Arc::clone(&written), events.clone()));
     let mps_writer = tokio::spawn(mps_files::write_desired(root, newest, written, events.clone()));
-    let (last_good, last_good_writer) = state_dir::start(settings.state_dir, events.clone(), metrics.clone());
+    let state = |file: fn(&StateDir) -> StateFile| {
+        state_dir::start(settings.state_dir.as_ref().map(file), events.clone(), metrics.clone())
+    };
+    let (last_good, kept_gpus) = (state(StateDir::last_good), state(StateDir::kept_gpus));
     let node = settings.node.map(|node| NodeLink::start(node, events.clone(), metrics.clone()));
     Ok(Performer {
         gpus_asked,
@@ -159,7 +166,7 @@ fn start(
         mps_desired,
         mps_writer,
         last_good,
-        last_good_writer,
+        kept_gpus,
         servers: BTreeMap::new(),
         ending: Vec::new(),
     })

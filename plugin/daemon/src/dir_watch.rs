@@ -1,49 +1,113 @@
 //! One directory, watched: every source of events that is a file waits here instead of asking again and again.
 //!
 //! The kernel reports changes of a directory that exists. One that is missing, or was removed and made again, is looked
-//! for every [`SLOW_LOOK`]; so is what the kernel does not report, such as a lock that was dropped.
+//! for every [`SLOW_LOOK`]. A lock is dropped a moment after its file's close is reported, and nothing reports that: so
+//! the last change is followed by one more look. Then only [`QUIET_LOOK`] wakes the process.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
+use futures::{FutureExt, StreamExt};
+use inotify::{EventStream, Inotify, WatchMask};
 use tokio::time::Instant;
 
 use crate::files::Identity;
 
-/// Longest time between two looks.
+/// Longest time between two looks at a directory that is missing or cannot be watched, and from a change to the next look.
 pub(crate) const SLOW_LOOK: Duration = Duration::from_secs(2);
+/// Longest time between two looks at a directory that is watched and in which nothing happens.
+pub(crate) const QUIET_LOOK: Duration = Duration::from_secs(30);
+/// Bytes of reports that are taken at once; one has at most 16 bytes and a file name of 255.
+const REPORTS_BYTES: usize = 4096;
+/// Most reports for one waking; what is left over wakes again.
+const REPORTS_MAX: usize = 1024;
+
+type Reports = EventStream<[u8; REPORTS_BYTES]>;
+
+/// What counts as a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Minds {
+    /// Which files there are, and the end of who writes to one, because a lock ends with it.
+    Files,
+    /// Which files there are. In `/dev` somebody always has just written to something.
+    Names,
+}
+
+impl Minds {
+    /// Opening and reading are no changes: the plugin does so itself at every look.
+    fn mask(self) -> WatchMask {
+        let names = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
+        let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
+        let content = match self {
+            Minds::Files => WatchMask::CLOSE_WRITE | WatchMask::ATTRIB,
+            Minds::Names => WatchMask::empty(),
+        };
+        names | itself | content
+    }
+}
 
 /// See the module.
 pub(crate) struct DirWatch {
     directory: PathBuf,
-    installed: Option<(RecommendedWatcher, Identity)>,
-    changed: Arc<Notify>,
+    minds: Minds,
+    installed: Option<(Reports, Identity)>,
+    /// Something has changed since the last look that time alone led to.
+    restless: bool,
+    complained: bool,
 }
 
 impl DirWatch {
     /// Starts to watch; a directory that does not exist yet is waited for.
     pub(crate) fn new(directory: &Path) -> Self {
-        let mut watch =
-            DirWatch { directory: directory.to_owned(), installed: None, changed: Arc::new(Notify::new()) };
+        Self::minding(directory, Minds::Files)
+    }
+
+    /// As [`Self::new`], and only files that come and go count.
+    pub(crate) fn of_names(directory: &Path) -> Self {
+        Self::minding(directory, Minds::Names)
+    }
+
+    fn minding(directory: &Path, minds: Minds) -> Self {
+        let directory = directory.to_owned();
+        let mut watch = DirWatch { directory, minds, installed: None, restless: true, complained: false };
         watch.install();
         watch
     }
 
-    /// Waits until something changed since the last call, or [`SLOW_LOOK`] passed. Many changes wake it once.
+    /// Waits until something changed since the last call, or it is time to look all the same. Many changes wake it once.
     /// Cancel-safe.
     pub(crate) async fn changed(&mut self) {
-        self.changed_by(Instant::now() + SLOW_LOOK).await;
+        self.changed_by(Instant::now() + self.pause()).await;
+    }
+
+    fn pause(&self) -> Duration {
+        if self.restless || self.installed.is_none() { SLOW_LOOK } else { QUIET_LOOK }
     }
 
     /// As [`Self::changed`], with another bound.
     pub(crate) async fn changed_by(&mut self, time: Instant) {
         // a bound on waiting, not a pause: a change ends it at once
-        let _ = tokio::time::timeout_at(time, self.changed.notified()).await;
+        self.restless = tokio::time::timeout_at(time, self.reported()).await.is_ok();
         self.install();
+    }
+
+    /// Returns when the kernel reports a change.
+    async fn reported(&mut self) {
+        let Some((reports, _)) = &mut self.installed else {
+            return std::future::pending().await;
+        };
+        let mut report = reports.next().await;
+        for _ in 0..REPORTS_MAX {
+            match report {
+                // all that there are, so that many wake once
+                Some(Ok(_)) => match reports.next().now_or_never() {
+                    Some(next) => report = next,
+                    None => return,
+                },
+                // nothing will be reported any more: the caller looks, and `install` begins anew
+                Some(Err(_)) | None => return self.installed = None,
+            }
+        }
     }
 
     fn install(&mut self) {
@@ -54,35 +118,24 @@ impl DirWatch {
         self.installed = now.and_then(|identity| Some((self.watcher()?, identity)));
     }
 
-    fn watcher(&self) -> Option<RecommendedWatcher> {
-        let changed = Arc::clone(&self.changed);
-        let on_event = move |event: notify::Result<notify::Event>| {
-            if event.map_or(true, |e| is_change(e.kind)) {
-                changed.notify_one();
-            }
-        };
-        let watched = notify::recommended_watcher(on_event).and_then(|mut watcher| {
-            watcher.watch(&self.directory, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
+    fn watcher(&mut self) -> Option<Reports> {
+        let watched = Inotify::init().and_then(|inotify| {
+            inotify.watches().add(&self.directory, self.minds.mask())?;
+            inotify.into_event_stream([0; REPORTS_BYTES])
         });
-        watched
-            .inspect_err(|e| {
+        match watched {
+            Ok(watcher) => {
+                self.complained = false;
+                Some(watcher)
+            }
+            Err(why) => {
                 let directory = self.directory.display().to_string();
-                tracing::warn!(directory, why = %e, "cannot watch a directory; it is looked at every {SLOW_LOOK:?}");
-            })
-            .ok()
-    }
-}
-
-/// Opening and reading are not changes; the end of a writer is, because a lock ends with it.
-fn is_change(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-        EventKind::Any
-        | EventKind::Create(_)
-        | EventKind::Modify(_)
-        | EventKind::Remove(_)
-        | EventKind::Other => true,
+                if !std::mem::replace(&mut self.complained, true) {
+                    tracing::warn!(directory, %why, "cannot watch a directory; it is looked at every {SLOW_LOOK:?}");
+                }
+                None
+            }
+        }
     }
 }
 
@@ -117,5 +170,50 @@ mod tests {
         let begin = Instant::now();
         watch.changed().await;
         assert!(begin.elapsed() < SLOW_LOOK);
+    }
+
+    #[tokio::test]
+    async fn the_last_change_is_followed_by_one_more_look_and_then_it_is_quiet() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("watched");
+        let mut watch = DirWatch::new(&directory);
+        watch.changed_by(Instant::now()).await;
+        assert_eq!(watch.pause(), SLOW_LOOK, "nothing is reported of a directory that is missing");
+        fs::create_dir(&directory).unwrap();
+        watch.changed_by(Instant::now()).await;
+        assert_eq!(watch.pause(), QUIET_LOOK);
+        fs::write(directory.join("x"), "y").unwrap();
+        watch.changed().await;
+        assert_eq!(
+            watch.pause(),
+            SLOW_LOOK,
+            "a lock may be dropped after the close of its file was reported"
+        );
+        watch.changed_by(Instant::now()).await;
+        assert_eq!(watch.pause(), QUIET_LOOK);
+    }
+
+    /// Whether something is reported now.
+    async fn is_woken(watch: &mut DirWatch) -> bool {
+        watch.changed_by(Instant::now() + Duration::from_millis(50)).await;
+        watch.restless
+    }
+
+    #[tokio::test]
+    async fn who_reads_wakes_nobody_and_in_dev_neither_does_who_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("x");
+        fs::write(&file, "y").unwrap();
+        let mut files = DirWatch::new(directory.path());
+        let mut names = DirWatch::of_names(directory.path());
+        drop((fs::read(&file).unwrap(), fs::read_dir(directory.path()).unwrap().count()));
+        assert!(!is_woken(&mut files).await, "it would wake itself at every look");
+        fs::write(&file, "z").unwrap();
+        assert!(is_woken(&mut files).await);
+        assert!(!is_woken(&mut names).await, "every write to `/dev/null` on the node would wake it");
+        fs::write(directory.path().join("nvidia0"), "").unwrap();
+        fs::remove_file(&file).unwrap();
+        assert!(is_woken(&mut names).await);
+        assert!(!is_woken(&mut names).await, "many changes wake once");
     }
 }

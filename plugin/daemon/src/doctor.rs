@@ -1,5 +1,5 @@
 //! The `doctor` subcommand: looks at a node from where the plugin stands, and says of each thing that must be right whether
-//! it is and what to do. Gathering ([`gather`], [`gather_api`]) and judging ([`host`], [`cluster`]) are apart, so that every
+//! it is and what to do. Gathering ([`gather`], [`gather_api`]) and judging ([`host`], [`runtime`], [`cluster`]) are apart, so that every
 //! judgement is tested without a node.
 
 mod cluster;
@@ -8,6 +8,7 @@ mod gather;
 mod gather_api;
 mod host;
 mod report;
+mod runtime;
 
 use std::path::{Path, PathBuf};
 
@@ -62,8 +63,8 @@ fn judge(facts: &NodeFacts) -> Vec<Finding> {
         host::rival_sockets(facts),
         host::state_dir(facts),
         host::mps_root(facts),
-        host::cdi(facts),
-        host::toolkit(facts),
+        runtime::cdi(facts),
+        runtime::toolkit(facts),
         host::device_cgroups(facts),
         cluster::runtime_class(facts),
         cluster::permissions(facts),

@@ -41,7 +41,7 @@ pub(crate) async fn watch(
     asked: Arc<Notify>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut directory = DirWatch::new(&settings.dev);
+    let mut directory = DirWatch::of_names(&settings.dev);
     let mut nodes = device_nodes(&settings.dev);
     let patience = settings.patience;
     let mut looks =

@@ -30,6 +30,10 @@ const ID_BYTES_MAX: usize = 256;
 /// Most container requests in one call; kubelets send one (Kubernetes 1.36).
 pub(crate) const CONTAINERS_MAX: usize = 64;
 
+/// Most ListAndWatch streams of one server. A kubelet has one open; up to 1.37 it leaves another one behind each time that it
+/// registers the same socket anew. Each costs a few lists when nobody reads it.
+pub(crate) const STREAMS_MAX: usize = 64;
+
 /// The handlers of one server.
 pub(crate) struct Handlers {
     /// Whose devices.
@@ -112,7 +116,13 @@ impl DevicePlugin for Handlers {
         &self,
         _: Request<pb::Empty>,
     ) -> Result<Response<Self::ListAndWatchStream>, Status> {
-        self.streams.fetch_add(1, Ordering::Relaxed);
+        if self.streams.fetch_add(1, Ordering::Relaxed) >= STREAMS_MAX {
+            self.streams.fetch_sub(1, Ordering::Relaxed);
+            let resource = &self.served.resource;
+            return Err(Status::resource_exhausted(format!(
+                "`{resource}` has {STREAMS_MAX} ListAndWatch streams open, no more are served"
+            )));
+        }
         let stream = ListStream {
             served: self.served.clone(),
             views: self.context.views.clone(),

@@ -6,6 +6,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
 /// A file over this size is put aside and a new one begun.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -19,6 +21,19 @@ pub(crate) struct JournalFile {
 }
 
 impl JournalFile {
+    /// As [`Self::begin`], where a journal is asked for.
+    ///
+    /// # Errors
+    /// One line that names the directory.
+    pub(crate) fn begin_in(directory: Option<&Path>, name: &str) -> anyhow::Result<Option<Self>> {
+        let Some(directory) = directory else {
+            return Ok(None);
+        };
+        let failed =
+            || format!("the journal cannot be begun in `{}` (hint: --journal-dir)", directory.display());
+        Ok(Some(Self::begin(directory, name).with_context(failed)?))
+    }
+
     /// Begins a new file `<directory>/<name>.jsonl`, makes the directory if needed and puts the last run's file aside.
     ///
     /// # Errors

@@ -7,9 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::dir_watch::DirWatch;
 use crate::files::{self, Identity};
-
-/// The kubelet's file of handed-out devices, beside its socket; it is written with the first list of any plugin.
-const CHECKPOINT: &str = "kubelet_internal_checkpoint";
+use crate::pod_resources::checkpoint_file;
 
 /// Tells when the kubelet's socket is there, gone, or another one. Each change of the directory also moves `directory`, so
 /// that servers can look after their own sockets.
@@ -36,7 +34,7 @@ pub(crate) async fn watch(socket: PathBuf, directory: watch::Sender<u64>, events
 fn appeared(socket: &Path, identity: &Identity) -> Event {
     Event::KubeletAppeared {
         age_ms: u64::try_from(identity.age().as_millis()).unwrap_or(u64::MAX),
-        has_checkpoint: files::directory_of(socket).join(CHECKPOINT).exists(),
+        has_checkpoint: files::directory_of(socket).join(checkpoint_file::FILE).exists(),
     }
 }
 
@@ -87,7 +85,7 @@ mod tests {
         let first = UnixListener::bind(&socket).unwrap();
         assert!(!bench.appears().await, "it never handed out a device");
         drop(first);
-        fs::write(bench.folder.path().join(CHECKPOINT), "{}").unwrap();
+        fs::write(bench.folder.path().join(checkpoint_file::FILE), "{}").unwrap();
         fs::remove_file(&socket).unwrap();
         let _second = UnixListener::bind(&socket).unwrap();
         assert_eq!(bench.event().await, Event::KubeletGone);

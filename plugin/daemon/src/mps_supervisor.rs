@@ -51,8 +51,7 @@ pub(crate) async fn run(settings: MpsSettings, backend: Box<dyn GpuBackend>) -> 
     let Some(lock) = lock(&root, &mut stop).await? else {
         return Ok("asked to stop while another supervisor was running".to_owned());
     };
-    let journal = settings.journal_dir.as_ref().map(|d| JournalFile::begin(d, "mps")).transpose();
-    let journal = journal.context("the journal cannot be begun (hint: --journal-dir)")?;
+    let journal = JournalFile::begin_in(settings.journal_dir.as_deref(), "mps")?;
     // without them a changed mode would be taken for the original
     let originals =
         mps_files::read_json(&root.compute_modes()).map_err(anyhow::Error::msg)?.unwrap_or_default();

@@ -1,7 +1,9 @@
 //! Everything that goes over the API server, held together: connect, with retries, then watch, write and announce.
 
+mod pod_watch;
+
 use plugin_core::event::Event;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::announce::{self, Announcement};
 use crate::metrics::Metrics;
@@ -17,6 +19,8 @@ const ANNOUNCEMENTS_MAX: usize = 64;
 pub(crate) struct NodeLink {
     patches: mpsc::Sender<NodePatch>,
     announcements: mpsc::Sender<Announcement>,
+    /// The number of the watch of pods that is wanted, if one is.
+    pods: watch::Sender<Option<u64>>,
     metrics: Metrics,
 }
 
@@ -25,13 +29,20 @@ impl NodeLink {
     pub(crate) fn start(settings: NodeSettings, events: mpsc::Sender<Event>, metrics: Metrics) -> Self {
         let (patches, patch_queue) = mpsc::channel(PATCHES_MAX);
         let (announcements, announcement_queue) = mpsc::channel(ANNOUNCEMENTS_MAX);
-        tokio::spawn(run(settings, events, metrics.clone(), patch_queue, announcement_queue));
-        NodeLink { patches, announcements, metrics }
+        let (pods, pods_wanted) = watch::channel(None);
+        let asked = Asked { patches: patch_queue, announcements: announcement_queue, pods: pods_wanted };
+        tokio::spawn(run(settings, events, metrics.clone(), asked));
+        NodeLink { patches, announcements, pods, metrics }
     }
 
     /// Changes the Node later; `false` when too many changes wait already.
     pub(crate) fn patch(&self, patch: NodePatch) -> bool {
         self.patches.try_send(patch).is_ok()
+    }
+
+    /// Watches the pods of this Node under this number, instead of any other; `None` ends it.
+    pub(crate) fn watch_pods(&self, attempt: Option<u64>) {
+        self.pods.send_replace(attempt);
     }
 
     /// Writes a Kubernetes Event later, if there is room.
@@ -42,19 +53,22 @@ impl NodeLink {
     }
 }
 
-async fn run(
-    settings: NodeSettings,
-    events: mpsc::Sender<Event>,
-    metrics: Metrics,
-    mut patches: mpsc::Receiver<NodePatch>,
+/// The reading end.
+struct Asked {
+    patches: mpsc::Receiver<NodePatch>,
     announcements: mpsc::Receiver<Announcement>,
-) {
+    pods: watch::Receiver<Option<u64>>,
+}
+
+async fn run(settings: NodeSettings, events: mpsc::Sender<Event>, metrics: Metrics, asked: Asked) {
+    let Asked { mut patches, announcements, pods } = asked;
     let Some(client) = connect(&settings, &events, &mut patches).await else {
         return;
     };
     tokio::join!(
         node_watch::watch(client.clone(), settings.clone(), events.clone()),
-        node_watch::write_patches(client.clone(), settings.clone(), &mut patches, events),
+        node_watch::write_patches(client.clone(), settings.clone(), &mut patches, events.clone()),
+        pod_watch::follow(client.clone(), settings.clone(), pods, events),
         announce::write(client, settings, announcements, metrics),
     );
 }

@@ -1,4 +1,4 @@
-//! The Node: its labels read as they change; labels and annotations written when the core asks. Nothing here knows what
+//! The Node: its labels and taints read as they change; labels, annotations and taints written when the core asks. Nothing here knows what
 //! one of them means.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::cause;
 use crate::node_client::{ApiBackoff, NodeSettings, WRITE_TIME_MAX};
+use crate::node_taints::{self, TaintChange};
 
 /// A change of the Node's metadata: key → value, `None` removes the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum NodePatch {
     Labels(BTreeMap<String, Option<String>>),
     /// Of its annotations.
     Annotations(BTreeMap<String, Option<String>>),
+    /// Of its taints.
+    Taints(TaintChange),
 }
 
 impl NodePatch {
@@ -30,6 +33,7 @@ impl NodePatch {
         match self {
             NodePatch::Labels(_) => |why| Event::LabelsFailed { why },
             NodePatch::Annotations(_) => |why| Event::AnnotationsFailed { why },
+            NodePatch::Taints(_) => |why| Event::TaintsFailed { why },
         }
     }
 
@@ -37,18 +41,22 @@ impl NodePatch {
         match self {
             NodePatch::Labels(_) => Event::LabelsPatched,
             NodePatch::Annotations(_) => Event::AnnotationsPatched,
+            NodePatch::Taints(_) => Event::TaintsPatched,
         }
     }
 
-    fn body(&self) -> serde_json::Value {
-        match self {
+    async fn write(&self, nodes: &Api<Node>, name: &str) -> Result<(), String> {
+        let body = match self {
             NodePatch::Labels(labels) => json!({ "metadata": { "labels": labels } }),
             NodePatch::Annotations(annotations) => json!({ "metadata": { "annotations": annotations } }),
-        }
+            NodePatch::Taints(change) => return change.write(nodes, name).await,
+        };
+        let written = nodes.patch(name, &PatchParams::default(), &Patch::Merge(body)).await;
+        written.map(drop).map_err(|e| cause::line(&e))
     }
 }
 
-/// Tells the Node's labels at once and whenever they change, and when the API server stops to answer.
+/// Tells the Node's taints and labels at once and whenever they change, and when the API server stops to answer.
 pub(crate) async fn watch(client: Client, settings: NodeSettings, events: mpsc::Sender<Event>) {
     let own = watcher::Config::default().fields(&format!("metadata.name={}", settings.name));
     let stream = watcher(Api::<Node>::all(client), own).backoff(ApiBackoff::new());
@@ -62,6 +70,7 @@ async fn tell(
 ) {
     let mut stream = std::pin::pin!(stream);
     let mut told: Option<Event> = None;
+    let mut taints_told: Option<Event> = None;
     let mut listed = false;
     let absent = || Event::NodeUnreadable { why: format!("node `{name}` does not exist") };
     while let Some(change) = stream.next().await {
@@ -72,6 +81,15 @@ async fn tell(
             }
             Ok(watcher::Event::InitApply(node) | watcher::Event::Apply(node)) => {
                 listed = true;
+                let taints = Some(node_taints::read(&node));
+                if taints != taints_told {
+                    taints_told.clone_from(&taints);
+                    if let Some(event) = taints
+                        && events.send(event).await.is_err()
+                    {
+                        return;
+                    }
+                }
                 Some(Event::NodeRead { labels: node.metadata.labels.unwrap_or_default() })
             }
             Ok(watcher::Event::InitDone) => (!listed).then(absent),
@@ -88,7 +106,7 @@ async fn tell(
     }
 }
 
-/// The kubelet updates its Node every few seconds; only labels matter here. A failure is told once, whatever its text.
+/// The kubelet updates its Node every few seconds; only labels and taints matter here. A failure is told once, whatever its text.
 fn is_news(told: Option<&Event>, event: &Event) -> bool {
     match (told, event) {
         (Some(Event::NodeUnreadable { .. }), Event::NodeUnreadable { .. }) => false,
@@ -106,12 +124,10 @@ pub(crate) async fn write_patches(
     let nodes = Api::<Node>::all(client);
     while let Some(change) = patches.recv().await {
         let failed = change.failed();
-        let patch = Patch::Merge(change.body());
-        let parameters = PatchParams::default();
-        let write = nodes.patch(&settings.name, &parameters, &patch);
+        let write = change.write(&nodes, &settings.name);
         let event = match tokio::time::timeout(WRITE_TIME_MAX, write).await {
-            Ok(Ok(_)) => change.written(),
-            Ok(Err(e)) => failed(format!("node `{}`: {}", settings.name, cause::line(&e))),
+            Ok(Ok(())) => change.written(),
+            Ok(Err(why)) => failed(format!("node `{}`: {why}", settings.name)),
             Err(_) => failed(format!("node `{}`: no answer within {WRITE_TIME_MAX:?}", settings.name)),
         };
         if events.send(event).await.is_err() {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nvml_wrapper::enum_wrappers::device::ComputeMode as NvmlMode;
 use nvml_wrapper::error::NvmlError;
@@ -14,6 +15,7 @@ use crate::cause;
 use crate::cdi_files::{dev_root, is_device};
 use crate::gpu::{FindError, GpuBackend, GpuError};
 use crate::nvml_mig::{self, MigReader, Whole};
+use crate::nvml_readers::{Readers, Readings};
 use crate::{nvml_fabric, nvml_links, platform};
 
 /// The library's name; the `1` is NVML's ABI version.
@@ -27,8 +29,6 @@ const LIBRARY_DIRECTORIES: [&str; 6] = [
     "lib/x86_64-linux-gnu",
     "lib/aarch64-linux-gnu",
 ];
-/// Boards that only drive a display (NVIDIA k8s-device-plugin v0.20).
-const DISPLAY_BOARDS: [&str; 2] = ["DGX Display", "NVIDIA DGX Display"];
 /// Device nodes that all GPUs share, in the order in which containers get them.
 const CONTROL_NODES: [&str; 4] =
     ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"];
@@ -55,12 +55,13 @@ pub(crate) struct NvmlPaths {
 #[derive(Clone, Debug)]
 pub(crate) struct NvmlBackend {
     paths: NvmlPaths,
+    readers: Readers,
 }
 
 impl NvmlBackend {
     /// Nothing is loaded yet.
     pub(crate) fn new(paths: NvmlPaths) -> Self {
-        NvmlBackend { paths }
+        NvmlBackend { paths, readers: Readers::default() }
     }
 
     fn with_device<T>(
@@ -78,8 +79,8 @@ impl NvmlBackend {
 impl GpuBackend for NvmlBackend {
     fn find(&self) -> Result<Facts, FindError> {
         let nvml = open(&self.paths)?;
-        let facts =
-            facts(&nvml, &self.paths).map_err(|e| FindError::DriverFailed { why: cause::line(&e) })?;
+        let facts = facts(nvml, &self.paths, &self.readers)
+            .map_err(|e| FindError::DriverFailed { why: cause::line(&e) })?;
         match facts.gpus.iter().find_map(|gpu| platform::tegra_gpu(&gpu.name)) {
             Some(why) => Err(FindError::Unsupported { platform: "tegra", why }),
             None => Ok(facts),
@@ -136,10 +137,9 @@ fn library_path(paths: &NvmlPaths) -> OsString {
     found.map_or_else(|| SONAME.into(), PathBuf::into_os_string)
 }
 
-fn facts(nvml: &Nvml, paths: &NvmlPaths) -> Result<Facts, NvmlError> {
+fn facts(nvml: Nvml, paths: &NvmlPaths, readers: &Readers) -> Result<Facts, NvmlError> {
     let cuda = nvml.sys_cuda_driver_version()?;
     let number = |n: i32| u32::try_from(n).unwrap_or(0);
-    let mut mig_reader = None;
     let mut facts = Facts {
         driver_version: nvml.sys_driver_version()?,
         cuda_version: (
@@ -149,16 +149,27 @@ fn facts(nvml: &Nvml, paths: &NvmlPaths) -> Result<Facts, NvmlError> {
         control_nodes: control_nodes(&dev_root(&paths.driver_root)),
         ..Facts::default()
     };
-    for index in 0..nvml.device_count()? {
-        match add_gpu(nvml, index, paths, &mut mig_reader, &mut facts) {
-            // one GPU that fell off its bus must not hide the others
-            Err(e) if !is_of_driver(&e) => {
-                facts.unreadable.push(format!("GPU index {index}: {}", cause::line(&e)));
+    let count = nvml.device_count()?;
+    // a call that hangs keeps the library as long as it lasts
+    let nvml = Arc::new(nvml);
+    let (shared, its_paths) = (Arc::clone(&nvml), paths.clone());
+    let Readings { answers, mut silent } = readers.read(count, move |index| gpu(&shared, index, &its_paths));
+    for (index, answer) in answers {
+        match answer {
+            Ok(None) => {}
+            Ok(Some(Found { gpu, is_starting })) => {
+                facts.starting.extend(is_starting.then(|| gpu.uuid.clone()));
+                facts.gpus.push(gpu);
             }
-            added => added?,
+            Err(e) if is_of_driver(&e) => return Err(e),
+            // one GPU that fell off its bus must not hide the others
+            Err(e) => {
+                silent.insert(index, cause::line(&e));
+            }
         }
     }
-    facts.links = nvml_links::read(nvml, &facts.gpus);
+    facts.unreadable = silent.into_iter().map(|(index, why)| format!("GPU index {index}: {why}")).collect();
+    facts.links = nvml_links::read(&nvml, &facts.gpus);
     Ok(facts)
 }
 
@@ -167,25 +178,23 @@ fn is_of_driver(error: &NvmlError) -> bool {
     matches!(error, NvmlError::LibRmVersionMismatch | NvmlError::DriverNotLoaded | NvmlError::Uninitialized)
 }
 
-fn add_gpu(
-    nvml: &Nvml,
-    index: u32,
-    paths: &NvmlPaths,
-    mig_reader: &mut Option<MigReader>,
-    facts: &mut Facts,
-) -> Result<(), NvmlError> {
+/// What one GPU tells about itself.
+struct Found {
+    gpu: GpuFacts,
+    is_starting: bool,
+}
+
+/// Reads one GPU; a display-only board is none.
+fn gpu(nvml: &Nvml, index: u32, paths: &NvmlPaths) -> Result<Option<Found>, NvmlError> {
     let device = nvml.device_by_index(index)?;
     let name = device.name()?;
-    if DISPLAY_BOARDS.contains(&name.as_str()) {
-        return Ok(());
+    if platform::is_display_only(&name) {
+        return Ok(None);
     }
     let mut gpu = gpu_facts(&device, index, name, &paths.sysfs_root)?;
-    add_mig(&mut gpu, &device, paths, mig_reader);
-    if nvml_fabric::is_starting(&device)? {
-        facts.starting.push(gpu.uuid.clone());
-    }
-    facts.gpus.push(gpu);
-    Ok(())
+    add_mig(&mut gpu, &device, paths);
+    let is_starting = nvml_fabric::is_starting(&device)?;
+    Ok(Some(Found { gpu, is_starting }))
 }
 
 fn gpu_facts(device: &Device<'_>, index: u32, name: String, sysfs: &Path) -> Result<GpuFacts, NvmlError> {
@@ -210,25 +219,20 @@ fn gpu_facts(device: &Device<'_>, index: u32, name: String, sysfs: &Path) -> Res
     })
 }
 
-/// The MIG devices of a GPU in MIG mode; the reader is opened for the first such GPU.
-fn add_mig(gpu: &mut GpuFacts, device: &Device<'_>, paths: &NvmlPaths, reader: &mut Option<MigReader>) {
+/// The MIG devices of a GPU in MIG mode.
+fn add_mig(gpu: &mut GpuFacts, device: &Device<'_>, paths: &NvmlPaths) {
     gpu.mig_enabled = nvml_mig::is_enabled(device);
     if !gpu.mig_enabled {
         return;
     }
-    if reader.is_none() {
-        match MigReader::open(&library_path(paths), &paths.proc_root) {
-            Ok(opened) => *reader = Some(opened),
-            Err(error) => {
-                let (gpu, why) = (gpu.uuid.as_str(), cause::line(&error));
-                return tracing::warn!(gpu, why, "the MIG devices of a GPU cannot be read");
-            }
+    let (uuid, minor, memory_bytes) = (gpu.uuid.as_str(), gpu.minor, gpu.memory_bytes);
+    match MigReader::open(&library_path(paths), &paths.proc_root) {
+        Ok(reader) => gpu.mig = reader.devices(&Whole { device, uuid, minor, memory_bytes }),
+        Err(error) => {
+            let why = cause::line(&error);
+            tracing::warn!(gpu = uuid, why, "the MIG devices of a GPU cannot be read");
         }
     }
-    let (minor, memory_bytes) = (gpu.minor, gpu.memory_bytes);
-    let whole = Whole { device, uuid: gpu.uuid.as_str(), minor, memory_bytes };
-    let found = reader.iter().flat_map(|reader| reader.devices(&whole)).collect();
-    gpu.mig = found;
 }
 
 /// What sysfs says about the PCI device: `None` when it says nothing, `Some(None)` when it says "none" (a negative number).

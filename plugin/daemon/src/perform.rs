@@ -16,12 +16,18 @@ use tokio::task::JoinHandle;
 use crate::announce::{self, Announcement};
 use crate::cdi_files::SpecDir;
 use crate::node_link::NodeLink;
+use crate::node_taints::TaintChange;
 use crate::node_watch::NodePatch;
+use crate::pod_resources::checkpoint_file;
 use crate::serve::{ServeContext, Served, Server};
+use crate::state_dir::StateWriter;
 use crate::{allocatable, files, pod_resources, register};
 
 /// How long effects that were begun may take to finish when the process ends.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Why nothing can be asked of an API server.
+const NO_NODE_NAME: &str = "there is no API server without a node name (hint: set --node-name or NODE_NAME)";
 
 /// How the process should end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +60,10 @@ pub(crate) struct Performer {
     pub(crate) mps_desired: watch::Sender<Option<Desired>>,
     /// Writes them; awaited at the end.
     pub(crate) mps_writer: JoinHandle<()>,
-    /// The newest state file.
-    pub(crate) last_good: watch::Sender<Option<String>>,
-    /// Writes it; awaited at the end.
-    pub(crate) last_good_writer: JoinHandle<()>,
+    /// Writes the last good configuration; awaited at the end.
+    pub(crate) last_good: StateWriter,
+    /// Writes what is known of the GPUs; awaited at the end.
+    pub(crate) kept_gpus: StateWriter,
     /// Running servers.
     pub(crate) servers: BTreeMap<ResourceName, Server>,
     /// Servers that are ending.
@@ -74,6 +80,11 @@ impl Performer {
             Action::Close { resource } => self.close(&resource),
             Action::ReadHolders => self.read_holders(),
             Action::ReadAllocatable { resources } => self.read_allocatable(resources),
+            Action::WatchPods { attempt } => match &self.node {
+                Some(node) => node.watch_pods(Some(attempt)),
+                None => self.answer(Event::PodsUnreadable { attempt, why: NO_NODE_NAME.to_owned() }),
+            },
+            Action::IgnorePods => self.node.iter().for_each(|node| node.watch_pods(None)),
             Action::ReadConfig => match &self.config_asked {
                 Some(asked) => asked.notify_one(),
                 None => self.answer(Event::ConfigRead { files: BTreeMap::new() }),
@@ -81,12 +92,14 @@ impl Performer {
             Action::WriteMpsDesired { desired } => {
                 self.mps_desired.send_replace(Some(desired));
             }
-            Action::KeepLastGood { text } => {
-                self.last_good.send_replace(Some(text));
-            }
+            Action::KeepLastGood { text } => self.last_good.keep(text),
+            Action::KeepGpus { text } => self.kept_gpus.keep(text),
             Action::FindDriverFiles { attempt, search } => self.find_driver_files(attempt, search),
             Action::WriteCdiSpecs { specs } => self.write_cdi_specs(specs),
             Action::PatchLabels { labels } => self.patch(NodePatch::Labels(labels)),
+            Action::PatchTaints { before, after, note } => {
+                self.patch(NodePatch::Taints(TaintChange { before, after, note }));
+            }
             Action::PatchAnnotations { annotations } => self.patch(NodePatch::Annotations(annotations)),
             Action::Announce { severity, reason, message } => {
                 let announcement = Announcement { severity, reason, message };
@@ -109,9 +122,9 @@ impl Performer {
             self.ending.push(server.close());
         }
         drop(self.mps_desired);
-        drop(self.last_good);
+        let state = [self.last_good.finish(), self.kept_gpus.finish()];
         let all = async {
-            for task in self.ending.into_iter().chain([self.mps_writer, self.last_good_writer]) {
+            for task in self.ending.into_iter().chain([self.mps_writer]).chain(state) {
                 if let Err(e) = task.await {
                     tracing::error!(why = %e, "an effect did not end cleanly");
                 }
@@ -188,9 +201,12 @@ impl Performer {
 
     fn read_holders(&self) {
         let socket = self.pod_resources_socket.clone();
+        let directory = files::directory_of(&self.kubelet_socket).to_owned();
         self.answer_later(async move {
             match pod_resources::read_holders(&socket).await {
-                Ok(holdings) => Event::HoldersRead { holdings },
+                Ok(holdings) => {
+                    Event::HoldersRead { holdings, checkpoint: checkpoint_file::read(&directory).await }
+                }
                 Err(e) => Event::HoldersUnreadable { why: e.to_string() },
             }
         });
@@ -206,9 +222,7 @@ impl Performer {
         let why = match &self.node {
             Some(node) if node.patch(patch) => return,
             Some(_) => "too many changes wait for the API server".to_owned(),
-            None => {
-                "there is no API server without a node name (hint: set --node-name or NODE_NAME)".to_owned()
-            }
+            None => NO_NODE_NAME.to_owned(),
         };
         self.answer(answer(why));
     }

@@ -14,6 +14,14 @@ const SOC_FAMILY: &str = "devices/soc0/family";
 /// What NVML calls GPUs that are part of such a system.
 const TEGRA_NAMES: [&str; 2] = ["(nvgpu)", "NVIDIA Thor"];
 
+/// Boards that only drive a display (NVIDIA k8s-device-plugin v0.20).
+const DISPLAY_BOARDS: [&str; 2] = ["DGX Display", "NVIDIA DGX Display"];
+
+/// Whether NVML's name of a GPU is that of a board that computes nothing.
+pub(crate) fn is_display_only(name: &str) -> bool {
+    DISPLAY_BOARDS.contains(&name)
+}
+
 /// Whether this is WSL, and how that is known.
 pub(crate) fn wsl(driver_root: &Path) -> Option<String> {
     let signs = [WSL_LIBRARY, WSL_DEVICE].map(|sign| driver_root.join(sign));
@@ -67,6 +75,14 @@ mod tests {
         ];
         for (file, text, expected) in cases {
             assert_eq!(kinds(machine(file, text).path()), expected, "{file} {text}");
+        }
+    }
+
+    #[test]
+    fn display_boards_are_known_by_their_whole_name() {
+        assert!(is_display_only("DGX Display") && is_display_only("NVIDIA DGX Display"));
+        for board in ["NVIDIA DGX Display Adapter", "NVIDIA A100-SXM4-80GB", "dgx display", ""] {
+            assert!(!is_display_only(board), "{board}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Who holds which device: the kubelet's PodResources List, the only place where a plugin can learn it.
 
+pub(crate) mod checkpoint_file;
+
 use std::path::Path;
 
 use plugin_api::podresources::ListPodResourcesRequest;

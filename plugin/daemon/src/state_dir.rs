@@ -1,4 +1,4 @@
-//! The plugin's own directory on the host: the last good configuration lies there, and the admin socket. Never the
+//! The plugin's own directory on the host: the last good configuration lies there, what is known of the GPUs, and the admin socket. Never the
 //! kubelet's directory, which every starting kubelet empties.
 
 use std::fs::DirBuilder;
@@ -24,29 +24,75 @@ pub(crate) struct StateDir(pub(crate) PathBuf);
 
 impl StateDir {
     /// The file with the last good configuration.
-    pub(crate) fn last_good(&self) -> PathBuf {
-        self.0.join("last-good.json")
+    pub(crate) fn last_good(&self) -> StateFile {
+        StateFile {
+            path: self.0.join("last-good.json"),
+            read: |text| Event::LastGoodRead { text },
+            unreadable: |why| Event::LastGoodUnreadable { why },
+            not_kept: |why| Event::LastGoodNotKept { why },
+        }
+    }
+
+    /// The file with what is known of the GPUs.
+    pub(crate) fn kept_gpus(&self) -> StateFile {
+        StateFile {
+            path: self.0.join("gpus.json"),
+            read: |text| Event::KeptGpusRead { text },
+            unreadable: |why| Event::KeptGpusUnreadable { why },
+            not_kept: |why| Event::KeptGpusFailed { why },
+        }
     }
 
     /// The admin socket, unless it is told to be elsewhere.
     pub(crate) fn admin_socket(&self) -> PathBuf {
         self.0.join("admin.sock")
     }
+}
 
+/// One file of the directory, and how the core hears of it.
+#[derive(Clone, Debug)]
+pub(crate) struct StateFile {
+    path: PathBuf,
+    read: fn(Option<String>) -> Event,
+    unreadable: fn(String) -> Event,
+    not_kept: fn(String) -> Event,
+}
+
+impl StateFile {
     /// What the file holds, as the core hears of it.
     pub(crate) fn read(&self) -> Event {
-        let path = self.last_good();
-        match files::read_bounded(&path, FILE_BYTES_MAX) {
-            Ok(text) => Event::LastGoodRead { text },
-            Err(e) => Event::LastGoodUnreadable { why: format!("`{}`: {e}", path.display()) },
+        match files::read_bounded(&self.path, FILE_BYTES_MAX) {
+            Ok(text) => (self.read)(text),
+            Err(e) => (self.unreadable)(self.named(&e)),
         }
     }
 
     fn write(&self, text: &str) -> Result<(), String> {
-        let path = self.last_good();
-        make(&self.0)
-            .and_then(|()| files::replace(&path, text.as_bytes()))
-            .map_err(|e| format!("`{}`: {e}", path.display()))
+        make(files::directory_of(&self.path))
+            .and_then(|()| files::replace(&self.path, text.as_bytes()))
+            .map_err(|e| self.named(&e))
+    }
+
+    fn named(&self, error: &io::Error) -> String {
+        format!("`{}`: {error}", self.path.display())
+    }
+}
+
+/// The newest text of a file and the task that writes it.
+pub(crate) struct StateWriter {
+    newest: watch::Sender<Option<String>>,
+    task: JoinHandle<()>,
+}
+
+impl StateWriter {
+    /// Writes it later, unless a newer one comes before.
+    pub(crate) fn keep(&self, text: String) {
+        self.newest.send_replace(Some(text));
+    }
+
+    /// Ends when the last text is written.
+    pub(crate) fn finish(self) -> JoinHandle<()> {
+        self.task
     }
 }
 
@@ -60,31 +106,31 @@ pub(crate) fn make(directory: &Path) -> io::Result<()> {
 
 /// Writes the newest text whenever there is one, away from the loop: a disk may be slow. Ends, after the last one, with
 /// its sender.
-pub(crate) fn start(
-    directory: Option<StateDir>,
-    events: mpsc::Sender<Event>,
-    metrics: Metrics,
-) -> (watch::Sender<Option<String>>, JoinHandle<()>) {
+pub(crate) fn start(file: Option<StateFile>, events: mpsc::Sender<Event>, metrics: Metrics) -> StateWriter {
     let (newest, mut texts) = watch::channel(None::<String>);
     let task = tokio::spawn(async move {
         while texts.changed().await.is_ok() {
             let text = texts.borrow_and_update().clone();
-            let (Some(directory), Some(text)) = (directory.clone(), text) else {
+            let (Some(file), Some(text)) = (file.clone(), text) else {
                 continue;
             };
-            let written = tokio::task::spawn_blocking(move || directory.write(&text)).await;
+            let written = tokio::task::spawn_blocking({
+                let file = file.clone();
+                move || file.write(&text)
+            })
+            .await;
             let why = match written {
                 Ok(Ok(())) => continue,
                 Ok(Err(why)) => why,
                 Err(e) => e.to_string(),
             };
             metrics.count_state_failure();
-            if events.send(Event::LastGoodNotKept { why }).await.is_err() {
+            if events.send((file.not_kept)(why)).await.is_err() {
                 return;
             }
         }
     });
-    (newest, task)
+    StateWriter { newest, task }
 }
 
 #[cfg(test)]
@@ -94,10 +140,9 @@ mod tests {
     async fn told(directory: StateDir, text: &str) -> (Vec<Event>, Metrics) {
         let metrics = Metrics::new();
         let (events, mut seen) = mpsc::channel(8);
-        let (newest, task) = start(Some(directory), events, metrics.clone());
-        newest.send_replace(Some(text.to_owned()));
-        drop(newest);
-        task.await.unwrap();
+        let writer = start(Some(directory.last_good()), events, metrics.clone());
+        writer.keep(text.to_owned());
+        writer.finish().await.unwrap();
         let mut all = Vec::new();
         while let Some(event) = seen.recv().await {
             all.push(event);
@@ -109,9 +154,9 @@ mod tests {
     async fn what_is_kept_is_read_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir(folder.path().join("new/state"));
-        assert_eq!(state.read(), Event::LastGoodRead { text: None });
+        assert_eq!(state.last_good().read(), Event::LastGoodRead { text: None });
         assert_eq!(told(state.clone(), "{}").await.0, []);
-        assert_eq!(state.read(), Event::LastGoodRead { text: Some("{}".into()) });
+        assert_eq!(state.last_good().read(), Event::LastGoodRead { text: Some("{}".into()) });
         let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&state.0).unwrap());
         assert_eq!(mode & 0o777, DIRECTORY_MODE);
     }
@@ -132,7 +177,30 @@ mod tests {
     fn a_state_file_that_is_no_text_is_unreadable_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir(folder.path().to_owned());
-        std::fs::write(state.last_good(), [0xff]).unwrap();
-        assert!(matches!(state.read(), Event::LastGoodUnreadable { why } if why.contains("last-good.json")));
+        std::fs::write(state.last_good().path, [0xff]).unwrap();
+        assert!(
+            matches!(state.last_good().read(), Event::LastGoodUnreadable { why } if why.contains("last-good.json"))
+        );
+    }
+
+    #[tokio::test]
+    async fn each_file_is_told_in_its_own_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir(folder.path().to_owned());
+        assert_eq!(state.kept_gpus().read(), Event::KeptGpusRead { text: None });
+        let (events, mut seen) = mpsc::channel(8);
+        let writer = start(Some(state.kept_gpus()), events.clone(), Metrics::new());
+        writer.keep("{}".to_owned());
+        writer.finish().await.unwrap();
+        assert_eq!(state.kept_gpus().read(), Event::KeptGpusRead { text: Some("{}".into()) });
+        assert_eq!(state.last_good().read(), Event::LastGoodRead { text: None });
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let nowhere = StateDir(folder.path().join("file"));
+        let writer = start(Some(nowhere.kept_gpus()), events, Metrics::new());
+        writer.keep("{}".to_owned());
+        writer.finish().await.unwrap();
+        assert!(
+            matches!(seen.recv().await, Some(Event::KeptGpusFailed { why }) if why.contains("gpus.json"))
+        );
     }
 }

@@ -102,7 +102,7 @@ impl Reader {
                     usage,
                 });
             }
-            Event::HoldersRead { holdings } => self.holders(holdings),
+            Event::HoldersRead { holdings, .. } => self.holders(holdings),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use plugin_core::config::ResourceName;
-use plugin_core::event::{Event, Holding};
+use plugin_core::event::{Checkpoint, Event, Holding};
 use plugin_core::plugin::ConfigSource;
 use serde_json::json;
 
@@ -42,7 +42,7 @@ impl Node {
 
     fn read(&mut self) {
         let holdings = self.holdings.clone();
-        self.recorded.tell(Event::HoldersRead { holdings });
+        self.recorded.tell(Event::HoldersRead { holdings, checkpoint: Checkpoint::Unread });
     }
 
     fn admit(&mut self, pod: &str, id: &str) {

@@ -7,10 +7,12 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::failure::{Failure, Kind};
-use super::generate;
+use super::generate::{self, NoStory};
 use super::run::{Outcome, run};
 use super::shrink::Failing;
+use super::story::Story;
 use super::tally::Tally;
+use super::wire::Wire;
 use crate::on::model::Sabotage;
 
 /// Results that wait for the one who counts.
@@ -29,8 +31,17 @@ pub enum Goal {
     Time(Duration),
 }
 
+/// On which stage.
+#[derive(Debug, Clone)]
+pub enum On {
+    /// In virtual time, perhaps with a planted mistake.
+    Model(Option<Sabotage>),
+    /// In real time.
+    Wire(Wire),
+}
+
 /// What is to be done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// When it is over.
     pub goal: Goal,
@@ -40,8 +51,8 @@ pub struct Plan {
     pub jobs: usize,
     /// Go on after the first failure and keep one of each kind.
     pub keep_going: bool,
-    /// A planted mistake.
-    pub sabotage: Option<Sabotage>,
+    /// Where the stories are played.
+    pub on: On,
 }
 
 /// What came out.
@@ -81,7 +92,7 @@ pub fn fuzz(plan: &Plan, mut tell: impl FnMut(u64, usize)) -> Findings {
             match results.recv_timeout(TELL_EVERY) {
                 Ok(played) => {
                     stories += 1;
-                    let failed = findings.add(played);
+                    let failed = findings.add(played, &plan.on);
                     if failed && !plan.keep_going {
                         over.store(true, Ordering::Relaxed);
                     }
@@ -108,7 +119,10 @@ fn work(plan: &Plan, begun: Instant, next: &AtomicU64, over: &AtomicBool, result
             return;
         }
         let seed = plan.first_seed.wrapping_add(number);
-        let outcome = play(seed, plan.sabotage);
+        let Some(outcome) = play(seed, &plan.on) else {
+            // somebody asked to stop
+            return over.store(true, Ordering::Relaxed);
+        };
         if results.send(Played { seed, outcome }).is_err() {
             return;
         }
@@ -116,24 +130,37 @@ fn work(plan: &Plan, begun: Instant, next: &AtomicU64, over: &AtomicBool, result
 }
 
 /// Makes and plays the story of a seed. A panic is a finding like any other.
-fn play(seed: u64, sabotage: Option<Sabotage>) -> Outcome {
+fn play(seed: u64, on: &On) -> Option<Outcome> {
     let simulator_failed =
         |message| Outcome { failure: Some(Failure::of_simulator(message)), ..Outcome::default() };
-    let story = match generate::story(seed) {
+    let story = match on.story(seed) {
         Ok(story) => story,
-        Err(error) => return simulator_failed(error.to_string()),
+        Err(error) => return Some(simulator_failed(error.to_string())),
     };
-    let played = catch_unwind(AssertUnwindSafe(|| run(&story, seed, sabotage)));
+    let played = catch_unwind(AssertUnwindSafe(|| match on {
+        On::Model(sabotage) => Some(run(&story, seed, *sabotage)),
+        On::Wire(wire) => wire.run(&story, seed),
+    }));
     played.unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().cloned();
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        simulator_failed(format!("a panic: {}", text.unwrap_or_default()))
+        Some(simulator_failed(format!("a panic: {}", text.unwrap_or_default())))
     })
+}
+
+impl On {
+    /// The story of a seed.
+    fn story(&self, seed: u64) -> Result<Story, NoStory> {
+        match self {
+            On::Model(_) => generate::story(seed),
+            On::Wire(_) => generate::short_story(seed),
+        }
+    }
 }
 
 impl Findings {
     /// Counts a story; `true` when it failed.
-    fn add(&mut self, played: Played) -> bool {
+    fn add(&mut self, played: Played, on: &On) -> bool {
         let Played { seed, outcome } = played;
         self.tally.add(&outcome.tally);
         let Some(failure) = outcome.failure else {
@@ -143,7 +170,7 @@ impl Findings {
         let lower = self.failures.get(&failure.kind).is_none_or(|known| seed < known.seed);
         if lower
             && self.failures.len() < KINDS_MAX
-            && let Ok(story) = generate::story(seed)
+            && let Ok(story) = on.story(seed)
         {
             let failing = Failing { story, seed, failure: failure.clone(), excused: outcome.excused };
             self.failures.insert(failure.kind, failing);

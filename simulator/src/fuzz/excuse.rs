@@ -1,11 +1,11 @@
 //! Which pods may fail and what may lie about: a call that a fault cuts off is refused by Kubernetes itself, and no plugin
 //! can prevent that. Every excuse is as narrow as its cause: one node, one time, one kind of message.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::faults::{Fault, FaultSpec};
-use crate::world::{GpuView, World};
+use crate::world::{GpuView, NodeView, World};
 
 /// How long after a fault pods may still fail of it: a start, the kubelet's ten seconds for a call, a full queue of
 /// admissions, and a Node object that is written every ten seconds.
@@ -29,6 +29,10 @@ const LASTS_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How long after a fault of the API server the plugin's longest pause before it asks again may last, and one slow answer.
 const API_LAGS: Duration = Duration::from_secs(60);
+/// How long a config volume may show an older text.
+const VOLUME_LAGS: Duration = Duration::from_secs(60);
+/// How the sentence of the invariant about what exists begins.
+const TOO_MANY: &str = "allocatable never exceeds what exists: `";
 /// The kubelet's first back-off for a container that died.
 const BACK_OFF: Duration = Duration::from_secs(10);
 
@@ -39,6 +43,8 @@ pub struct Excuses {
     flips: Vec<Span>,
     /// Until when the plugin may hear late of a flip.
     late_until: Duration,
+    /// Nodes of which a GPU was pulled out.
+    unplugged: BTreeMap<String, Unplugged>,
     /// Nodes whose plugin was killed: what it left on disk is its successor's to replace.
     killed: BTreeSet<String>,
     /// Pods that failed of something that explains it.
@@ -57,9 +63,17 @@ struct Span {
     changing: bool,
 }
 
+/// A GPU was pulled out, and the plugin or the Node object has not followed yet.
+#[derive(Debug)]
+struct Unplugged {
+    until: Duration,
+    /// The plugin did not know when it was last looked at, and so until the next look.
+    believed: bool,
+}
+
 impl Excuses {
-    /// A fault begins now; the answer is when it is over.
-    pub fn fault(&mut self, spec: &FaultSpec, now: Duration) -> Duration {
+    /// A fault began and has taken effect now; the answer is when it is over.
+    pub fn fault(&mut self, spec: &FaultSpec, began: Duration, now: Duration) -> Duration {
         let lasts = match (spec.fault, spec.lasts) {
             (_, Some(lasts)) => lasts,
             (Fault::NodeReboot, None) => BOOT_MAX,
@@ -78,7 +92,7 @@ impl Excuses {
         if spec.fault.cuts_calls() {
             self.cuts.push(Span {
                 node: spec.node.clone(),
-                from: now,
+                from: began,
                 to: to.saturating_add(AFTERMATH),
                 changing: false,
             });
@@ -100,6 +114,10 @@ impl Excuses {
                 changing: false,
             });
         }
+        if matches!(spec.fault, Fault::GpuUnplugged { .. }) {
+            let until = now.saturating_add(NODE_OBJECT_LAGS);
+            self.unplugged.insert(spec.node.clone(), Unplugged { until, believed: true });
+        }
         if matches!(spec.fault, Fault::PluginCrash | Fault::PluginOomKilled | Fault::NodeReboot) {
             self.killed.insert(spec.node.clone());
         }
@@ -112,8 +130,20 @@ impl Excuses {
         self.flips.push(Span { node: node.to_owned(), from: now, to, changing: false });
     }
 
+    /// The configuration of a node is edited now; its volume follows in its own time, and that is a flip.
+    pub fn edit(&mut self, node: &str, now: Duration) {
+        let to = now.max(self.late_until).saturating_add(VOLUME_LAGS).saturating_add(NODE_OBJECT_LAGS);
+        self.flips.push(Span { node: node.to_owned(), from: now, to, changing: false });
+    }
+
     /// As long as GPUs change their roles, devices are withdrawn that the scheduler still sees.
     pub fn look(&mut self, world: &World, now: Duration) {
+        for (node, unplugged) in &mut self.unplugged {
+            let believes = world.nodes.get(node).is_some_and(believes_in_gone_gpus);
+            if std::mem::replace(&mut unplugged.believed, believes) || believes {
+                unplugged.until = now.saturating_add(NODE_OBJECT_LAGS);
+            }
+        }
         for flip in &mut self.flips {
             let node = world.nodes.get(&flip.node);
             let changes = |gpu: &GpuView| matches!(gpu.state.as_deref(), Some("draining" | "converting"));
@@ -121,13 +151,22 @@ impl Excuses {
             let lasts = was_changing || flip.to >= now;
             flip.changing = lasts && node.is_some_and(|node| node.gpus.iter().any(changes));
             if was_changing || flip.changing {
-                flip.to = now.saturating_add(NODE_OBJECT_LAGS);
+                // an API server that is away may have made it last longer
+                flip.to = flip.to.max(now.saturating_add(NODE_OBJECT_LAGS));
             }
         }
     }
 
     /// Whether a broken invariant is explained.
     pub fn covers(&mut self, sentence: &str, world: &World, now: Duration) -> bool {
+        if let Some(rest) = sentence.strip_prefix(TOO_MANY) {
+            let on = |node: &str| rest.contains(&format!("` on `{node}` "));
+            let covered = self.unplugged.iter().any(|(node, unplugged)| now <= unplugged.until && on(node));
+            if covered {
+                self.used.insert("allocatableExists");
+            }
+            return covered;
+        }
         let Some((pod, message)) = sentence.strip_prefix(REFUSAL).and_then(|rest| rest.split_once('`'))
         else {
             return false;
@@ -151,6 +190,15 @@ impl Excuses {
         leak.starts_with("socket ")
             && self.killed.iter().any(|node| leak.ends_with(&format!("of node `{node}`")))
     }
+}
+
+/// Whether a plugin does not know of a GPU's end yet: it looks now and then, and not at all while it does not run.
+fn believes_in_gone_gpus(node: &NodeView) -> bool {
+    let Some(gpus) = node.plugin.state["gpus"].as_array() else { return true };
+    let is_here = |uuid: &str| {
+        node.gpus.iter().any(|gpu| gpu.uuid == uuid || gpu.mig.iter().flatten().any(|mig| mig.uuid == uuid))
+    };
+    gpus.iter().filter_map(|gpu| gpu["uuid"].as_str()).any(|uuid| !is_here(uuid))
 }
 
 /// Whether a plugin hears late of its Node's label, or the scheduler late of the node's devices.
@@ -187,7 +235,7 @@ mod tests {
         let world = world();
         let covered = |spec: &FaultSpec, at| {
             let mut excuses = Excuses::default();
-            excuses.fault(spec, seconds(10));
+            excuses.fault(spec, seconds(10), seconds(10));
             excuses.covers(BROKEN_CALL, &world, seconds(at))
         };
         assert!(covered(&crash("n"), 11));
@@ -208,12 +256,47 @@ mod tests {
     }
 
     #[test]
+    fn a_flip_while_the_api_server_is_away_excuses_until_it_is_back() {
+        let world = world();
+        let mut excuses = Excuses::default();
+        excuses.flip("n", seconds(10));
+        let away = FaultSpec { fault: Fault::ApiServerDown, node: "*".to_owned(), lasts: Some(seconds(27)) };
+        excuses.fault(&away, seconds(11), seconds(11));
+        let changing = GpuView { state: Some("converting".to_owned()), ..GpuView::default() };
+        let mut changes = world.clone();
+        changes.nodes.insert("n".to_owned(), NodeView { gpus: vec![changing], ..NodeView::default() });
+        excuses.look(&changes, seconds(12));
+        excuses.look(&world, seconds(14));
+        assert!(excuses.covers(REFUSED, &world, seconds(38)));
+    }
+
+    #[test]
     fn no_fault_excuses_a_shared_device() {
         let mut excuses = Excuses::default();
-        excuses.fault(&crash("n"), seconds(10));
+        excuses.fault(&crash("n"), seconds(10), seconds(10));
         let sentence = "a device is handed out once: `GPU-a` on `n` has a device held twice by p";
         assert!(!excuses.covers(sentence, &world(), seconds(11)));
         assert!(excuses.covers_leak("socket `s` of node `n`"));
         assert!(!excuses.covers_leak("MPS control daemon 7 of node `n` on `/p`"));
+    }
+
+    #[test]
+    fn a_gpu_that_was_pulled_out_is_offered_until_its_plugin_has_looked() {
+        let sentence = "allocatable never exceeds what exists: `nvidia.com/gpu` on `n` is 2, at most 1";
+        let gone = FaultSpec { fault: Fault::GpuUnplugged { gpu: 1 }, node: "n".to_owned(), lasts: None };
+        let mut world = world();
+        let mut excuses = Excuses::default();
+        assert!(!excuses.covers(sentence, &world, seconds(9)));
+        excuses.fault(&gone, seconds(10), seconds(10));
+        for (looks_at, believes) in [(20, true), (40, false), (80, false)] {
+            let mut node = NodeView::default();
+            let gpus = if believes { vec![serde_json::json!({"uuid": "GPU-a"})] } else { Vec::new() };
+            node.plugin.state = serde_json::json!({"gpus": gpus});
+            world.nodes.insert("n".to_owned(), node);
+            excuses.look(&world, seconds(looks_at));
+        }
+        assert!(excuses.covers(sentence, &world, seconds(55)));
+        assert!(!excuses.covers(sentence, &world, seconds(56)));
+        assert!(!excuses.covers(&sentence.replace("`n`", "`other`"), &world, seconds(20)));
     }
 }

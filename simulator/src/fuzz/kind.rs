@@ -14,6 +14,7 @@ pub(super) enum Kind {
     MpsDaemonsHang { all: bool },
     MpsFault,
     GpuLost,
+    GpuUnplugged,
     Xid(u32),
     Ecc,
     NvmlError { all: bool, code: u32 },
@@ -28,12 +29,52 @@ impl Kind {
             Kind::MpsDaemonsHang { all } => Fault::MpsDaemonHang { gpu: or_all(all) },
             Kind::MpsFault => Fault::MpsFault { gpu },
             Kind::GpuLost => Fault::GpuLost { gpu },
+            Kind::GpuUnplugged => Fault::GpuUnplugged { gpu },
             Kind::Xid(code) => Fault::Xid { gpu, code },
             Kind::Ecc => Fault::EccError { gpu },
             Kind::NvmlError { all, code } => Fault::NvmlError { gpu: or_all(all), code },
         }
     }
 }
+
+/// Every kind that is drawn, by its word in scenarios.
+pub(super) const DRAWN: [&str; 35] = [
+    "pluginCrash",
+    "pluginRestart",
+    "pluginUpgrade",
+    "pluginOomKilled",
+    "mpsDaemonCrash",
+    "mpsDaemonHang",
+    "mpsFault",
+    "mpsOomKilled",
+    "supervisorCrash",
+    "kubeletRestart",
+    "kubeletHang",
+    "kubeletSocketRace",
+    "podResourcesUnavailable",
+    "podResourcesEmpty",
+    "pluginDirectoryRecreated",
+    "checkpointLost",
+    "apiServerDown",
+    "apiServerSlow",
+    "apiServerRefuses",
+    "watchDrop",
+    "watchExpired",
+    "nodeRecreated",
+    "gpuLost",
+    "gpuUnplugged",
+    "xid",
+    "eccError",
+    "nvmlError",
+    "nvmlSlow",
+    "nvmlHang",
+    "driverUpgrade",
+    "lateDeviceNodes",
+    "diskFull",
+    "suspend",
+    "inotifyExhausted",
+    "nodeReboot",
+];
 
 /// Any kind.
 pub(super) fn kinds() -> impl Strategy<Value = Kind> {
@@ -44,8 +85,7 @@ fn plain(fault: Fault) -> Just<Kind> {
     Just(Kind::Plain(fault))
 }
 
-/// Of the plugin's programs and the MPS control daemons. A killed supervisor is left out: its successor does not stop a
-/// daemon that nobody wanted any more when it was killed, which is a known defect and would be all that is found.
+/// Of the plugin's programs and the MPS control daemons.
 fn process_faults() -> impl Strategy<Value = Kind> {
     prop_oneof![
         3 => plain(Fault::PluginCrash),
@@ -56,6 +96,7 @@ fn process_faults() -> impl Strategy<Value = Kind> {
         1 => any::<bool>().prop_map(|all| Kind::MpsDaemonsHang { all }),
         1 => Just(Kind::MpsFault),
         1 => plain(Fault::MpsOomKilled),
+        2 => plain(Fault::SupervisorCrash),
     ]
 }
 
@@ -67,6 +108,7 @@ fn kubelet_faults() -> impl Strategy<Value = Kind> {
         1 => plain(Fault::PodResourcesUnavailable),
         1 => plain(Fault::PodResourcesEmpty),
         1 => plain(Fault::PluginDirectoryRecreated),
+        1 => plain(Fault::CheckpointLost),
     ]
 }
 
@@ -83,12 +125,13 @@ fn api_faults() -> impl Strategy<Value = Kind> {
     ]
 }
 
-/// Of GPUs, driver and machine. A GPU that is pulled out is left out: the plugin looks for GPUs at its start only.
+/// Of GPUs, driver and machine.
 fn machine_faults() -> impl Strategy<Value = Kind> {
     let codes = prop_oneof![Just(10_u32), Just(15), Just(18), Just(999)];
     let slow = (1_u64..=2_000).prop_map(|ms| Fault::NvmlSlow { delay: Duration::from_millis(ms) });
     prop_oneof![
         2 => Just(Kind::GpuLost),
+        2 => Just(Kind::GpuUnplugged),
         2 => prop_oneof![Just(13_u32), Just(48), Just(79)].prop_map(Kind::Xid),
         1 => Just(Kind::Ecc),
         1 => (any::<bool>(), codes).prop_map(|(all, code)| Kind::NvmlError { all, code }),

@@ -1,5 +1,4 @@
-//! Plays one story on the model stage and judges it: at every change that can be seen, once the faults have stopped, and
-//! at its end.
+//! Plays one story and judges it: at every change that can be seen, once the faults have stopped, and at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,23 +7,18 @@ use futures::FutureExt;
 
 use super::excuse::Excuses;
 use super::failure::{Failure, Kind};
+use super::ground::Ground;
+use super::label::Label;
 use super::settle;
-use super::story::{Label, Step, Story};
-use super::tally::Tally;
+use super::story::{Step, Story};
+use super::tally::{Counter, Tally};
 use super::wishes::Wishes;
 use super::write;
-use crate::faults::Fault;
+use crate::faults::{Fault, FaultSpec};
 use crate::on::model::{ModelOptions, ModelStage, Sabotage};
-use crate::on::{Done, Stage, StageError};
+use crate::on::{Done, StageError};
 use crate::scenario::{Selection, Verb, read_text};
-
-/// How long after the last fault the cluster may take to come to rest, in virtual time: a boot, the longest back-offs, the
-/// kubelet's grace for a plugin that is gone, and the thirty seconds in which withdrawn devices stay listed.
-pub const SETTLES_WITHIN: Duration = Duration::from_secs(600);
-/// How long what has come to rest must stay so, in virtual time.
-pub const RESTS_FOR: Duration = Duration::from_secs(2);
-/// How often the cluster is looked at while nothing changes, in virtual time.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use crate::world::World;
 
 /// What a run leaves.
 #[derive(Debug, Default)]
@@ -35,31 +29,25 @@ pub struct Outcome {
     pub tally: Tally,
     /// Invariants that a fault explained, by their names in scenarios.
     pub excused: BTreeSet<&'static str>,
-    /// Steps that could not be done, such as the deletion of a pod that is gone.
-    pub idle: BTreeSet<usize>,
 }
 
-/// Plays a story and judges it.
+/// Plays a story on the model stage and judges it.
 pub fn run(story: &Story, seed: u64, sabotage: Option<Sabotage>) -> Outcome {
-    let mut outcome = Outcome::default();
-    let started = start(story, seed);
-    match started {
-        Ok(mut stage) => {
-            if let Some(sabotage) = sabotage {
-                stage.sabotage(sabotage);
-            }
-            let mut player = Player::new(stage, story, &mut outcome);
-            let failure = player.play().err();
-            let Player { mut stage, excuses, .. } = player;
-            outcome.tally.end(&mut stage);
-            outcome.excused = excuses.used;
-            outcome.failure = failure;
-        }
+    let mut stage = match start(story, seed) {
+        Ok(stage) => stage,
         Err(why) => {
-            outcome.failure = Some(Failure::of_simulator(why));
+            return Outcome { failure: Some(Failure::of_simulator(why)), ..Outcome::default() };
         }
+    };
+    if let Some(sabotage) = sabotage {
+        stage.sabotage(sabotage);
     }
-    outcome
+    // time is virtual, so nothing is ever waited for
+    let outcome = play(&mut stage, story).now_or_never();
+    outcome.unwrap_or_else(|| {
+        let failure = Failure::of_simulator("the model stage waited for something".to_owned());
+        Outcome { failure: Some(failure), ..Outcome::default() }
+    })
 }
 
 /// The cluster is what the written file says, so that a replay cannot be about another one.
@@ -70,10 +58,32 @@ fn start(story: &Story, seed: u64) -> Result<ModelStage, String> {
     ModelStage::start(&scenario, options).map_err(|error| error.to_string())
 }
 
-struct Player<'r> {
-    stage: ModelStage,
+/// Plays a story on a stage that has just been started, and stops the stage.
+pub(super) async fn play<G: Ground>(ground: &mut G, story: &Story) -> Outcome {
+    let nodes = story.nodes.iter();
+    let mut player = Player {
+        ground,
+        story,
+        counter: Counter::default(),
+        excuses: Excuses::default(),
+        wishes: nodes.map(|node| (node.name.as_str(), Wishes::new(node))).collect(),
+        step: 0,
+        faults_end: Duration::ZERO,
+        emptied: false,
+    };
+    let mut failure = player.play().await.err();
+    let (happenings, seconds) = (player.ground.happenings(), player.ground.now().as_secs());
+    player.counter.end(player.ground.world(), happenings, seconds);
+    // also what has failed must be put away, and leave nothing
+    let left = player.finish().await.err();
+    failure = failure.or(left);
+    Outcome { failure, tally: player.counter.tally, excused: player.excuses.used }
+}
+
+struct Player<'r, G> {
+    ground: &'r mut G,
     story: &'r Story,
-    outcome: &'r mut Outcome,
+    counter: Counter,
     excuses: Excuses,
     wishes: BTreeMap<&'r str, Wishes>,
     step: usize,
@@ -81,124 +91,134 @@ struct Player<'r> {
     emptied: bool,
 }
 
-impl<'r> Player<'r> {
-    fn new(stage: ModelStage, story: &'r Story, outcome: &'r mut Outcome) -> Player<'r> {
-        let nodes = story.nodes.iter();
-        Player {
-            stage,
-            story,
-            outcome,
-            excuses: Excuses::default(),
-            wishes: nodes.map(|node| (node.name.as_str(), Wishes::new(node.gpus))).collect(),
-            step: 0,
-            faults_end: Duration::ZERO,
-            emptied: false,
-        }
-    }
-
-    fn play(&mut self) -> Result<(), Failure> {
+impl<G: Ground> Player<'_, G> {
+    async fn play(&mut self) -> Result<(), Failure> {
         for (index, step) in self.story.steps.iter().enumerate() {
             self.step = index;
-            if !self.act(step)? {
-                self.outcome.idle.insert(index);
-            }
+            self.act(step).await?;
             self.judge()?;
         }
         self.step = self.story.steps.len();
-        let left = self.faults_end.saturating_sub(self.stage.now());
-        self.pass(left)?;
+        let left = self.faults_end.saturating_sub(self.ground.now());
+        self.pass(left).await?;
         // with whoever still runs, then with an empty cluster
-        self.settle()?;
-        self.delete_all()?;
-        self.settle()?;
-        self.finish()
+        self.settle().await?;
+        self.delete_all().await?;
+        self.settle().await
     }
 
-    /// Does a step; `false` when there was nothing to do.
-    fn act(&mut self, step: &Step) -> Result<bool, Failure> {
-        self.outcome.tally.steps += 1;
+    /// Does a step, if there is something to do.
+    async fn act(&mut self, step: &Step) -> Result<(), Failure> {
+        self.counter.tally.steps += 1;
         let done = match step {
-            Step::Wait(time) => {
-                self.pass(*time)?;
-                return Ok(true);
-            }
-            Step::Fault(spec) => {
-                // a player draws whether a fault happens at all
-                self.stage.draw();
-                let done = self.stage.fault(spec);
-                let now = self.stage.now();
-                if matches!(done, Ok(Done::Did)) {
-                    let until = self.excuses.fault(spec, now);
-                    self.faults_end = self.faults_end.max(until);
-                    self.outcome.tally.fault(spec.fault);
+            Step::Wait(time) => return self.pass(*time).await,
+            Step::Fault(spec) => return self.fault(spec).await,
+            Step::Flip { .. } | Step::Edit(_) | Step::Create(_) | Step::Delete(_) | Step::Finish(_) => {
+                match step.verb() {
+                    Some(verb) => self.ground.act(&verb).await,
+                    None => return Ok(()),
                 }
-                done
             }
-            Step::Flip { .. } | Step::Create(_) | Step::Delete(_) => match step.verb() {
-                Some(verb) => self.verb(&verb),
-                None => return Ok(false),
-            },
         };
-        let did = matches!(done, Ok(Done::Did));
-        if did {
+        if matches!(done, Ok(Done::Did)) {
             self.note(step);
-        }
-        Ok(did)
-    }
-
-    fn verb(&mut self, verb: &Verb) -> Result<Done, StageError> {
-        let done = self.stage.act(verb).now_or_never();
-        done.unwrap_or_else(|| Ok(Done::Skipped("the model waits for nothing".to_owned())))
-    }
-
-    fn note(&mut self, step: &Step) {
-        match step {
-            Step::Flip { node, label } => {
-                self.outcome.tally.flips += 1;
-                let now = self.stage.now();
-                let applied = self.stage.world().nodes.get(node).map(|n| &n.plugin.state["config_applied"]);
-                let early = applied.is_none_or(serde_json::Value::is_null);
-                self.excuses.flip(node, now);
-                if let Some(wishes) = self.wishes.get_mut(node.as_str()) {
-                    wishes.flip(*label, early);
-                }
-                self.outcome.tally.wrong_labels += u64::from(!label.is_good());
-                self.outcome.tally.removed_labels += u64::from(*label == Label::Absent);
-            }
-            Step::Create(_) => self.outcome.tally.pods += 1,
-            Step::Delete(names) => self.outcome.tally.deleted += names.len() as u64,
-            Step::Fault(spec) if spec.fault == Fault::NodeRecreated => {
-                if let Some(wishes) = self.wishes.get_mut(spec.node.as_str()) {
-                    wishes.flip(Label::Absent, false);
-                }
-            }
-            Step::Fault(_) | Step::Wait(_) => {}
-        }
-    }
-
-    /// Lets time pass and judges everything that can be seen.
-    fn pass(&mut self, time: Duration) -> Result<(), Failure> {
-        let end = self.stage.now().saturating_add(time);
-        while self.stage.now() < end {
-            self.stage.advance(end.saturating_sub(self.stage.now()));
-            self.judge()?;
         }
         Ok(())
     }
 
+    async fn fault(&mut self, spec: &FaultSpec) -> Result<(), Failure> {
+        if spec.fault == Fault::CheckpointLost && is_used(self.ground.world(), &spec.node) {
+            // it would hand out again what pods still use, and no plugin can prevent that
+            return Ok(());
+        }
+        let began = self.ground.now();
+        let done = self.ground.act(&Verb::Fault { spec: spec.clone(), probability: 1.0 }).await;
+        match done {
+            Ok(Done::Did) => {
+                let until = self.excuses.fault(spec, began, self.ground.now());
+                self.faults_end = self.faults_end.max(until);
+                self.counter.fault(spec.fault, self.ground.world());
+                match spec.fault {
+                    Fault::NodeRecreated => self.flipped(&spec.node, &Label::Absent),
+                    Fault::CheckpointLost => {
+                        let wishes = self.wishes.get_mut(spec.node.as_str());
+                        wishes.into_iter().for_each(Wishes::forget);
+                    }
+                    _ => {}
+                }
+            }
+            Ok(Done::Skipped(why)) => self.counter.skipped(spec.fault, nameless(&why)),
+            Err(error) => self.refused(spec, &error),
+        }
+        Ok(())
+    }
+
+    /// Nothing is there to be hit, such as a program that does not run; on some stages that is an error.
+    fn refused(&mut self, spec: &FaultSpec, error: &StageError) {
+        self.counter.skipped(spec.fault, nameless(&error.to_string()));
+    }
+
+    fn note(&mut self, step: &Step) {
+        let tally = &mut self.counter.tally;
+        match step {
+            Step::Flip { node, label } => {
+                let now = self.ground.now();
+                self.excuses.flip(node, now);
+                self.flipped(node, label);
+            }
+            Step::Edit(text) => {
+                tally.edits += 1;
+                let now = self.ground.now();
+                for (node, wishes) in &mut self.wishes {
+                    if wishes.follows_edits() {
+                        self.excuses.edit(node, now);
+                    }
+                    wishes.edit(text, has_no_config(self.ground.world(), node));
+                }
+            }
+            Step::Create(_) => tally.pods += 1,
+            Step::Delete(names) => tally.deleted += names.len() as u64,
+            Step::Finish(names) => tally.finished += names.len() as u64,
+            Step::Fault(_) | Step::Wait(_) => {}
+        }
+    }
+
+    fn flipped(&mut self, node: &str, label: &Label) {
+        let early = has_no_config(self.ground.world(), node);
+        if let Some(wishes) = self.wishes.get_mut(node) {
+            self.counter.flip(wishes.newest().word(), label.word());
+            wishes.flip(label, early);
+        }
+    }
+
+    /// Lets time pass and judges everything that can be seen.
+    async fn pass(&mut self, time: Duration) -> Result<(), Failure> {
+        let end = self.ground.now().saturating_add(time);
+        while self.ground.now() < end {
+            self.advance(end.saturating_sub(self.ground.now())).await?;
+        }
+        Ok(())
+    }
+
+    async fn advance(&mut self, at_most: Duration) -> Result<(), Failure> {
+        match self.ground.advance(at_most).await {
+            Ok(()) => self.judge(),
+            Err(error) => Err(self.failure(Kind::Simulator, error.to_string())),
+        }
+    }
+
     /// What must be true at every moment.
     fn judge(&mut self) -> Result<(), Failure> {
-        let deaths = self.stage.deaths();
+        let deaths = self.ground.deaths();
         if !deaths.is_empty() {
             return Err(self.failure(Kind::Death, deaths.join("\n")));
         }
-        let now = self.stage.now();
-        let world = self.stage.world();
-        self.outcome.tally.look(world);
+        let now = self.ground.now();
+        let world = self.ground.world();
+        self.counter.look(world);
         self.excuses.look(world, now);
-        for found in self.stage.take_violations() {
-            let (sentence, world) = (found.sentence, self.stage.world());
-            if !self.excuses.covers(&sentence, world, now) {
+        for sentence in self.ground.violations() {
+            if !self.excuses.covers(&sentence, self.ground.world(), now) {
                 return Err(self.failure(Kind::of_invariant(&sentence), sentence));
             }
         }
@@ -206,41 +226,41 @@ impl<'r> Player<'r> {
     }
 
     /// Waits until every node is at rest, and stays so.
-    fn settle(&mut self) -> Result<(), Failure> {
-        let begun = self.stage.now();
+    async fn settle(&mut self) -> Result<(), Failure> {
+        let patience = G::PATIENCE;
+        let begun = self.ground.now();
         let mut since = None;
         loop {
-            let now = self.stage.now();
-            let missing = settle::missing(self.stage.world(), &self.wishes);
+            let now = self.ground.now();
+            let missing = settle::missing(self.ground.world(), &self.wishes);
             match (missing, since) {
-                (None, Some(since)) if now.saturating_sub(since) >= RESTS_FOR => return Ok(()),
+                (None, Some(since)) if now.saturating_sub(since) >= patience.rests_for => return Ok(()),
                 (None, _) => since = since.or(Some(now)),
-                (Some(missing), _) if now.saturating_sub(begun) >= SETTLES_WITHIN => {
-                    let message = format!("not within {SETTLES_WITHIN:?}: {}", missing.message);
+                (Some(missing), _) if now.saturating_sub(begun) >= patience.settles_within => {
+                    let message = format!("not within {:?}: {}", patience.settles_within, missing.message);
                     let failure = self.failure(Kind::Unsettled(missing.topic), message);
                     return Err(Failure { demand: Some(missing.demand), ..failure });
                 }
                 (Some(_), _) => since = None,
             }
-            self.stage.advance(LOOK_EVERY);
-            self.judge()?;
+            self.advance(patience.look_every).await?;
         }
     }
 
-    fn delete_all(&mut self) -> Result<(), Failure> {
+    async fn delete_all(&mut self) -> Result<(), Failure> {
         self.emptied = true;
-        if self.stage.world().pods.is_empty() {
+        if self.ground.world().pods.is_empty() {
             return Ok(());
         }
         let all = Verb::Delete(Selection::Names(vec!["*".to_owned()]));
-        match self.verb(&all) {
+        match self.ground.act(&all).await {
             Ok(_) => self.judge(),
             Err(error) => Err(self.failure(Kind::Simulator, error.to_string())),
         }
     }
 
-    fn finish(&mut self) -> Result<(), Failure> {
-        let mut leaks = self.stage.finish().now_or_never().unwrap_or_default();
+    async fn finish(&mut self) -> Result<(), Failure> {
+        let mut leaks = self.ground.finish().await;
         leaks.retain(|leak| !self.excuses.covers_leak(leak));
         match leaks.is_empty() {
             true => Ok(()),
@@ -249,6 +269,29 @@ impl<'r> Player<'r> {
     }
 
     fn failure(&self, kind: Kind, message: String) -> Failure {
-        Failure { kind, message, at: self.stage.now(), step: self.step, emptied: self.emptied, demand: None }
+        Failure { kind, message, at: self.ground.now(), step: self.step, emptied: self.emptied, demand: None }
     }
+}
+
+/// Whether the plugin of a node has not had any configuration so far.
+fn has_no_config(world: &World, node: &str) -> bool {
+    let applied = world.nodes.get(node).map(|node| &node.plugin.state["config_applied"]);
+    applied.is_none_or(serde_json::Value::is_null)
+}
+
+/// Whether pods are bound to a node that have not ended.
+fn is_used(world: &World, node: &str) -> bool {
+    world.pods.values().any(|pod| pod.node.as_deref() == Some(node) && World::holds_devices(pod))
+}
+
+/// A reason without the names of nodes and processes, so that it is counted once.
+fn nameless(why: &str) -> String {
+    let mut parts = why.split('`');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    let mut inside = true;
+    for part in parts {
+        text.push_str(if inside { "…" } else { part });
+        inside = !inside;
+    }
+    text
 }

@@ -1,13 +1,13 @@
 //! What a cluster at rest looks like from outside: every plugin registered, every free GPU on offer under the role that
 //! its node's label asks for, the labels right, and nothing draining that nobody holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::wishes::{Role, Wishes};
-use crate::world::{GpuView, NodeView, World, gpu_of};
+use super::wishes::{Plan, Role, Wishes};
+use crate::world::{GpuView, NodeView, PodView, World, gpu_of};
 
 /// How the names of all resources that a plugin of a story can serve begin.
-pub(super) const GPU_RESOURCES: &str = "nvidia.com/gpu";
+const GPU_RESOURCES: [&str; 2] = ["nvidia.com/gpu", "nvidia.com/mig-"];
 const REPLICAS_LABEL: &str = "nvidia.com/gpu.replicas";
 const STRATEGY_LABEL: &str = "nvidia.com/gpu.sharing-strategy";
 const MPS_LABEL: &str = "nvidia.com/mps.capable";
@@ -27,7 +27,7 @@ pub struct Missing {
 pub fn missing(world: &World, wishes: &BTreeMap<&str, Wishes>) -> Option<Missing> {
     wishes.iter().find_map(|(name, wishes)| {
         let node = world.nodes.get(*name)?;
-        if let Some(missing) = pods_rest(world, name) {
+        if let Some(missing) = pods_rest(world, name, node, wishes) {
             return Some(missing);
         }
         let missing = at_node(world, name, node, wishes)?;
@@ -55,8 +55,8 @@ fn at_node(world: &World, name: &str, node: &NodeView, wishes: &Wishes) -> Optio
         return node.plugin.ready.then(|| some("readiness", message, "plugin: {ready: false}")).flatten();
     }
     let mut missing = None;
-    for role in wishes.roles() {
-        match in_role(world, name, node, &role) {
+    for plan in wishes.plans() {
+        match in_plan(world, name, node, wishes, &plan) {
             None => return None,
             found => missing = missing.or(found),
         }
@@ -65,9 +65,15 @@ fn at_node(world: &World, name: &str, node: &NodeView, wishes: &Wishes) -> Optio
 }
 
 /// Pods that are bound have started or failed, and pods that are deleted are gone.
-fn pods_rest(world: &World, node: &str) -> Option<Missing> {
-    let waits =
-        world.pods.iter().find(|(_, pod)| pod.node.as_deref() == Some(node) && pod.phase == "Pending");
+fn pods_rest(world: &World, name: &str, node: &NodeView, wishes: &Wishes) -> Option<Missing> {
+    // who was bound for a figure of long ago waits for devices that nobody has
+    let for_nothing = |pod: &PodView| pod.resources.keys().any(|of| wishes.may_be_stale(node, of));
+    let waits = world
+        .pods
+        .iter()
+        .filter(|(_, pod)| pod.node.as_deref() == Some(name) && pod.phase == "Pending")
+        .find(|(_, pod)| !for_nothing(pod));
+    let node = name;
     let (name, _) = waits?;
     some(
         "pod start",
@@ -89,48 +95,77 @@ fn nothing_served(node: &NodeView) -> Option<Missing> {
     )
 }
 
-fn in_role(world: &World, name: &str, node: &NodeView, role: &Role) -> Option<Missing> {
+fn in_plan(world: &World, name: &str, node: &NodeView, wishes: &Wishes, plan: &Plan) -> Option<Missing> {
+    if node.gpus.is_empty() {
+        // all of them were pulled out
+        return None;
+    }
     if !node.plugin.ready {
         let why = &node.plugin.state["not_ready_because"];
         let message = format!("the plugin is not ready: {why}");
         return some("readiness", message, "plugin: {ready: true}");
     }
-    let held = held(world, name);
-    gpus_rest(node, &held, role)
-        .or_else(|| offered(node, &held, role))
-        .or_else(|| old_resources(node, &held, role))
-        .or_else(|| labelled(node, &held, role))
+    let held = held(world, name, node);
+    gpus_rest(node, &held, plan)
+        .or_else(|| counted(node, &held, wishes, plan))
+        .or_else(|| offered(node, &held, wishes, plan))
+        .or_else(|| labelled(node, &held, plan))
 }
 
-/// GPU → resource → ids in use.
+/// GPU → resource → ids in use, of the GPUs that the node has now; those of MIG devices count for their GPU.
 type Held<'w> = BTreeMap<&'w str, BTreeMap<&'w str, u64>>;
 
-fn held<'w>(world: &'w World, node: &str) -> Held<'w> {
+fn held<'w>(world: &'w World, name: &str, node: &'w NodeView) -> Held<'w> {
     let mut held = Held::new();
     let here =
-        world.pods.values().filter(|pod| pod.node.as_deref() == Some(node) && World::holds_devices(pod));
+        world.pods.values().filter(|pod| pod.node.as_deref() == Some(name) && World::holds_devices(pod));
     for (resource, ids) in here.flat_map(|pod| &pod.ids) {
         for id in ids {
-            *held.entry(gpu_of(id)).or_default().entry(resource).or_default() += 1;
+            let uuid = gpu_of(id);
+            let has =
+                |gpu: &&GpuView| gpu.uuid == uuid || gpu.mig.iter().flatten().any(|mig| mig.uuid == uuid);
+            if let Some(gpu) = node.gpus.iter().find(has) {
+                *held.entry(&gpu.uuid).or_default().entry(resource).or_default() += 1;
+            }
         }
     }
     held
 }
 
-/// A GPU that nobody holds plays its role, with its daemon and its compute mode.
-fn gpus_rest(node: &NodeView, held: &Held<'_>, role: &Role) -> Option<Missing> {
-    node.gpus.iter().filter(|gpu| !held.contains_key(gpu.uuid.as_str())).find_map(|gpu| gpu_rests(gpu, role))
+/// A GPU that nobody holds plays one of its roles, with its daemon and its compute mode.
+fn gpus_rest(node: &NodeView, held: &Held<'_>, plan: &Plan) -> Option<Missing> {
+    free(node, held).find_map(|gpu| gpu_rests(gpu, &plan.roles_of(gpu.index)))
 }
 
-fn gpu_rests(gpu: &GpuView, role: &Role) -> Option<Missing> {
-    let (index, wanted) = (gpu.index, role.resource);
-    let demand = |what: String| format!("gpus: {{contains: {{index: {index}, {what}}}}}");
-    let state = gpu.state.as_deref().unwrap_or("unknown");
-    if state != "settled" || gpu.role.as_deref() != Some(wanted) {
-        let now = gpu.role.as_deref().unwrap_or("nothing");
-        let message = format!("GPU {index} is {state} as {now}, nobody holds it, and {wanted} is wanted");
-        return some("free GPU", message, demand(format!("state: settled, role: {wanted}")));
+fn free<'w>(node: &'w NodeView, held: &Held<'_>) -> impl Iterator<Item = &'w GpuView> {
+    node.gpus.iter().filter(|gpu| !held.contains_key(gpu.uuid.as_str()))
+}
+
+/// Whether a GPU plays a role for certain.
+fn plays(gpu: &GpuView, role: &Role) -> bool {
+    let state = gpu.state.as_deref();
+    match role.in_parts {
+        true => state == Some("unused"),
+        false => state == Some("settled") && gpu.role.as_deref() == Some(role.resource.as_str()),
     }
+}
+
+fn gpu_rests(gpu: &GpuView, roles: &[&Role]) -> Option<Missing> {
+    let index = gpu.index;
+    let demand = |what: String| format!("gpus: {{contains: {{index: {index}, {what}}}}}");
+    let Some(role) = roles.iter().find(|role| plays(gpu, role)) else {
+        let state = gpu.state.as_deref().unwrap_or("unknown");
+        let now = gpu.role.as_deref().unwrap_or("nothing");
+        let wanted: Vec<&str> = roles.iter().map(|role| role.resource.as_str()).collect();
+        let wanted = wanted.join(" or ");
+        let message = format!("GPU {index} is {state} as {now}, nobody holds it, and {wanted} is wanted");
+        let demanded = match roles {
+            [role] if !role.in_parts => format!("state: settled, role: {wanted}"),
+            [_] => "state: unused".to_owned(),
+            _ => "state: settled".to_owned(),
+        };
+        return some("free GPU", message, demand(demanded));
+    };
     let daemon = if role.mps { "running" } else { "absent" };
     if gpu.mps_daemon != daemon {
         let message = format!("the MPS control daemon of GPU {index} is {}", gpu.mps_daemon);
@@ -144,61 +179,87 @@ fn gpu_rests(gpu: &GpuView, role: &Role) -> Option<Missing> {
     None
 }
 
+/// As many GPUs play the role of each group as it asks for; of those in use it is not always known.
+fn counted(node: &NodeView, held: &Held<'_>, wishes: &Wishes, plan: &Plan) -> Option<Missing> {
+    let gpus = u32::try_from(node.gpus.len()).unwrap_or(u32::MAX);
+    // what was pulled out keeps its place in a count, so that no other GPU moves for it
+    let away = wishes.gpus.saturating_sub(gpus) as usize;
+    plan.takes(gpus).into_iter().find_map(|(role, wanted)| {
+        let least = free(node, held).filter(|gpu| plays(gpu, role)).count();
+        let most = least + held.len();
+        let wanted = wanted as usize;
+        if least <= wanted && wanted.saturating_sub(away) <= most {
+            return None;
+        }
+        let resource = &role.resource;
+        let all = wanted as u64 * role.devices;
+        some(
+            "group",
+            format!("{least} free GPUs and {} in use play `{resource}`, wanted {wanted}", held.len()),
+            format!("allocatable: {{{resource}: {all}}}"),
+        )
+    })
+}
+
 fn allocatable(node: &NodeView, resource: &str) -> u64 {
     let amount = node.allocatable.get(resource);
     amount.and_then(serde_json::Value::as_u64).unwrap_or(0)
 }
 
-/// The kubelet offers every device of every free GPU, and of a GPU in use at least what is in use.
-fn offered(node: &NodeView, held: &Held<'_>, role: &Role) -> Option<Missing> {
-    let resource = role.resource;
-    let free = node.gpus.len().saturating_sub(held.len()) as u64;
-    let mut least = free * role.replicas;
-    let mut most = least;
-    for gpu in held.values() {
-        let in_use = gpu.get(resource).copied().unwrap_or(0);
-        least += in_use;
-        most += in_use.max(role.replicas);
-    }
-    let now = allocatable(node, resource);
-    if (least..=most).contains(&now) {
-        return None;
-    }
-    some(
-        "allocatable",
-        format!("`{resource}` is allocatable {now} times, wanted {least} to {most}"),
-        format!("allocatable: {{{resource}: {{atLeast: {least}, atMost: {most}}}}}"),
-    )
-}
-
-/// Of any other resource the kubelet offers what is in use, and no more.
-fn old_resources(node: &NodeView, held: &Held<'_>, role: &Role) -> Option<Missing> {
-    let others =
-        node.allocatable.keys().filter(|name| name.starts_with(GPU_RESOURCES) && *name != role.resource);
-    others.into_iter().find_map(|resource| {
+/// The kubelet offers every device of every free GPU, and of a GPU in use at least what is in use. Of a resource that
+/// nobody wants it offers what is in use, and no more.
+fn offered(node: &NodeView, held: &Held<'_>, wishes: &Wishes, plan: &Plan) -> Option<Missing> {
+    let is_ours = |name: &&str| GPU_RESOURCES.iter().any(|begin| name.starts_with(begin));
+    let offers = node.allocatable.keys().map(String::as_str).filter(is_ours);
+    let mut all: BTreeSet<&str> = plan.roles().map(|role| role.resource.as_str()).collect();
+    all.extend(offers);
+    all.into_iter().find_map(|resource| {
+        let of_free = free(node, held).filter_map(|gpu| {
+            let role = plan.roles_of(gpu.index).into_iter().find(|role| plays(gpu, role))?;
+            (role.resource == resource).then_some(role.devices)
+        });
+        let mut least: u64 = of_free.sum();
+        let mut most = least;
+        let wanted = plan.roles().find(|role| role.resource == resource);
+        for gpu in held.values() {
+            let in_use = gpu.get(resource).copied().unwrap_or(0);
+            least += in_use;
+            most += in_use.max(wanted.map_or(0, |role| role.devices));
+        }
         let now = allocatable(node, resource);
-        let used: u64 = held.values().filter_map(|gpu| gpu.get(resource.as_str())).sum();
-        if now == used {
+        if (least..=most).contains(&now) {
             return None;
         }
-        some(
-            "old resource",
-            format!("`{resource}` is allocatable {now} times, in use {used} times, and not wanted"),
-            format!("allocatable: {{{resource}: {used}}}"),
-        )
+        match wanted {
+            _ if wishes.may_be_stale(node, resource) && least == 0 => None,
+            Some(_) => some(
+                "allocatable",
+                format!("`{resource}` is allocatable {now} times, wanted {least} to {most}"),
+                format!("allocatable: {{{resource}: {{atLeast: {least}, atMost: {most}}}}}"),
+            ),
+            None => some(
+                "old resource",
+                format!("`{resource}` is allocatable {now} times, in use {least} times, and not wanted"),
+                format!("allocatable: {{{resource}: {least}}}"),
+            ),
+        }
     })
 }
 
 /// The labels tell the role as soon as one GPU plays it for certain.
-fn labelled(node: &NodeView, held: &Held<'_>, role: &Role) -> Option<Missing> {
+fn labelled(node: &NodeView, held: &Held<'_>, plan: &Plan) -> Option<Missing> {
     if held.len() >= node.gpus.len() {
         return None;
     }
-    let mut wanted =
-        vec![(REPLICAS_LABEL, role.replicas.to_string()), (STRATEGY_LABEL, role.strategy.to_owned())];
+    let mut wanted = Vec::new();
+    if let Some((strategy, replicas)) = plan.rest.labels {
+        wanted.push((REPLICAS_LABEL, replicas.to_string()));
+        wanted.push((STRATEGY_LABEL, strategy.to_owned()));
+    }
     // daemons of a role that is being left are wanted for as long as somebody uses them
-    if role.mps || held.is_empty() {
-        wanted.push((MPS_LABEL, role.mps.to_string()));
+    let mps = node.gpus.iter().any(|gpu| gpu.mps_daemon == "running");
+    if mps || held.is_empty() {
+        wanted.push((MPS_LABEL, mps.to_string()));
     }
     wanted.into_iter().find_map(|(key, value)| {
         let now = node.labels.get(key);
@@ -218,87 +279,5 @@ fn some(topic: &'static str, message: impl Into<String>, demand: impl Into<Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::story::{Label, Sharing};
-    use super::super::wishes::{GPU, role};
-    use super::*;
-
-    const MPS: Label = Label::Shared(Sharing { mps: true, replicas: 4, renamed: true });
-
-    /// A node at rest with one GPU in this role.
-    fn at_rest(label: &Label) -> World {
-        let role = role(label);
-        let gpu = GpuView {
-            uuid: "GPU-a".to_owned(),
-            compute_mode: if role.mps { "Exclusive_Process" } else { "Default" }.to_owned(),
-            mps_daemon: if role.mps { "running" } else { "absent" }.to_owned(),
-            state: Some("settled".to_owned()),
-            role: Some(role.resource.to_owned()),
-            ..GpuView::default()
-        };
-        let mut node = NodeView { gpus: vec![gpu], ..NodeView::default() };
-        (node.plugin.running, node.plugin.ready) = (true, true);
-        node.allocatable.insert(role.resource.to_owned(), role.replicas.into());
-        for (key, value) in [
-            (REPLICAS_LABEL, role.replicas.to_string()),
-            (STRATEGY_LABEL, role.strategy.to_owned()),
-            (MPS_LABEL, role.mps.to_string()),
-        ] {
-            node.labels.insert(key.to_owned(), value);
-        }
-        let mut world = World::default();
-        world.nodes.insert("n".to_owned(), node);
-        world
-    }
-
-    fn topic(world: &World, wishes: &Wishes) -> Option<&'static str> {
-        missing(world, &[("n", wishes.clone())].into()).map(|missing| missing.topic)
-    }
-
-    fn wishes(labels: &[Label]) -> Wishes {
-        let mut wishes = Wishes::new(1);
-        labels.iter().for_each(|label| wishes.flip(*label, false));
-        wishes
-    }
-
-    #[test]
-    fn a_node_is_at_rest_in_the_role_that_its_label_asks_for_and_in_no_other() {
-        for label in [Label::Absent, MPS] {
-            assert_eq!(topic(&at_rest(&label), &wishes(&[label])), None);
-        }
-        assert_eq!(topic(&at_rest(&Label::Absent), &wishes(&[MPS])), Some("free GPU"));
-        assert_eq!(topic(&at_rest(&MPS), &wishes(&[MPS, Label::Absent])), Some("free GPU"));
-    }
-
-    #[test]
-    fn after_a_wrong_label_any_earlier_role_will_do() {
-        let wishes = wishes(&[MPS, Label::Broken]);
-        assert_eq!(topic(&at_rest(&MPS), &wishes), None);
-        assert_eq!(topic(&at_rest(&Label::Absent), &wishes), None);
-    }
-
-    #[test]
-    fn each_thing_that_is_wrong_is_missed() {
-        type Change = fn(&mut NodeView);
-        let changes: [(&str, Change); 7] = [
-            ("plugin", |node| node.plugin.running = false),
-            ("readiness", |node| node.plugin.ready = false),
-            ("MPS daemon", |node| node.gpus[0].mps_daemon = "absent".to_owned()),
-            ("compute mode", |node| {
-                node.gpus[0].compute_mode = "Default".to_owned();
-            }),
-            ("allocatable", |node| node.allocatable.clear()),
-            ("old resource", |node| {
-                node.allocatable.insert(GPU.to_owned(), 1.into());
-            }),
-            ("label", |node| {
-                node.labels.insert(REPLICAS_LABEL.to_owned(), "2".to_owned());
-            }),
-        ];
-        for (expected, change) in changes {
-            let mut world = at_rest(&MPS);
-            world.nodes.values_mut().for_each(change);
-            assert_eq!(topic(&world, &wishes(&[MPS])), Some(expected));
-        }
-    }
-}
+#[path = "settle_tests.rs"]
+mod tests;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::failure::{Failure, Kind};
 use super::generate::STEPS_MIN;
+use super::label::{Devices, Group, Label, Parts, Sharing};
 use super::run::run;
-use super::story::{Label, Sharing, Step, Story};
+use super::story::{Cut, Step, Story, Timers};
 use crate::on::model::Sabotage;
 
 /// Stories that are tried at most.
@@ -47,6 +48,7 @@ pub fn shrink(found: Failing, sabotage: Option<Sabotage>) -> Failing {
         let before = shrinker.best.story.clone();
         shrinker.cut_steps();
         shrinker.cut_nodes();
+        shrinker.cut_parts();
         shrinker.cut_everything_else();
         if shrinker.best.story == before || shrinker.is_tired() {
             return shrinker.best;
@@ -135,10 +137,22 @@ impl Shrinker {
         }
     }
 
+    /// Fewer MIG devices, or none.
+    fn cut_parts(&mut self) {
+        for index in 0..self.best.story.nodes.len() {
+            for count in [0, 1] {
+                let mut story = self.best.story.clone();
+                let Some(node) = story.nodes.get_mut(index) else { continue };
+                node.mig = node.mig.filter(|_| count > 0).map(|cut| Cut { count, ..cut });
+                self.take(story);
+            }
+        }
+    }
+
     fn cut_everything_else(&mut self) {
-        if self.best.story.quick_timers {
+        if self.best.story.timers != Timers::Real {
             let mut story = self.best.story.clone();
-            story.quick_timers = false;
+            story.timers = Timers::Real;
             self.take(story);
         }
         for index in 0..self.best.story.steps.len() {
@@ -175,7 +189,7 @@ impl Shrinker {
 fn simpler(step: &Step) -> Vec<Step> {
     match step {
         Step::Flip { node, label } => {
-            let labels = simpler_labels(*label).into_iter();
+            let labels = simpler_labels(label).into_iter();
             labels.map(|label| Step::Flip { node: node.clone(), label }).collect()
         }
         Step::Create(pod) => {
@@ -188,23 +202,17 @@ fn simpler(step: &Step) -> Vec<Step> {
                 }
                 let mut less = pod.clone();
                 if let Some(ask) = less.containers.get_mut(index)
-                    && ask.gpus + ask.shared > 1
+                    && ask.count > 1
                 {
-                    ask.gpus = ask.gpus.min(1);
-                    ask.shared = ask.shared.min(1);
+                    ask.count = 1;
                     all.push(Step::Create(less));
                 }
             }
             all
         }
-        Step::Delete(names) if names.len() > 1 => (0..names.len())
-            .map(|index| {
-                let mut fewer = names.clone();
-                fewer.remove(index);
-                Step::Delete(fewer)
-            })
-            .collect(),
-        Step::Delete(_) => Vec::new(),
+        Step::Edit(label) => simpler_labels(label).into_iter().map(Step::Edit).collect(),
+        Step::Delete(names) => fewer(names).map(Step::Delete).collect(),
+        Step::Finish(names) => fewer(names).map(Step::Finish).collect(),
         Step::Fault(spec) => {
             let lasts = spec.lasts.into_iter().flat_map(shorter);
             lasts
@@ -219,13 +227,50 @@ fn simpler(step: &Step) -> Vec<Step> {
     }
 }
 
-fn simpler_labels(label: Label) -> Vec<Label> {
-    let Label::Shared(sharing) = label else {
-        return Vec::new();
+/// All names but one, one after the other; a step needs one at least.
+fn fewer(names: &[String]) -> impl Iterator<Item = Vec<String>> {
+    let places = if names.len() > 1 { names.len() } else { 0 };
+    (0..places).map(|place| {
+        let mut fewer = names.to_vec();
+        fewer.remove(place);
+        fewer
+    })
+}
+
+fn simpler_labels(label: &Label) -> Vec<Label> {
+    let simpler: Vec<Label> = match label {
+        Label::Shared(sharing) => {
+            let fewest = Sharing { replicas: 2, ..*sharing };
+            let renamed = Sharing { renamed: true, ..*sharing };
+            [fewest, renamed].map(Label::Shared).into()
+        }
+        Label::Mixed(groups) => {
+            let without = (0..groups.len()).map(|place| {
+                let mut fewer = groups.clone();
+                fewer.remove(place);
+                fewer
+            });
+            let simplest = |group: &Group| Group {
+                name: group.name,
+                replicas: 2,
+                devices: match &group.devices {
+                    Devices::Count(_) => Devices::Count(1),
+                    Devices::List(list) => Devices::List(list.iter().take(1).copied().collect()),
+                },
+            };
+            let small = (0..groups.len()).map(|place| {
+                let mut small = groups.clone();
+                if let Some(group) = small.get_mut(place) {
+                    *group = simplest(group);
+                }
+                small
+            });
+            without.filter(|fewer| !fewer.is_empty()).chain(small).map(Label::Mixed).collect()
+        }
+        Label::Parts(parts) => vec![Label::Parts(Parts { replicas: 1, ..*parts })],
+        Label::Absent | Label::Default | Label::Edited | Label::Broken | Label::Missing => Vec::new(),
     };
-    let fewest = Sharing { replicas: 2, ..sharing };
-    let renamed = Sharing { renamed: true, ..sharing };
-    [fewest, renamed].into_iter().filter(|simpler| *simpler != sharing).map(Label::Shared).collect()
+    simpler.into_iter().filter(|simpler| simpler != label).collect()
 }
 
 /// Shorter and rounder times.

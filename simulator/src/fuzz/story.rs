@@ -5,27 +5,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use plugin_core::settings::CONFIG_LABEL;
-use serde_json::{Value, json};
 
+use super::label::{EDITED, Label, Sharing};
+use super::pod::Pod;
 use crate::faults::FaultSpec;
 use crate::scenario::{Apply, Selection, Verb};
 
-/// The name of a configuration that no config map holds.
-const MISSING: &str = "no-such-config";
-/// The name of the configuration that is wrong.
-const BROKEN: &str = "broken";
-/// The name of the configuration that nodes without the label get.
-const DEFAULT: &str = "default";
+/// What the edited configuration holds until a step changes it.
+pub const EDITED_FIRST: Label = Label::Shared(Sharing { mps: false, replicas: 2, renamed: true });
 
 /// A made-up story.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Story {
     /// The cluster.
     pub nodes: Vec<Machine>,
-    /// Kubelet timers in seconds instead of tens of seconds.
-    pub quick_timers: bool,
+    /// How long kubelets and the plugin take for what they do now and then.
+    pub timers: Timers,
     /// What happens, in order.
     pub steps: Vec<Step>,
+}
+
+/// How long kubelets and the plugin take for what they do now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timers {
+    /// As in production.
+    Real,
+    /// The kubelet's are seconds instead of tens of seconds.
+    Quick,
+    /// All are short, for a stage whose time is real.
+    Short,
 }
 
 /// A node.
@@ -35,6 +43,28 @@ pub struct Machine {
     pub name: String,
     /// How many GPUs it has; none means that it has no driver either.
     pub gpus: u32,
+    /// What each GPU is cut into, when they are in MIG mode; one node of a story at most.
+    pub mig: Option<Cut>,
+}
+
+/// The MIG devices of a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// What each of them is.
+    pub profile: Profile,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// MIG profiles of the made-up nodes' board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// A seventh.
+    Small,
+    /// A quarter and a bit.
+    Medium,
+    /// Nearly a half.
+    Large,
 }
 
 /// One step.
@@ -47,140 +77,37 @@ pub enum Step {
         /// To what.
         label: Label,
     },
+    /// The text of the edited configuration becomes that of another one.
+    Edit(Label),
     /// A pod is created.
     Create(Pod),
     /// Pods are deleted together.
     Delete(Vec<String>),
+    /// The containers of pods end by themselves.
+    Finish(Vec<String>),
     /// Something goes wrong.
     Fault(FaultSpec),
     /// Time passes.
     Wait(Duration),
 }
 
-/// What the configuration label says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Label {
-    /// It is removed.
-    Absent,
-    /// The default configuration, by name.
-    Default,
-    /// GPUs are shared.
-    Shared(Sharing),
-    /// A configuration that cannot be read.
-    Broken,
-    /// A configuration that does not exist.
-    Missing,
-}
-
-/// How GPUs are shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sharing {
-    /// By MPS; otherwise by time-slicing.
-    pub mps: bool,
-    /// Replicas of each GPU.
-    pub replicas: u32,
-    /// Whether the resource is called `nvidia.com/gpu.shared`.
-    pub renamed: bool,
-}
-
-/// A pod and what its containers ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pod {
-    /// Its name.
-    pub name: String,
-    /// Its containers, one at least.
-    pub containers: Vec<Ask>,
-}
-
-/// What one container asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
-    /// It is an init container.
-    pub init: bool,
-    /// `nvidia.com/gpu`.
-    pub gpus: u32,
-    /// `nvidia.com/gpu.shared`.
-    pub shared: u32,
-}
-
-impl Label {
-    /// The value of the label; nothing when it is removed.
-    pub fn value(&self) -> Option<String> {
+impl Profile {
+    /// NVIDIA's name on an A100 with 40 GB.
+    pub fn name(self) -> &'static str {
         match self {
-            Label::Absent => None,
-            Label::Default => Some(DEFAULT.to_owned()),
-            Label::Shared(sharing) => Some(sharing.name()),
-            Label::Broken => Some(BROKEN.to_owned()),
-            Label::Missing => Some(MISSING.to_owned()),
+            Profile::Small => "1g.5gb",
+            Profile::Medium => "2g.10gb",
+            Profile::Large => "3g.20gb",
         }
     }
 
-    /// Whether it names a configuration that can hold.
-    pub fn is_good(&self) -> bool {
+    /// How many of them a GPU has room for.
+    pub fn most(self) -> u32 {
         match self {
-            Label::Absent | Label::Default | Label::Shared(_) => true,
-            Label::Broken | Label::Missing => false,
+            Profile::Small => 7,
+            Profile::Medium => 3,
+            Profile::Large => 2,
         }
-    }
-
-    /// The configuration's text, when the config map holds it.
-    fn config(&self) -> Option<(String, String)> {
-        let text = match self {
-            Label::Absent | Label::Missing => return None,
-            Label::Default => "version: v1\nflags:\n  migStrategy: none".to_owned(),
-            Label::Shared(sharing) => sharing.config(),
-            Label::Broken => "version: v1\nsharing:\n  mps: 7".to_owned(),
-        };
-        Some((self.value()?, text))
-    }
-}
-
-impl Sharing {
-    /// The configuration's name.
-    fn name(&self) -> String {
-        let strategy = if self.mps { "mps" } else { "sliced" };
-        let name = if self.renamed { "" } else { "-same-name" };
-        format!("{strategy}-{}{name}", self.replicas)
-    }
-
-    fn config(&self) -> String {
-        let strategy = if self.mps { "mps" } else { "timeSlicing" };
-        let (renamed, replicas) = (self.renamed, self.replicas);
-        format!(
-            "version: v1\nsharing:\n  {strategy}:\n    renameByDefault: {renamed}\n    resources:\n    - name: \
-             nvidia.com/gpu\n      replicas: {replicas}"
-        )
-    }
-
-    /// The extended resource.
-    pub fn resource(&self) -> &'static str {
-        if self.renamed { "nvidia.com/gpu.shared" } else { "nvidia.com/gpu" }
-    }
-}
-
-impl Pod {
-    /// The Kubernetes manifest.
-    pub fn manifest(&self) -> Value {
-        let list = |init: bool| {
-            let chosen = self.containers.iter().filter(|ask| ask.init == init);
-            let containers = chosen.enumerate().map(|(index, ask)| {
-                let word = if init { "init" } else { "main" };
-                json!({"name": format!("{word}-{index}"), "image": "cuda:13", "resources": {"limits": ask.limits()}})
-            });
-            containers.collect::<Vec<_>>()
-        };
-        let mut spec = json!({"containers": list(false)});
-        if self.containers.iter().any(|ask| ask.init) {
-            spec["initContainers"] = Value::from(list(true));
-        }
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": self.name}, "spec": spec})
-    }
-}
-
-impl Ask {
-    fn limits(&self) -> BTreeMap<&'static str, u32> {
-        let both = [("nvidia.com/gpu", self.gpus), ("nvidia.com/gpu.shared", self.shared)];
-        both.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 }
 
@@ -194,38 +121,55 @@ impl Step {
                 }
                 None => Verb::Unlabel { node: node.clone(), keys: vec![CONFIG_LABEL.to_owned()] },
             },
+            Step::Edit(label) => Verb::Edit { config: EDITED.to_owned(), text: label.text(None) },
             Step::Create(pod) => {
                 Verb::Apply(vec![Apply { names: vec![pod.name.clone()], manifest: pod.manifest() }])
             }
             Step::Delete(pods) => Verb::Delete(Selection::Names(pods.clone())),
+            Step::Finish(pods) => Verb::Finish { pods: Selection::Names(pods.clone()), exit_code: 0 },
             Step::Fault(_) | Step::Wait(_) => return None,
         })
     }
 }
 
 impl Story {
+    /// What GPUs in MIG mode are cut into.
+    fn profile(&self) -> Option<&'static str> {
+        let cut = self.nodes.iter().find_map(|node| node.mig);
+        cut.map(|cut| cut.profile.name())
+    }
+
     /// The config map: every configuration that a step names, and the default.
     pub fn configs(&self) -> BTreeMap<String, String> {
+        let profile = self.profile();
+        let named = |label: &Label| Some((label.value()?, label.text(profile)?));
         let flips = self.steps.iter().filter_map(|step| match step {
-            Step::Flip { label, .. } => label.config(),
-            Step::Create(_) | Step::Delete(_) | Step::Fault(_) | Step::Wait(_) => None,
+            Step::Flip { label: Label::Edited, .. } | Step::Edit(_) => {
+                Some((EDITED.to_owned(), EDITED_FIRST.text(None)?))
+            }
+            Step::Flip { label, .. } => named(label),
+            Step::Create(_) | Step::Delete(_) | Step::Finish(_) | Step::Fault(_) | Step::Wait(_) => None,
         });
         flips.chain(Label::Default.config()).collect()
     }
 
     /// Drops what refers to nodes, GPUs or pods that a cut has removed.
     pub fn mend(&mut self) {
-        let gpus: BTreeMap<&str, u32> = self.nodes.iter().map(|n| (n.name.as_str(), n.gpus)).collect();
+        let gpus: BTreeMap<&str, &Machine> = self.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
         let mut pods: BTreeSet<String> = BTreeSet::new();
         self.steps.retain_mut(|step| match step {
-            Step::Flip { node, .. } => gpus.contains_key(node.as_str()),
+            Step::Flip { node, label } => {
+                let machine = gpus.get(node.as_str());
+                machine.is_some_and(|m| m.mig.is_some() || !matches!(label, Label::Parts(_)))
+            }
+            Step::Edit(_) => true,
             Step::Create(pod) => pods.insert(pod.name.clone()),
-            Step::Delete(names) => {
+            Step::Delete(names) | Step::Finish(names) => {
                 names.retain(|name| pods.contains(name));
                 !names.is_empty()
             }
             Step::Fault(spec) => {
-                let there = gpus.get(spec.node.as_str()).copied();
+                let there = gpus.get(spec.node.as_str()).map(|machine| machine.gpus);
                 let fits = |count: u32| spec.fault.gpu().is_none_or(|index| index < count);
                 spec.fault.is_of_cluster() || there.is_some_and(fits)
             }

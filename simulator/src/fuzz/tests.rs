@@ -1,12 +1,15 @@
 //! The fuzzer against planted mistakes, and what it makes against what the language and the player make of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::campaign::{Goal, Plan, fuzz};
+use super::campaign::{Goal, On, Plan, fuzz};
 use super::failure::{Failure, Kind};
-use super::generate::{STEPS_MIN, story};
+use super::generate::{STEPS_MIN, short_story, story};
+use super::kind::DRAWN;
+use super::label::Label;
 use super::run::run;
 use super::shrink::{Failing, shrink};
 use super::story::{Step, Story};
@@ -48,12 +51,13 @@ fn replay(text: &str, seed: u64, sabotage: Option<Sabotage>) -> (Played, Vec<Str
     })
 }
 
-/// The first seed that fails with a planted mistake.
-fn first_failure(sabotage: Sabotage) -> Failing {
+/// The first seed that fails with a planted mistake, in a way that shows it.
+fn first_failure(sabotage: Sabotage, is_expected: impl Fn(&Kind) -> bool) -> Failing {
     let found = (1..=SEEDS_MAX).find_map(|seed| {
         let story = story(seed).unwrap();
         let outcome = run(&story, seed, Some(sabotage));
-        outcome.failure.map(|failure| Failing { story, seed, failure, excused: outcome.excused })
+        let shows = outcome.failure.filter(|failure| is_expected(&failure.kind));
+        shows.map(|failure| Failing { story, seed, failure, excused: outcome.excused })
     });
     found.unwrap_or_else(|| panic!("{sabotage:?} is not found by {SEEDS_MAX} seeds"))
 }
@@ -61,7 +65,7 @@ fn first_failure(sabotage: Sabotage) -> Failing {
 /// A planted mistake is found, is nobody else's, is shrunk, and the written file fails by itself.
 fn is_found(sabotage: Sabotage, is_expected: impl Fn(&Kind) -> bool) {
     let begun = worked();
-    let found = first_failure(sabotage);
+    let found = first_failure(sabotage, &is_expected);
     assert_eq!(
         run(&found.story, found.seed, None).failure,
         None,
@@ -140,6 +144,38 @@ fn every_story_has_two_nodes_twenty_steps_a_flip_and_a_fault() {
 }
 
 #[test]
+fn every_kind_of_fault_that_is_counted_is_drawn_and_every_label_too() {
+    let stories: Vec<Story> = (0..1_500).map(|seed| story(seed).unwrap()).collect();
+    let steps = || stories.iter().flat_map(|story| &story.steps);
+    let faults: BTreeSet<&str> = steps()
+        .filter_map(|step| match step {
+            Step::Fault(spec) => Some(spec.fault.tag()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(faults, DRAWN.into());
+    let any = |wanted: fn(&Label) -> bool| {
+        steps().any(|step| matches!(step, Step::Flip { label, .. } if wanted(label)))
+    };
+    assert!(any(|label| matches!(label, Label::Mixed(groups) if groups.len() == 3)));
+    assert!(any(|label| matches!(label, Label::Parts(_))) && any(|label| *label == Label::Edited));
+}
+
+#[test]
+fn a_story_for_real_time_is_short_and_impatient() {
+    for seed in 0..200 {
+        let story = short_story(seed).unwrap();
+        let waits = story.steps.iter().map(|step| match step {
+            Step::Wait(time) => *time,
+            Step::Fault(spec) => spec.lasts.unwrap_or_default(),
+            _ => Duration::ZERO,
+        });
+        assert!(waits.sum::<Duration>() < Duration::from_secs(60), "seed {seed}");
+        assert!(story.nodes.len() == 2, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_seed_always_tells_the_same_story_and_plays_it_in_the_same_way() {
     assert_eq!(story(7).unwrap(), story(7).unwrap());
     assert_ne!(story(7).unwrap(), story(8).unwrap());
@@ -194,8 +230,8 @@ fn a_story_without_its_nodes_and_pods_is_mended() {
         match step {
             Step::Flip { node, .. } => assert_eq!(node, "node-1"),
             Step::Fault(spec) => assert!(spec.node == "node-1" || spec.node == "*", "{spec:?}"),
-            Step::Delete(names) => panic!("{names:?} never were"),
-            Step::Create(_) | Step::Wait(_) => {}
+            Step::Delete(names) | Step::Finish(names) => panic!("{names:?} never were"),
+            Step::Create(_) | Step::Edit(_) | Step::Wait(_) => {}
         }
     }
 }
@@ -207,12 +243,12 @@ fn a_campaign_counts_every_seed_and_keeps_the_first_failure_of_a_kind() {
         first_seed: 1,
         jobs: 3,
         keep_going: true,
-        sabotage: Some(Sabotage::WrongEnvironment),
+        on: On::Model(Some(Sabotage::WrongEnvironment)),
     };
     let mut told = 0;
     let findings = fuzz(&plan, |stories, _| told = stories);
     assert_eq!((told, findings.tally.stories), (12, 12));
-    let alone = first_failure(Sabotage::WrongEnvironment);
+    let alone = first_failure(Sabotage::WrongEnvironment, |_| true);
     let kept = &findings.failures[&alone.failure.kind];
     assert_eq!((kept.seed, &kept.failure), (alone.seed, &alone.failure));
 }

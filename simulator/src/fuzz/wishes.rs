@@ -1,6 +1,7 @@
-//! What was asked of a node, and the role that its GPUs may therefore play at rest.
+//! What was asked of a node, and the plans that its GPUs may therefore follow at rest.
 
-use super::story::Label;
+use super::label::{Devices, GroupName, Label, MigStrategy, Parts, Sharing};
+use super::story::{Cut, EDITED_FIRST, Machine};
 use crate::world::NodeView;
 
 /// The resource of whole GPUs.
@@ -11,73 +12,286 @@ pub(super) const GPU: &str = "nvidia.com/gpu";
 pub struct Wishes {
     /// How many GPUs the node has.
     pub gpus: u32,
+    mig: Option<Cut>,
     newest: Label,
-    /// Every label so far that named a configuration which can hold.
+    /// Every text of the edited configuration so far.
+    texts: Vec<Label>,
+    /// Everything so far that the label led to and that can hold; an edited configuration by its texts.
     good: Vec<Label>,
     /// The label was wrong before the plugin had any configuration.
     wrong_from_start: bool,
+    /// The kubelet's checkpoint was lost.
+    forgotten: bool,
 }
 
-/// How the GPUs of a node are handed out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the GPUs of a node are at rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Groups, in the order in which counts take GPUs.
+    pub groups: Vec<(Role, Devices)>,
+    /// The role of all other GPUs.
+    pub rest: Role,
+}
+
+/// How a GPU is handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
     /// The extended resource.
-    pub resource: &'static str,
+    pub resource: String,
     /// Devices of each free GPU.
-    pub replicas: u64,
-    /// The value of the label that names the strategy.
-    pub strategy: &'static str,
+    pub devices: u64,
+    /// The values of the labels that tell the strategy and the replicas, where the whole node plays one role.
+    pub labels: Option<(&'static str, u64)>,
     /// Whether each GPU has an MPS control daemon.
     pub mps: bool,
+    /// The GPU is handed out as its MIG devices.
+    pub in_parts: bool,
 }
 
 impl Wishes {
     /// A node without the label.
-    pub fn new(gpus: u32) -> Wishes {
-        Wishes { gpus, newest: Label::Absent, good: vec![Label::Absent], wrong_from_start: false }
-    }
-
-    /// The label changes; `early` while the plugin has no configuration yet.
-    pub fn flip(&mut self, label: Label, early: bool) {
-        self.newest = label;
-        if label.is_good() {
-            self.good.push(label);
-            self.wrong_from_start = false;
-        } else {
-            self.wrong_from_start |= early;
+    pub fn new(machine: &Machine) -> Wishes {
+        Wishes {
+            gpus: machine.gpus,
+            mig: machine.mig,
+            newest: Label::Absent,
+            texts: vec![EDITED_FIRST],
+            good: vec![Label::Absent],
+            wrong_from_start: false,
+            forgotten: false,
         }
     }
 
-    /// The roles that the node's GPUs may play at rest: the one that is asked for; after a wrong label any that was good
-    /// once, the newest first, because only the plugin knows which one it read last.
-    pub fn roles(&self) -> Vec<Role> {
-        let labels = match self.newest.is_good() {
-            true => std::slice::from_ref(&self.newest),
-            false => &self.good,
+    /// The label changes; `early` while the plugin has no configuration yet.
+    pub fn flip(&mut self, label: &Label, early: bool) {
+        self.newest = label.clone();
+        if *label == Label::Edited {
+            // the config volume may still show any earlier text
+            self.good.extend(self.texts.iter().filter(|text| can_hold(text, self.mig)).cloned());
+        }
+        self.judge(early);
+    }
+
+    /// The text of the edited configuration changes.
+    pub fn edit(&mut self, text: &Label, early: bool) {
+        self.texts.push(text.clone());
+        if self.newest == Label::Edited {
+            self.judge(early);
+        }
+    }
+
+    /// The kubelet's checkpoint is lost.
+    pub fn forget(&mut self) {
+        self.forgotten = true;
+    }
+
+    /// Whether the Node's figure for a resource may be one of long ago: a kubelet without checkpoint knows only what has
+    /// registered since, and leaves every other figure as it is (kubernetes 64632). No plugin can prevent that.
+    pub(super) fn may_be_stale(&self, node: &NodeView, resource: &str) -> bool {
+        self.forgotten && !node.lists.contains_key(resource) && !node.plugin.registered.contains_key(resource)
+    }
+
+    /// What the label says now.
+    pub fn newest(&self) -> &Label {
+        &self.newest
+    }
+
+    /// Whether an edited text is what the node's label leads to now.
+    pub fn follows_edits(&self) -> bool {
+        self.newest == Label::Edited
+    }
+
+    fn judge(&mut self, early: bool) {
+        match self.asked() {
+            Some(asked) => {
+                self.good.push(asked.clone());
+                self.wrong_from_start = false;
+            }
+            None => self.wrong_from_start |= early,
+        }
+    }
+
+    /// What the label leads to, if it can hold.
+    fn asked(&self) -> Option<&Label> {
+        let asked = if self.newest == Label::Edited { self.texts.last()? } else { &self.newest };
+        can_hold(asked, self.mig).then_some(asked)
+    }
+
+    /// The plans that the node's GPUs may follow at rest: what is asked for; after a wrong label any that was good once,
+    /// the newest first, because only the plugin knows which one it read last.
+    pub fn plans(&self) -> Vec<Plan> {
+        let labels = match self.asked() {
+            Some(asked) => std::slice::from_ref(asked),
+            None => &self.good,
         };
-        let mut roles: Vec<Role> = labels.iter().rev().map(role).collect();
-        roles.dedup();
-        roles
+        let mut plans: Vec<Plan> = Vec::new();
+        for plan in labels.iter().rev().map(|label| plan(label, self.mig)) {
+            if !plans.contains(&plan) {
+                plans.push(plan);
+            }
+        }
+        plans
     }
 
     /// Whether a plugin may be without any configuration: it started while the label was wrong, and has no last good one.
     pub(super) fn may_have_none(&self, node: &NodeView) -> bool {
         let started_again = node.plugin.starts > 1;
-        !self.newest.is_good() && (started_again || self.wrong_from_start)
+        self.asked().is_none() && (started_again || self.wrong_from_start)
     }
 }
 
-/// The role that a label asks for.
-pub(super) fn role(label: &Label) -> Role {
-    match label {
-        Label::Shared(sharing) => Role {
-            resource: sharing.resource(),
-            replicas: u64::from(sharing.replicas),
-            strategy: if sharing.mps { "mps" } else { "time-slicing" },
-            mps: sharing.mps,
-        },
-        Label::Absent | Label::Default | Label::Broken | Label::Missing => {
-            Role { resource: GPU, replicas: 1, strategy: "none", mps: false }
+/// Whether a configuration can hold on a node: no GPU in MIG mode takes MPS.
+fn can_hold(label: &Label, mig: Option<Cut>) -> bool {
+    let is_mps = matches!(label, Label::Shared(Sharing { mps: true, .. }));
+    label.is_good() && !(is_mps && mig.is_some())
+}
+
+impl Plan {
+    /// All GPUs play one role.
+    fn of(rest: Role) -> Plan {
+        Plan { groups: Vec::new(), rest }
+    }
+
+    /// Every role.
+    pub fn roles(&self) -> impl Iterator<Item = &Role> {
+        self.groups.iter().map(|(role, _)| role).chain([&self.rest])
+    }
+
+    /// The roles that the GPU with this index may play.
+    pub fn roles_of(&self, index: u32) -> Vec<&Role> {
+        let listed = |devices: &Devices| matches!(devices, Devices::List(list) if list.contains(&index));
+        if let Some((role, _)) = self.groups.iter().find(|(_, devices)| listed(devices)) {
+            return vec![role];
         }
+        let counted = self.groups.iter().filter(|(_, devices)| matches!(devices, Devices::Count(_)));
+        counted.map(|(role, _)| role).chain([&self.rest]).collect()
+    }
+
+    /// How many of so many GPUs play the role of each group.
+    pub fn takes(&self, gpus: u32) -> Vec<(&Role, u32)> {
+        let listed = |devices: &Devices| match devices {
+            Devices::List(list) => list.iter().filter(|index| **index < gpus).count() as u32,
+            Devices::Count(_) => 0,
+        };
+        let mut left = gpus.saturating_sub(self.groups.iter().map(|(_, devices)| listed(devices)).sum());
+        let takes = self.groups.iter().map(|(role, devices)| match devices {
+            Devices::List(_) => (role, listed(devices)),
+            Devices::Count(count) => {
+                let count = left.min(*count);
+                left -= count;
+                (role, count)
+            }
+        });
+        takes.collect()
+    }
+}
+
+/// What a label asks of a node; one that names nothing good asks for the default.
+pub(super) fn plan(label: &Label, mig: Option<Cut>) -> Plan {
+    match label {
+        Label::Shared(sharing) => Plan::of(Role {
+            resource: sharing.resource().to_owned(),
+            devices: u64::from(sharing.replicas),
+            labels: Some((if sharing.mps { "mps" } else { "time-slicing" }, u64::from(sharing.replicas))),
+            mps: sharing.mps,
+            in_parts: false,
+        }),
+        Label::Mixed(groups) => {
+            let of_group = |name: GroupName| {
+                let group = groups.iter().find(|group| group.name == name)?;
+                let role = Role {
+                    resource: name.resource().to_owned(),
+                    devices: u64::from(group.replicas),
+                    labels: None,
+                    mps: name.is_mps(),
+                    in_parts: false,
+                };
+                Some((role, group.devices.clone()))
+            };
+            let groups = GroupName::ALL.into_iter().filter_map(of_group).collect();
+            Plan { groups, rest: Role { labels: None, ..Role::exclusive() } }
+        }
+        Label::Parts(parts) => Plan::of(of_parts(*parts, mig)),
+        Label::Absent | Label::Default | Label::Edited | Label::Broken | Label::Missing => {
+            Plan::of(Role::exclusive())
+        }
+    }
+}
+
+fn of_parts(parts: Parts, mig: Option<Cut>) -> Role {
+    let Some(cut) = mig else { return Role::exclusive() };
+    let in_parts = parts.strategy != MigStrategy::None;
+    let resource = match parts.strategy {
+        MigStrategy::None | MigStrategy::Single => GPU.to_owned(),
+        MigStrategy::Mixed => format!("nvidia.com/mig-{}", cut.profile.name()),
+    };
+    let per_gpu = if in_parts { cut.count } else { 1 };
+    let shared = if parts.replicas > 1 { ".shared" } else { "" };
+    Role {
+        resource: resource + shared,
+        devices: u64::from(per_gpu * parts.replicas),
+        labels: None,
+        mps: false,
+        in_parts,
+    }
+}
+
+impl Role {
+    /// Whole GPUs.
+    pub(super) fn exclusive() -> Role {
+        Role { resource: GPU.to_owned(), devices: 1, labels: Some(("none", 1)), mps: false, in_parts: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::label::Group;
+    use super::super::story::Profile;
+    use super::*;
+
+    fn mix(devices: [(GroupName, Devices); 2]) -> Plan {
+        let groups = devices.map(|(name, devices)| Group { name, replicas: 2, devices });
+        plan(&Label::Mixed(groups.into()), None)
+    }
+
+    #[test]
+    fn lists_come_before_counts_and_mps_before_time_slicing() {
+        let plan =
+            mix([(GroupName::Sliced, Devices::Count(2)), (GroupName::Mps, Devices::List([1, 5].into()))]);
+        let takes =
+            |gpus| plan.takes(gpus).iter().map(|(role, count)| (role.mps, *count)).collect::<Vec<_>>();
+        assert_eq!(takes(4), [(true, 1), (false, 2)]);
+        assert_eq!(takes(2), [(true, 1), (false, 1)]);
+        assert_eq!(takes(1), [(true, 0), (false, 1)]);
+        assert_eq!(plan.roles_of(1).len(), 1);
+        assert_eq!(
+            plan.roles_of(0).iter().map(|role| role.resource.as_str()).collect::<Vec<_>>(),
+            ["nvidia.com/gpu.sliced", GPU]
+        );
+    }
+
+    #[test]
+    fn an_edited_configuration_is_what_its_newest_text_says() {
+        let machine = Machine { name: "n".to_owned(), gpus: 1, mig: None };
+        let mut wishes = Wishes::new(&machine);
+        let mps = Label::Shared(Sharing { mps: true, replicas: 3, renamed: true });
+        wishes.edit(&mps, false);
+        assert_eq!(wishes.plans(), [plan(&Label::Absent, None)], "nobody follows it");
+        wishes.flip(&Label::Edited, false);
+        assert_eq!(wishes.plans(), [plan(&mps, None)]);
+        wishes.edit(&Label::Broken, false);
+        assert_eq!(wishes.plans(), [&mps, &EDITED_FIRST, &Label::Absent].map(|label| plan(label, None)));
+    }
+
+    #[test]
+    fn a_gpu_in_mig_mode_is_its_parts_and_takes_no_mps() {
+        let cut = Cut { profile: Profile::Large, count: 2 };
+        let machine = Machine { name: "n".to_owned(), gpus: 1, mig: Some(cut) };
+        let mut wishes = Wishes::new(&machine);
+        wishes.flip(&Label::Parts(Parts { strategy: MigStrategy::Mixed, replicas: 2 }), false);
+        let [plan] = &wishes.plans()[..] else { panic!("{wishes:?}") };
+        assert_eq!((plan.rest.resource.as_str(), plan.rest.devices), ("nvidia.com/mig-3g.20gb.shared", 4));
+        wishes.flip(&Label::Shared(Sharing { mps: true, replicas: 3, renamed: true }), false);
+        assert_eq!(wishes.plans().len(), 2, "any earlier one");
     }
 }

@@ -17,6 +17,8 @@ pub(in crate::on) enum Ending {
     NvmlSlow,
     /// NVML calls return again.
     NvmlHang,
+    /// NVML calls about a GPU return again.
+    GpuHang(u32),
     /// The next driver is there.
     DriverUpgrade,
     /// The driver's device nodes are there.
@@ -38,6 +40,7 @@ pub(in crate::on) fn is_drivers(fault: Fault) -> bool {
             | Fault::NvmlError { .. }
             | Fault::NvmlSlow { .. }
             | Fault::NvmlHang
+            | Fault::GpuHang { .. }
             | Fault::DriverUpgrade
             | Fault::LateDeviceNodes
             | Fault::FabricNotReady
@@ -47,7 +50,10 @@ pub(in crate::on) fn is_drivers(fault: Fault) -> bool {
 
 /// Whether a fault without a duration is for good.
 pub(in crate::on) fn is_for_good(fault: Fault) -> bool {
-    matches!(fault, Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } | Fault::NvmlHang)
+    matches!(
+        fault,
+        Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } | Fault::NvmlHang | Fault::GpuHang { .. }
+    )
 }
 
 /// Changes the driver's state; the answer is how that ends, if it does. What is no fault of a driver changes nothing.
@@ -84,6 +90,10 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
             gpus.nvml_hangs = 1;
             Some(Ending::NvmlHang)
         }
+        Fault::GpuHang { gpu } => {
+            gpus.set_nvml_hangs(gpu, true)?;
+            Some(Ending::GpuHang(gpu))
+        }
         Fault::DriverUpgrade => {
             gpus.set_nvml_error(None, VERSION_MISMATCH)?;
             Some(Ending::DriverUpgrade)
@@ -117,6 +127,7 @@ pub(in crate::on) fn recover(gpus: &mut Node, ending: &Ending) -> Result<(), Gpu
         Ending::NvmlError(gpu) => gpus.set_nvml_error(*gpu, 0)?,
         Ending::NvmlSlow => gpus.nvml_delay_ms = 0,
         Ending::NvmlHang => gpus.nvml_hangs = 0,
+        Ending::GpuHang(gpu) => gpus.set_nvml_hangs(*gpu, false)?,
         Ending::DriverUpgrade => {
             gpus.upgrade_driver();
             gpus.set_nvml_error(None, 0)?;

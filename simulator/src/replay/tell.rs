@@ -1,9 +1,10 @@
 //! Events and actions in one line each, because a journal's JSON is for machines.
 
 use plugin_core::action::{Action, Severity};
-use plugin_core::event::{Event, Holding};
+use plugin_core::event::{Checkpoint, Event, Holding};
 use plugin_core::last_good::LastGood;
 use plugin_core::mps::{Actual, DaemonStatus};
+use plugin_core::taints::Taint;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,15 +38,20 @@ pub fn event(event: &Event) -> String {
             let chosen = chosen.map_or("none".to_owned(), |name| format!("`{name}`"));
             format!("{} labels, configuration label {chosen}", labels.len())
         }
+        Event::TaintsRead { taints, .. } => all(taints),
         Event::NoDriver { why }
         | Event::DriverFailed { why }
         | Event::ConfigUnreadable { why }
         | Event::NodeUnreadable { why }
         | Event::LabelsFailed { why }
         | Event::AnnotationsFailed { why }
+        | Event::TaintsFailed { why }
         | Event::LastGoodUnreadable { why }
         | Event::LastGoodNotKept { why }
+        | Event::KeptGpusUnreadable { why }
+        | Event::KeptGpusFailed { why }
         | Event::HoldersUnreadable { why }
+        | Event::PodsUnreadable { why, .. }
         | Event::CdiSpecsFailed { why }
         | Event::AllocatableUnreadable { why, .. }
         | Event::MpsDesiredFailed { why } => why.clone(),
@@ -63,7 +69,8 @@ pub fn event(event: &Event) -> String {
         Event::DriverFilesFound { found, .. } => {
             format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
         }
-        Event::HoldersRead { holdings } => holders(holdings),
+        Event::HoldersRead { holdings, checkpoint } => holders(holdings, checkpoint),
+        Event::PodsRead { pods, .. } => format!("{} pods are bound to the node", pods.len()),
         Event::AllocatableRead { devices } => {
             let counts: Vec<String> =
                 devices.iter().map(|(name, ids)| format!("{name} {}", ids.len())).collect();
@@ -75,6 +82,13 @@ pub fn event(event: &Event) -> String {
         _ => String::new(),
     };
     line(event.tag(), &text)
+}
+
+fn all(taints: &[Taint]) -> String {
+    match taints {
+        [] => "no taint".to_owned(),
+        taints => taints.iter().map(Taint::to_string).collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// A state file by its configuration's name; the text would be too long.
@@ -108,6 +122,7 @@ pub fn action(action: &Action) -> String {
                 .collect();
             parts.join(" ")
         }
+        Action::PatchTaints { before, after, .. } => format!("from {} to {}", all(before), all(after)),
         Action::Announce { severity, reason, message } => {
             let mark = match severity {
                 Severity::Info => "",
@@ -140,11 +155,15 @@ pub fn answer(refused: Option<&str>) -> String {
     }
 }
 
-fn holders(holdings: &[Holding]) -> String {
+fn holders(holdings: &[Holding], checkpoint: &Checkpoint) -> String {
     let devices: usize = holdings.iter().map(|holding| holding.ids.len()).sum();
-    match holdings {
+    let listed = match holdings {
         [] => "nobody holds a device".to_owned(),
         _ => format!("{} containers hold {devices} devices", holdings.len()),
+    };
+    match checkpoint {
+        Checkpoint::Damaged { why } => format!("{listed}; checkpoint {why}"),
+        Checkpoint::Unread | Checkpoint::Missing | Checkpoint::Read { .. } => listed,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use plugin_core::event::Event;
+use plugin_core::event::{Checkpoint, Event};
 use plugin_core::plugin::ConfigSource;
 
 use super::recorded_node::RecordedNode;
@@ -14,7 +14,7 @@ mod supervisor;
 fn run_of_a_node() -> Vec<String> {
     let mut node = RecordedNode::new();
     node.start(ConfigSource::None);
-    node.tell(Event::HoldersRead { holdings: vec![] });
+    node.tell(Event::HoldersRead { holdings: vec![], checkpoint: Checkpoint::Unread });
     let (resource, endpoint, attempt) = node.listen.clone().expect("nothing was registered");
     node.tell(Event::Listening { resource: resource.clone(), endpoint, attempt });
     node.tell(Event::Registered { resource: resource.clone(), attempt });

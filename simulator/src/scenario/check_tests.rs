@@ -172,7 +172,7 @@ fn mistakes_in_the_wider_language_name_what_was_expected() {
         ("values: {pods: 30, replicas: 8}", "values: {pods: 30}", "every variant gives the same parameters"),
         ("numa: [0, 1]", "numa: [0]", "expected one NUMA node for each of 2 GPUs, found 1"),
         ("'13.2'", "thirteen", "expected a CUDA version"),
-        ("kubelet: fixed", "kubelet: '1.20'", "expected one of 1.36, 1.37, fixed"),
+        ("kubelet: fixed", "kubelet: '1.20'", "expected one of 1.36, 1.37, 1.25, fixed"),
         (
             "until: done",
             "until: don",

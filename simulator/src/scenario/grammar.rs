@@ -118,6 +118,7 @@ pub const TIMERS: &[Key] = &[
         Sort::Duration,
         "how long after its death by a defect a kubelet is started again: 10s",
     ),
+    key("registration", Sort::Duration, "how long a busy kubelet takes before it sees to a registration: 0s"),
 ];
 
 /// The keys of `plugin`.

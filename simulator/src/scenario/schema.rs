@@ -88,6 +88,8 @@ pub struct Timers {
     pub crash_back_off: Duration,
     /// How long after its death by a defect a kubelet is started again: 10 s (`RestartSec` of its systemd unit).
     pub kubelet_restart: Duration,
+    /// How long a kubelet is busy with other things before it sees to a registration: none.
+    pub registration: Duration,
 }
 
 impl Default for Timers {
@@ -99,6 +101,7 @@ impl Default for Timers {
             config_map_sync: Duration::from_secs(60),
             crash_back_off: Duration::from_secs(10),
             kubelet_restart: Duration::from_secs(10),
+            registration: Duration::ZERO,
         }
     }
 }
@@ -114,6 +117,7 @@ impl Timers {
             ("configMapSync", real.config_map_sync, self.config_map_sync),
             ("crashBackOff", real.crash_back_off, self.crash_back_off),
             ("kubeletRestart", real.kubelet_restart, self.kubelet_restart),
+            ("registration", real.registration, self.registration),
         ]
         .into_iter()
         .filter(|(_, real, scaled)| real != scaled)
@@ -187,19 +191,22 @@ pub enum KubeletProfile {
     V1_36,
     /// Kubernetes 1.37: several plugins may serve one resource.
     V1_37,
+    /// Kubernetes 1.25, which names sockets in a way that plugins in Rust refuse.
+    V1_25,
     /// Kubernetes 1.36 without them.
     Fixed,
 }
 
 impl KubeletProfile {
     /// The names in scenario files.
-    pub const NAMES: &'static [&'static str] = &["1.36", "1.37", "fixed"];
+    pub const NAMES: &'static [&'static str] = &["1.36", "1.37", "1.25", "fixed"];
 
     /// What the simulated kubelet is told.
     pub fn profile(self) -> fake_cluster::kubelet::Profile {
         match self {
             KubeletProfile::V1_36 => fake_cluster::kubelet::Profile::v1_36(),
             KubeletProfile::V1_37 => fake_cluster::kubelet::Profile::v1_37(),
+            KubeletProfile::V1_25 => fake_cluster::kubelet::Profile::v1_25(),
             KubeletProfile::Fixed => fake_cluster::kubelet::Profile::fixed(),
         }
     }
@@ -209,6 +216,7 @@ impl KubeletProfile {
         match name {
             "1.36" => Some(KubeletProfile::V1_36),
             "1.37" => Some(KubeletProfile::V1_37),
+            "1.25" => Some(KubeletProfile::V1_25),
             "fixed" => Some(KubeletProfile::Fixed),
             _ => None,
         }

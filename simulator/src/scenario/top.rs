@@ -87,6 +87,7 @@ pub(super) fn timers(reader: &mut Reader, fields: &Fields<'_>) -> Timers {
         ("configMapSync", &mut timers.config_map_sync),
         ("crashBackOff", &mut timers.crash_back_off),
         ("kubeletRestart", &mut timers.kubelet_restart),
+        ("registration", &mut timers.registration),
     ] {
         if let Some(duration) = inner.duration(reader, name, DURATION_MAX) {
             *slot = duration;

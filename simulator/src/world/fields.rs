@@ -36,6 +36,6 @@ pub const GPU_FIELDS: &[&str] = &[
 pub const MEMORY_FIELDS: &[&str] = &["used", "total", "usedMiB"];
 /// The fields of `plugin` that an `expect` block may name.
 pub const PLUGIN_FIELDS: &[&str] =
-    &["running", "ready", "starts", "registered", "registrations", "warnings", "state"];
+    &["running", "ready", "starts", "registered", "registrations", "warnings", "driver", "state"];
 /// The fields of `mps` that an `expect` block may name.
 pub const MPS_FIELDS: &[&str] = &["running", "starts"];

@@ -4,7 +4,7 @@
 /// How a kubelet behaves where versions differ or where it is known to be wrong.
 ///
 /// The switches B1..B11 are named after defects; `true` is the behaviour of kubelet 1.36 (seen on 1.36.2). **Not
-/// modelled:** the asynchronous registration and the socket path as authority of kubelets up to 1.25, the plugin watcher.
+/// modelled:** the plugin watcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// What reports call this profile.
@@ -33,6 +33,9 @@ pub struct Profile {
     pub resource_without_list_is_ignored: bool,
     /// A plugin's connection is never closed once a later registration has replaced it (up to 1.37).
     pub replaced_connection_stays_open: bool,
+    /// Register is answered first, then the plugin is dialled and called with the socket's path as authority (up to 1.25);
+    /// the first call alone names it.
+    pub socket_path_is_authority: bool,
     /// Plugins of one resource are kept side by side by their sockets, and a survivor takes over (from 1.37 on).
     pub several_plugins_per_resource: bool,
 }
@@ -54,7 +57,18 @@ impl Profile {
             zero_limit_fails_without_healthy: true,
             resource_without_list_is_ignored: true,
             replaced_connection_stays_open: true,
+            socket_path_is_authority: false,
             several_plugins_per_resource: false,
+        }
+    }
+
+    /// Kubelet 1.25: the last one that plugins in Rust cannot serve.
+    pub fn v1_25() -> Profile {
+        Profile {
+            name: "1.25",
+            removal_during_allocate_is_fatal: false,
+            socket_path_is_authority: true,
+            ..Profile::v1_36()
         }
     }
 
@@ -85,6 +99,7 @@ impl Profile {
             zero_limit_fails_without_healthy: false,
             resource_without_list_is_ignored: false,
             replaced_connection_stays_open: false,
+            socket_path_is_authority: false,
             several_plugins_per_resource: false,
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ALL, Class, annotation_key, qualified};
 use crate::allocate::{Allocation, ContainerEdits};
 use crate::config::ResourceName;
+use crate::unit::Unit;
 use crate::view::Device;
 
 /// How containers are told the CDI names of their devices.
@@ -32,12 +33,7 @@ pub(crate) fn add(
 ) {
     let cdi = &edits.cdi;
     let gpus = names.iter().map(|name| qualified(&cdi.vendor, Class::Gpu, name));
-    let channels = edits.imex_channels.iter().map(u32::to_string);
-    let channels = channels.map(|id| qualified(&cdi.vendor, Class::ImexChannel, &id));
-    let features = [(edits.gdrcopy, Class::Gdrcopy), (edits.gds, Class::Gds), (edits.mofed, Class::Mofed)];
-    let features = features.into_iter().filter(|(on, class)| *on && cdi.features.contains(class));
-    let features = features.map(|(_, class)| qualified(&cdi.vendor, class, ALL));
-    let all: Vec<String> = gpus.chain(channels).chain(features).collect();
+    let all: Vec<String> = gpus.chain(beside_gpus(edits)).collect();
     if let Some(prefix) = cdi.annotation_prefix.as_ref().filter(|_| !all.is_empty()) {
         let ids = devices.iter().map(|device| device.id.as_str());
         out.annotations.insert(annotation_key(prefix, resource.as_str(), ids), all.join(","));
@@ -45,4 +41,25 @@ pub(crate) fn add(
     if cdi.cri {
         out.cdi_devices = all;
     }
+}
+
+/// What every answer has beside the GPUs: channels and features.
+fn beside_gpus(edits: &ContainerEdits) -> impl Iterator<Item = String> {
+    let cdi = &edits.cdi;
+    let channels = edits.imex_channels.iter().map(u32::to_string);
+    let channels = channels.map(|id| qualified(&cdi.vendor, Class::ImexChannel, &id));
+    let features = [(edits.gdrcopy, Class::Gdrcopy), (edits.gds, Class::Gds), (edits.mofed, Class::Mofed)];
+    let features = features.into_iter().filter(|(on, class)| *on && cdi.features.contains(class));
+    channels.chain(features.map(|(_, class)| qualified(&cdi.vendor, class, ALL)))
+}
+
+/// Every name that a container may be told while these are served; none where containers are told no names.
+pub(crate) fn names<'a>(edits: &ContainerEdits, served: impl Iterator<Item = Unit<'a>>) -> Vec<String> {
+    let cdi = &edits.cdi;
+    if cdi.annotation_prefix.is_none() && !cdi.cri {
+        return Vec::new();
+    }
+    let name = |unit: Unit<'_>| if edits.by_index { unit.index() } else { unit.uuid().to_string() };
+    let gpus = served.map(|unit| qualified(&cdi.vendor, Class::Gpu, &name(unit)));
+    gpus.chain(beside_gpus(edits)).collect()
 }

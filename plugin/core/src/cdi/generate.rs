@@ -8,7 +8,7 @@ use super::search::{self, CONTROL_NODES, GDS_FILES, SOCKETS};
 use super::spec::{BindMount, Device, Edits, HookCall, Node, Spec};
 use super::{ALL, CdiSettings, Class, Found, IMEX_CHANNELS};
 use crate::config::{DeviceIdStrategy, Effective};
-use crate::inventory::Facts;
+use crate::inventory::{Facts, GpuFacts};
 use crate::mig::MigFacts;
 use crate::unit::Unit;
 
@@ -35,6 +35,8 @@ pub(crate) struct Wanted<'a> {
     pub found: &'a Found,
     /// The names that GPUs have.
     pub names: BTreeSet<DeviceIdStrategy>,
+    /// Whether containers are told budgets of memory, to which a hook then holds them.
+    pub budgets: bool,
 }
 
 /// The files: name → text. A class without devices has none.
@@ -45,7 +47,7 @@ pub fn files(
     found: &Found,
 ) -> BTreeMap<String, String> {
     let names = [flags.plugin.device_id_strategy].into();
-    let specs = Wanted { flags, settings, facts, found, names }.specs();
+    let specs = Wanted { flags, settings, facts, found, names, budgets: false }.specs();
     specs.iter().map(|(class, spec)| (class.file(settings.vendor()), spec.text())).collect()
 }
 
@@ -118,12 +120,21 @@ impl Wanted<'_> {
             (format!("../{name}"), format!("/dev/dri/by-path/pci-{pci}-{sort}"))
         };
         let links: Vec<(String, String)> = drm.iter().map(link).collect();
+        let limits = mig.is_none().then(|| self.memory_limits(gpu)).flatten();
         Edits {
             device_nodes: nodes,
-            hooks: self.hooks().links(&links).into_iter().collect(),
+            hooks: self.hooks().links(&links).into_iter().chain(limits).collect(),
             additional_gids: self.groups(drm),
             ..Edits::default()
         }
+    }
+
+    /// Holds a container to its budget on this GPU. A toolkit that does not know the hook may refuse to start containers, so
+    /// it is left out where nobody has a budget.
+    fn memory_limits(&self, gpu: &GpuFacts) -> Option<HookCall> {
+        let root = self.flags.nvidia_driver_root.clone();
+        let arguments = ["--driver-root".to_owned(), root, "--gpu-id".to_owned(), gpu.uuid.to_string()];
+        self.hooks().call(Hook::ApplyCudaMemoryLimits, arguments).filter(|_| self.budgets && !gpu.mig_enabled)
     }
 
     /// The groups that may use nodes which not everyone may.

@@ -7,8 +7,10 @@ use thiserror::Error;
 
 use super::spec::HookCall;
 
-/// When they run: the container exists, its root is not changed yet.
-const WHEN: &str = "createContainer";
+/// When most run: in the container's namespaces, its root is not changed yet.
+const CREATE_CONTAINER: &str = "createContainer";
+/// When that one runs which needs the host's control groups and driver.
+const CREATE_RUNTIME: &str = "createRuntime";
 
 /// A hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,16 +26,19 @@ pub enum Hook {
     DisableDeviceNodeModification,
     /// Restricts graphics to the container's GPUs; never written here, so leaving it out is always obeyed.
     UpdateApplicationProfile,
+    /// The driver holds the container to its budget of memory.
+    ApplyCudaMemoryLimits,
 }
 
 impl Hook {
     /// Every hook.
-    pub const EVERY: [Hook; 5] = [
+    pub const EVERY: [Hook; 6] = [
         Hook::CreateSymlinks,
         Hook::EnableCudaCompat,
         Hook::UpdateLdcache,
         Hook::DisableDeviceNodeModification,
         Hook::UpdateApplicationProfile,
+        Hook::ApplyCudaMemoryLimits,
     ];
 
     /// Its word on command lines.
@@ -44,6 +49,18 @@ impl Hook {
             Hook::UpdateLdcache => "update-ldcache",
             Hook::DisableDeviceNodeModification => "disable-device-node-modification",
             Hook::UpdateApplicationProfile => "update-application-profile",
+            Hook::ApplyCudaMemoryLimits => "apply-cuda-memory-limits",
+        }
+    }
+
+    fn when(self) -> &'static str {
+        match self {
+            Hook::CreateSymlinks
+            | Hook::EnableCudaCompat
+            | Hook::UpdateLdcache
+            | Hook::DisableDeviceNodeModification
+            | Hook::UpdateApplicationProfile => CREATE_CONTAINER,
+            Hook::ApplyCudaMemoryLimits => CREATE_RUNTIME,
         }
     }
 
@@ -93,7 +110,7 @@ impl Hooks<'_> {
         args.extend((base == "nvidia-ctk").then(|| "hook".to_owned()));
         args.push(hook.as_str().to_owned());
         args.extend(more);
-        Some(HookCall { hook_name: WHEN.to_owned(), path: self.program.to_owned(), args })
+        Some(HookCall { hook_name: hook.when().to_owned(), path: self.program.to_owned(), args })
     }
 
     /// The call that makes links: target, then where the link is; `None` without links.

@@ -145,7 +145,9 @@ impl Plugin {
         let found = self.specs.found.clone()?;
         let settings = self.settings.cdi.clone();
         let names = wanted.iter().map(|flags| flags.plugin.device_id_strategy).collect();
-        let made = Wanted { flags: wanted.first()?, settings: &settings, facts, found: &found, names };
+        let budgets = [&self.next, &self.applied].into_iter().flatten().any(|a| !a.budgets.is_empty());
+        let made =
+            Wanted { flags: wanted.first()?, settings: &settings, facts, found: &found, names, budgets };
         if made.libraries().next().is_none() {
             let message = format!(
                 "no library of driver version {} is below `{}`: containers get GPUs without a driver (is the driver root \

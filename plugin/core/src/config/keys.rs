@@ -39,6 +39,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("resources.gpus[]", &["pattern", "name"]),
     ("resources.mig[]", &["pattern", "name"]),
     ("sharing", &["timeSlicing", "mps", "taint", "pressure"]),
+    ("sharing.taint", &["key", "value", "effect"]),
     ("sharing.mps", &["renameByDefault", "failRequestsGreaterThanOne", "resources"]),
     ("sharing.timeSlicing", &["renameByDefault", "failRequestsGreaterThanOne", "resources"]),
     (

@@ -33,6 +33,7 @@ mod scalar;
 mod schema;
 mod select;
 mod settings;
+mod taint;
 mod tree;
 
 #[cfg(test)]
@@ -58,3 +59,4 @@ pub use select::{Fallback, SelectError, Selected, select};
 pub use settings::{
     BooleanError, Contradiction, Effective, EffectiveGfd, EffectivePlugin, Overrides, parse_boolean,
 };
+pub use taint::{Taint, TaintEffect};

@@ -7,7 +7,6 @@ use super::object::Object;
 /// Each key with its mapping and what it will do.
 pub(super) const NOT_BUILT: &[(&str, &str, &str)] = &[
     ("", "health", "which faults take a GPU away, and how it comes back, is not configurable"),
-    ("sharing", "taint", "shared nodes are not tainted"),
     ("sharing", "pressure", "replicas are not withheld when a GPU runs out of memory"),
 ];
 

@@ -15,6 +15,7 @@ use super::schema::{
     REPLICAS_MAX, REPLICAS_MIN, Replicas, ReplicatedResource, ReplicatedResources, ResourcePattern,
     Resources, Sharing,
 };
+use super::taint;
 use super::tree::Content;
 
 /// Most items of a list of resources or devices; far above what one node has.
@@ -31,7 +32,7 @@ pub(super) fn sharing(found: &mut Findings, object: &Object<'_>, out: &mut Shari
         // NVIDIA holds MPS in a pointer, so that null is "unset"; a null timeSlicing reaches its decoder and fails.
         out.mps = if field.node.is_null() { None } else { replicated(found, &field) };
     }
-    not_built::refuse(found, object, "taint");
+    object.read(found, "taint", taint::taint, &mut out.taint);
     not_built::refuse(found, object, "pressure");
 }
 

@@ -10,6 +10,7 @@ use super::devices::Devices;
 use super::interval::Interval;
 use super::memory::Memory;
 use super::name::ResourceName;
+use super::taint::Taint;
 
 /// One configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -131,6 +132,9 @@ pub struct Sharing {
     pub time_slicing: Option<ReplicatedResources>,
     /// Shared through an MPS control daemon.
     pub mps: Option<ReplicatedResources>,
+    /// The taint of nodes that share and serve no whole GPU (ours); none unless it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taint: Option<Taint>,
 }
 
 /// The resources of one sharing strategy.
@@ -170,7 +174,7 @@ pub struct ReplicatedResource {
     /// Replicas per device.
     pub replicas: Replicas,
     /// The memory that each replica may count on (ours). The whole of them must fit on the GPU; under MPS it is also the
-    /// limit of a client.
+    /// limit of a client, and from CUDA 13.4 on containers are told it for the container toolkit to enforce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_per_replica: Option<Memory>,
     /// How replicas are spread over GPUs (ours); otherwise `flags.plugin.sharedDevicesAllocationPolicy`.

@@ -25,8 +25,12 @@ fn view(devices: &[(&str, u32)], strategy: Strategy) -> View {
         ((*id).to_owned(), device)
     };
     let devices = Arc::new(devices.iter().enumerate().map(device).collect());
-    let served =
-        ResourceView { devices, one_shared_device_at_most: false, policy: AllocationPolicy::Distributed };
+    let served = ResourceView {
+        devices,
+        one_shared_device_at_most: false,
+        policy: AllocationPolicy::Distributed,
+        budget: None,
+    };
     View { resources: [(ResourceName::gpu(), served)].into(), ..View::default() }
 }
 

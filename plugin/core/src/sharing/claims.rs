@@ -8,10 +8,13 @@ use super::names::Names;
 use super::{Finder, Group};
 use crate::config::{DeviceRef, Devices, OVERLAP_HINT, ResourceName};
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::Picks;
 use crate::sharing::pick::pick;
 use crate::sharing::size;
 use crate::unit::Unit;
 
+/// What the UUID of a whole GPU begins with.
+const GPU_PREFIX: &str = "GPU-";
 /// What a selector that means nothing does.
 const SELECTS_NOTHING: &str = "without strict validation it selects nothing";
 
@@ -33,12 +36,13 @@ impl<'f> Offer<'f> {
     }
 }
 
-/// The group of every claimed GPU or MIG device, by its place in `groups`.
+/// The group of every claimed GPU or MIG device, by its place in `groups`; and what each count has chosen.
 pub(super) fn claims(
     groups: &[Group<'_>],
     offer: &Offer<'_>,
+    kept: &Picks,
     finder: &mut Finder<'_>,
-) -> BTreeMap<GpuUuid, usize> {
+) -> (BTreeMap<GpuUuid, usize>, Picks) {
     let mut wanted: BTreeMap<GpuUuid, Vec<usize>> = BTreeMap::new();
     for (index, group) in groups.iter().enumerate() {
         let chosen = match &group.entry.devices {
@@ -50,6 +54,7 @@ pub(super) fn claims(
             wanted.entry(unit.uuid().clone()).or_default().push(index);
         }
     }
+    let mut picks = Picks::new();
     for (index, group) in groups.iter().enumerate() {
         let mut own = offer.called(&group.entry.name);
         if own.is_empty() {
@@ -63,20 +68,49 @@ pub(super) fn claims(
         own.retain(|unit| !wanted.contains_key(unit.uuid()));
         own.sort_by_key(|unit| unit.position());
         let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let before = kept.get(&group.path).map_or(&[][..], Vec::as_slice);
+        let (held, away) = keep(before, &mut own, count, offer.facts);
+        let count = count - held.len() - away.len();
+        let wanted_by = |unit: &Unit<'_>| (unit.uuid().clone(), vec![index]);
+        wanted.extend(held.iter().map(wanted_by));
+        let mut picked: Vec<GpuUuid> = held.iter().map(|unit| unit.uuid().clone()).chain(away).collect();
         if own.len() < count {
             let path = format!("{}.devices", group.path);
             let message = format!(
-                "`{path}` is {count}, but this node has {} GPUs left of `{}`",
-                own.len(),
+                "`{path}` is {}, but this node has {} GPUs left of `{}`",
+                count + picked.len(),
+                own.len() + picked.len(),
                 group.entry.name
             );
             finder.deviation(&path, message, "without strict validation those are shared");
         }
-        for unit in pick(own, count, offer.facts) {
-            wanted.insert(unit.uuid().clone(), vec![index]);
+        let more = pick(own, count, offer.facts);
+        wanted.extend(more.iter().map(wanted_by));
+        picked.extend(more.iter().map(|unit| unit.uuid().clone()));
+        picks.insert(group.path.clone(), picked);
+    }
+    (settled(groups, wanted, offer.units, finder), picks)
+}
+
+/// What a count chose before and still may have: taken out of `own`. A GPU that is away keeps its place, so that none moves
+/// for it; a MIG device that is away was cut anew, and a GPU that is something else now is not waited for.
+fn keep<'f>(
+    before: &[GpuUuid],
+    own: &mut Vec<Unit<'f>>,
+    count: usize,
+    facts: &Facts,
+) -> (Vec<Unit<'f>>, Vec<GpuUuid>) {
+    let (mut held, mut away) = (Vec::new(), Vec::new());
+    for uuid in before.iter().take(count) {
+        match own.iter().position(|unit| unit.uuid() == uuid) {
+            Some(at) => held.push(own.remove(at)),
+            None if uuid.as_str().starts_with(GPU_PREFIX) && facts.unit(uuid).is_none() => {
+                away.push(uuid.clone());
+            }
+            None => {}
         }
     }
-    settled(groups, wanted, offer.units, finder)
+    (held, away)
 }
 
 /// The GPUs and MIG devices of a list, each once.

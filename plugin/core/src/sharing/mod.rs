@@ -6,11 +6,13 @@
 //! | What is one called before it is shared? | `names` (`resources.gpus` and `resources.mig` patterns) |
 //! | Which entry of `sharing` has which GPU? | `claims` (`devices`), `pick` (a count) |
 //! | How many replicas, with which limits? | `size` |
+//! | Is their memory divided by the driver? | `budgets` |
 //! | May these GPUs be offered under one name? | `meaning` |
 //! | Can the kubelet take the list? | `list_size` |
 //!
 //! A GPU that no entry claims is handed out whole, under its own name.
 
+mod budgets;
 mod claims;
 mod list_size;
 mod meaning;
@@ -23,11 +25,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::budget::Budget;
 use crate::config::{
     AllocationPolicy, Config, Effective, PROBLEMS_MAX, Places, Problem, Read, ReplicatedResource,
     ReplicatedResources, ResourceName, Severity,
 };
 use crate::inventory::{Facts, GpuUuid};
+use crate::kept_gpus::Picks;
 use crate::resources::Role;
 use crate::view::Strategy;
 
@@ -42,6 +46,10 @@ pub struct Assignment {
     pub one_at_most: BTreeSet<ResourceName>,
     /// How the replicas of each shared resource are spread over GPUs.
     pub policies: BTreeMap<ResourceName, AllocationPolicy>,
+    /// The memory of each replica of a shared resource, where the driver holds containers to it.
+    pub budgets: BTreeMap<ResourceName, Budget>,
+    /// What each count chose.
+    pub picks: Picks,
     /// What is ignored on this node, in the file's order.
     pub warnings: Vec<Problem>,
 }
@@ -67,6 +75,10 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
+    fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
     fn error(&mut self, path: &str, message: String, hint: &str) {
         self.problems.push(self.places.error(path, message, Some(hint.to_owned())));
     }
@@ -80,17 +92,22 @@ impl Finder<'_> {
     }
 }
 
-/// The role of every GPU under a configuration, or everything that speaks against it.
+/// The role of every GPU under a configuration, or everything that speaks against it. `kept` is what its counts chose before.
 ///
 /// # Errors
 /// All problems at once, at least one of them an error.
-pub fn assign(read: &Read, effective: &Effective, facts: &Facts) -> Result<Assignment, Vec<Problem>> {
+pub fn assign(
+    read: &Read,
+    effective: &Effective,
+    facts: &Facts,
+    kept: &Picks,
+) -> Result<Assignment, Vec<Problem>> {
     let mut finder = Finder { places: &read.places, problems: Vec::new() };
     let groups = groups(&read.config, effective);
     let (units, names) = mig::units(&read.config, effective, facts, &mut finder);
     let node = claims::Offer { units: &units, names: &names, facts };
-    let claims = claims::claims(&groups, &node, &mut finder);
-    let mut out = Assignment { names: names.clone(), ..Assignment::default() };
+    let (claims, picks) = claims::claims(&groups, &node, kept, &mut finder);
+    let mut out = Assignment { names: names.clone(), picks, ..Assignment::default() };
     let mut members = BTreeMap::new();
     for unit in &units {
         let name = names.get(unit.uuid()).cloned().unwrap_or_else(ResourceName::gpu);
@@ -106,6 +123,10 @@ pub fn assign(read: &Read, effective: &Effective, facts: &Facts) -> Result<Assig
     }
     meaning::check(&out.roles, &members, &units, &mut finder);
     list_size::check(&out.roles, &members, &mut finder);
+    if !finder.has_errors() {
+        budgets::tell_unenforced(&members, facts, &mut finder);
+    }
+    out.budgets = budgets::budgets(&members, facts);
     for group in members.values().copied().flatten() {
         out.policies.insert(group.advertised.clone(), group.policy);
         if group.one_at_most {

@@ -1,17 +1,18 @@
 //! A node whose neighbours behave: they answer the core's actions at once, in virtual time.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use plugin_core::action::Action;
 use plugin_core::cdi::Found;
 use plugin_core::config::ResourceName;
-use plugin_core::event::{Event, Holding};
+use plugin_core::event::{BoundPod, Checkpoint, Event, Holding};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{Entry, replay};
 use plugin_core::mps::{Actual, DaemonStatus, Desired};
 use plugin_core::plugin::{ConfigSource, Plugin, Settings};
+use plugin_core::taints::{NOTE, Taint};
 use plugin_core::time::Time;
 
 pub const DEFAULT: &str = "version: v1\nflags:\n  migStrategy: none\n";
@@ -37,6 +38,8 @@ pub struct Node {
     /// The state file, which outlives the plugin.
     pub state: Option<String>,
     pub state_is_writable: bool,
+    /// The state file with what is known of the GPUs.
+    pub kept_gpus: Option<String>,
     /// The driver's files and the spec directory.
     pub found: Found,
     /// Why specs cannot be written, if they cannot.
@@ -44,14 +47,25 @@ pub struct Node {
     /// The plugin's configurations.
     pub files: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// The Node's taints, whoever added them.
+    pub taints: Vec<Taint>,
+    /// The API server takes no change of taints, and says so.
+    pub taints_refused: bool,
     /// The API server answers; otherwise the Node cannot be read or written.
     pub api_is_up: bool,
     /// The kubelet's age in milliseconds, and whether it has a checkpoint.
     pub kubelet: (u64, bool),
     /// PodResources answers.
     pub holders_readable: bool,
+    /// The kubelet's checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The pods of this Node, as the API server has them, and the number under which they are watched.
+    pub pods: Vec<BoundPod>,
+    pub pods_watched: Option<u64>,
     /// What the kubelet may hand out where that is not what was listed; `None`: it cannot tell.
     pub allocatable: Option<BTreeMap<String, Vec<String>>>,
+    /// Resources that the kubelet does not take.
+    pub refused: BTreeSet<ResourceName>,
     inbox: VecDeque<Event>,
 }
 
@@ -73,16 +87,23 @@ impl Node {
             desired: None,
             state: None,
             state_is_writable: true,
+            kept_gpus: None,
             found: Found::default(),
             read_only: None,
             files: [("default", DEFAULT), ("mps-config", MPS)]
                 .map(|(n, t)| (n.to_owned(), t.to_owned()))
                 .into(),
             annotations: BTreeMap::new(),
+            taints: Vec::new(),
+            taints_refused: false,
             api_is_up: true,
             kubelet: (60_000, true),
             holders_readable: true,
+            checkpoint: Checkpoint::Unread,
+            pods: Vec::new(),
+            pods_watched: None,
             allocatable: Some(BTreeMap::new()),
+            refused: BTreeSet::new(),
             inbox: VecDeque::new(),
         }
     }
@@ -109,6 +130,7 @@ impl Node {
     pub fn start(&mut self) {
         let mps_desired = self.desired.clone();
         self.tell(Event::Started { settings: Box::new(Node::settings()), mps_desired });
+        self.tell(Event::KeptGpusRead { text: self.kept_gpus.clone() });
         self.tell(Event::LastGoodRead { text: self.state.clone() });
         let (age_ms, has_checkpoint) = self.kubelet;
         self.tell(Event::KubeletAppeared { age_ms, has_checkpoint });
@@ -153,11 +175,23 @@ impl Node {
 
     /// What the watch of the Node says.
     pub fn tell_node(&mut self) {
+        if self.api_is_up {
+            let note = self.annotations.get(NOTE).cloned();
+            self.tell(Event::TaintsRead { taints: self.taints.clone(), note });
+        }
         self.tell(if self.api_is_up {
             Event::NodeRead { labels: self.labels.clone() }
         } else {
             Event::NodeUnreadable { why: "node `gpu-2`: connection refused".into() }
         });
+    }
+
+    /// The pods of this Node change, and whoever watches them is told.
+    pub fn set_pods(&mut self, pods: Vec<BoundPod>) {
+        self.pods = pods;
+        if let Some(attempt) = self.pods_watched {
+            self.tell(Event::PodsRead { attempt, pods: self.pods.clone() });
+        }
     }
 
     pub fn edit(&mut self, name: &str, text: &str) {
@@ -223,11 +257,25 @@ impl Node {
             Action::Listen { resource, endpoint, attempt } => {
                 Event::Listening { resource, endpoint, attempt }
             }
+            Action::Register { resource, attempt, .. } if self.refused.contains(&resource) => {
+                let why = "the kubelet refused `Register`: Unknown: not now".into();
+                Event::RegisterFailed { resource, attempt, why }
+            }
             Action::Register { resource, attempt, .. } => Event::Registered { resource, attempt },
             Action::ReadHolders if !self.holders_readable => {
                 Event::HoldersUnreadable { why: "connection refused".into() }
             }
-            Action::ReadHolders => Event::HoldersRead { holdings: self.holdings.clone() },
+            Action::ReadHolders => {
+                Event::HoldersRead { holdings: self.holdings.clone(), checkpoint: self.checkpoint.clone() }
+            }
+            Action::WatchPods { attempt } => {
+                self.pods_watched = Some(attempt);
+                match self.api_is_up {
+                    true => Event::PodsRead { attempt, pods: self.pods.clone() },
+                    false => Event::PodsUnreadable { attempt, why: "connection refused".into() },
+                }
+            }
+            Action::IgnorePods => return self.pods_watched = None,
             Action::ReadAllocatable { resources } => self.allocatable(&resources),
             Action::PatchLabels { labels } => {
                 for (key, value) in labels {
@@ -244,6 +292,10 @@ impl Node {
             Action::KeepLastGood { .. } => {
                 Event::LastGoodNotKept { why: "`/var/lib/tandem`: read-only file system".into() }
             }
+            Action::KeepGpus { text } if self.state_is_writable => return self.kept_gpus = Some(text),
+            Action::KeepGpus { .. } => {
+                Event::KeptGpusFailed { why: "`/var/lib/tandem`: read-only file system".into() }
+            }
             Action::PatchAnnotations { .. } if !self.api_is_up => {
                 Event::AnnotationsFailed { why: "connection refused".into() }
             }
@@ -255,6 +307,20 @@ impl Node {
                     };
                 }
                 Event::AnnotationsPatched
+            }
+            Action::PatchTaints { .. } if self.taints_refused || !self.api_is_up => {
+                Event::TaintsFailed { why: "connection refused".into() }
+            }
+            Action::PatchTaints { before, .. } if before != self.taints => {
+                Event::TaintsFailed { why: "its taints have changed meanwhile".into() }
+            }
+            Action::PatchTaints { after, note, .. } => {
+                self.taints = after;
+                match note {
+                    Some(note) => self.annotations.insert(NOTE.into(), note),
+                    None => self.annotations.remove(NOTE),
+                };
+                Event::TaintsPatched
             }
             Action::WriteMpsDesired { desired } => {
                 let daemons = desired.daemons.keys().map(|g| (g.clone(), DaemonStatus::Ready)).collect();

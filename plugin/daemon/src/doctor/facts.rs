@@ -21,7 +21,7 @@ pub(super) struct CdiFile {
     pub(super) priority: usize,
     /// Its content, or why it cannot be read.
     pub(super) spec: Result<CdiSpec, String>,
-    /// Device nodes that it names and the host lacks.
+    /// Device nodes, files and programs that it names and the host lacks.
     pub(super) missing: Vec<String>,
 }
 
@@ -53,6 +53,26 @@ pub(super) struct CdiDevice {
 pub(super) struct CdiEdits {
     /// Device nodes.
     pub(super) device_nodes: Vec<CdiDeviceNode>,
+    /// Bind mounts.
+    pub(super) mounts: Vec<CdiMount>,
+    /// Programs that the runtime starts.
+    pub(super) hooks: Vec<CdiHook>,
+}
+
+/// A bind mount of a CDI device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct CdiMount {
+    /// On the host.
+    pub(super) host_path: String,
+}
+
+/// A program that a CDI device brings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct CdiHook {
+    /// On the host.
+    pub(super) path: String,
 }
 
 /// A device node of a CDI spec.

@@ -1,5 +1,6 @@
 //! Looks at the machine. What cannot be looked at is a fact with its reason, never an end.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -36,10 +37,12 @@ pub(super) async fn gather(settings: &DoctorSettings) -> NodeFacts {
         Err(_) => Err("without NVML it is not known".to_owned()),
     };
     let minors: Vec<u32> = driver.iter().flat_map(|f| &f.gpus).map(|gpu| gpu.minor).collect();
-    let cluster = gather_api::gather(settings.node.as_ref()).await;
+    let plugin = plugin(settings).await;
+    let taint = plugin.as_ref().ok().and_then(|status| status.shared_taint.clone());
+    let cluster = gather_api::gather(settings.node.as_ref(), taint.as_ref()).await;
     let mps_root = MpsRoot(settings.host(&settings.mps_root));
     NodeFacts {
-        plugin: plugin(settings).await,
+        plugin,
         driver,
         device_nodes: device_nodes(settings, &minors),
         fabric,
@@ -57,7 +60,7 @@ pub(super) async fn gather(settings: &DoctorSettings) -> NodeFacts {
         runtime_classes: cluster.runtime_classes,
         permissions: cluster.permissions,
         node: cluster.node,
-        daemon_sets: Err("no taint of shared nodes is configured".to_owned()),
+        daemon_sets: cluster.daemon_sets,
     }
 }
 
@@ -161,18 +164,22 @@ fn cdi_file(settings: &DoctorSettings, path: PathBuf, priority: usize) -> CdiFil
         Some(_) => Ok(spec),
         None => Err(format!("its kind `{}` is no vendor/class", spec.kind)),
     });
-    let nodes = |edits: &CdiEdits| edits.device_nodes.clone();
-    let named = spec.iter().flat_map(|spec| {
-        spec.devices
-            .iter()
-            .flat_map(|device| nodes(&device.container_edits))
-            .chain(nodes(&spec.container_edits))
+    let edits = spec.iter().flat_map(|spec| {
+        spec.devices.iter().map(|device| &device.container_edits).chain([&spec.container_edits])
     });
-    let on_host = named.map(|node| node.host_path.unwrap_or(node.path));
-    let mut missing: Vec<String> = on_host.filter(|path| !settings.host(Path::new(path)).exists()).collect();
-    missing.sort();
-    missing.dedup();
+    let named: BTreeSet<String> = edits.flat_map(named_on_host).collect();
+    // a link that leads out of the host root is there as well
+    let is_there = |path: &String| settings.host(Path::new(path)).symlink_metadata().is_ok();
+    let missing = named.into_iter().filter(|path| !is_there(path)).collect();
     CdiFile { path, priority, spec, missing }
+}
+
+/// What the runtime must find on the host to create a container.
+fn named_on_host(edits: &CdiEdits) -> impl Iterator<Item = String> {
+    let nodes = edits.device_nodes.iter().map(|node| node.host_path.as_ref().unwrap_or(&node.path));
+    let files = edits.mounts.iter().map(|mount| &mount.host_path);
+    let programs = edits.hooks.iter().map(|hook| &hook.path);
+    nodes.chain(files).chain(programs).cloned()
 }
 
 /// `key = value` lines of the toolkit's TOML, each in its section.
@@ -245,7 +252,7 @@ mod tests {
         for directory in ["dp", "pr", "etc/cdi", "dev/char", "state", "mps"] {
             fs::create_dir_all(root.path().join(directory)).unwrap();
         }
-        let text = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"0\"\n  containerEdits:\n    deviceNodes:\n    - path: /dev/nvidia0\n    - path: /dev/nvidia9\n";
+        let text = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"0\"\n  containerEdits:\n    deviceNodes:\n    - path: /dev/nvidia0\n    - path: /dev/nvidia9\n    hooks:\n    - {hookName: createContainer, path: /usr/bin/nvidia-ctk, args: [nvidia-ctk]}\n    mounts:\n    - {hostPath: /lib64/libcuda.so, containerPath: /lib64/libcuda.so}\n";
         fs::write(root.path().join("etc/cdi/nvidia.yaml"), text).unwrap();
         fs::write(root.path().join("etc/cdi/other.json"), "{\"kind\": 7").unwrap();
         fs::write(root.path().join("dev/nvidia0"), "").unwrap();
@@ -260,7 +267,7 @@ mod tests {
         assert_eq!(facts.kubelet.iter().map(|s| s.accepts).collect::<Vec<_>>(), [true, false]);
         let rival = Socket { name: "nvidia-gpu.sock".into(), accepts: true };
         assert_eq!(facts.plugin_sockets, Ok(vec![rival]));
-        assert_eq!(facts.cdi[0].missing, ["/dev/nvidia9"]);
+        assert_eq!(facts.cdi[0].missing, ["/dev/nvidia9", "/lib64/libcuda.so", "/usr/bin/nvidia-ctk"]);
         assert_eq!(facts.cdi[0].spec.as_ref().unwrap().devices[0].name, "0");
         assert!(facts.cdi[1].spec.is_err());
         assert_eq!(facts.cgroup_driver.as_deref(), Ok("systemd"));

@@ -3,37 +3,48 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Toleration};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
+use plugin_core::taints::Taint;
 
-use super::facts::{NodeObject, Seen};
+use super::facts::{DaemonSet, NodeObject, Seen};
 use crate::cause;
 use crate::node_client::{self, NodeSettings};
 
 /// Longest time for one answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// Most DaemonSets that are looked at.
+const SETS_MAX: u32 = 500;
 /// What the plugin does: verb, group, resource.
-const NEEDED: [(&str, &str, &str); 4] =
-    [("list", "", "nodes"), ("watch", "", "nodes"), ("patch", "", "nodes"), ("create", "", "events")];
+const NEEDED: [(&str, &str, &str); 5] = [
+    ("get", "", "nodes"),
+    ("list", "", "nodes"),
+    ("watch", "", "nodes"),
+    ("patch", "", "nodes"),
+    ("create", "", "events"),
+];
 
 /// What the API server tells.
 pub(super) struct ClusterFacts {
     pub(super) node: Seen<NodeObject>,
     pub(super) runtime_classes: Seen<Vec<String>>,
     pub(super) permissions: Seen<BTreeMap<String, bool>>,
+    pub(super) daemon_sets: Seen<Vec<DaemonSet>>,
 }
 
 /// Asks everything; without a node name nothing.
-pub(super) async fn gather(settings: Option<&NodeSettings>) -> ClusterFacts {
+pub(super) async fn gather(settings: Option<&NodeSettings>, taint: Option<&Taint>) -> ClusterFacts {
     let nothing = |why: String| ClusterFacts {
         node: Err(why.clone()),
         runtime_classes: Err(why.clone()),
-        permissions: Err(why),
+        permissions: Err(why.clone()),
+        daemon_sets: Err(why),
     };
     let Some(settings) = settings else {
         return nothing("no node name (hint: set --node-name or NODE_NAME)".to_owned());
@@ -42,8 +53,15 @@ pub(super) async fn gather(settings: Option<&NodeSettings>) -> ClusterFacts {
         Ok(client) => client,
         Err(why) => return nothing(why),
     };
+    let node = node(client.clone(), &settings.name).await;
+    let daemon_sets = match (taint, &node) {
+        (None, _) => Err("no taint of shared nodes is configured".to_owned()),
+        (Some(_), Err(why)) => Err(why.clone()),
+        (Some(taint), Ok(node)) => daemon_sets(client.clone(), taint, &node.labels).await,
+    };
     ClusterFacts {
-        node: node(client.clone(), &settings.name).await,
+        node,
+        daemon_sets,
         runtime_classes: runtime_classes(client.clone()).await,
         permissions: permissions(client).await,
     }
@@ -68,6 +86,37 @@ async fn node(client: Client, name: &str) -> Seen<NodeObject> {
 async fn runtime_classes(client: Client) -> Seen<Vec<String>> {
     let classes = answer(Api::<RuntimeClass>::all(client).list(&ListParams::default())).await?;
     Ok(classes.items.into_iter().filter_map(|class| class.metadata.name).collect())
+}
+
+/// The DaemonSets that run, or would run, on a node with these labels.
+async fn daemon_sets(
+    client: Client,
+    taint: &Taint,
+    labels: &BTreeMap<String, String>,
+) -> Seen<Vec<DaemonSet>> {
+    let sets =
+        answer(Api::<apps::DaemonSet>::all(client).list(&ListParams::default().limit(SETS_MAX))).await?;
+    let on_node = sets.items.into_iter().filter_map(|set| {
+        let pod = set.spec?.template.spec?;
+        let selected = pod.node_selector.unwrap_or_default();
+        let name = format!("{}/{}", set.metadata.namespace?, set.metadata.name?);
+        let tolerates = pod.tolerations.iter().flatten().any(|toleration| tolerates(toleration, taint));
+        selected
+            .iter()
+            .all(|pair| labels.get_key_value(pair.0) == Some(pair))
+            .then_some(DaemonSet { name, tolerates })
+    });
+    Ok(on_node.collect())
+}
+
+/// Whether a toleration covers a taint (Kubernetes 1.36).
+pub(super) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    let (key, effect) = (part(&toleration.key), part(&toleration.effect));
+    let exists = part(&toleration.operator) == "Exists";
+    (effect.is_empty() || effect == taint.effect)
+        && (key == taint.key || key.is_empty() && exists)
+        && (exists || part(&toleration.value) == taint.value)
 }
 
 async fn permissions(client: Client) -> Seen<BTreeMap<String, bool>> {

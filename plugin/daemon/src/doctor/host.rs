@@ -1,10 +1,8 @@
-//! Judgements about the machine: the driver, the kubelet's and the plugin's directories, the container runtime.
-
-use std::collections::BTreeMap;
+//! Judgements about the machine: the driver, the kubelet's and the plugin's directories, device cgroups.
 
 use plugin_core::view::Strategy;
 
-use super::facts::{CdiFile, NodeFacts, Socket};
+use super::facts::{NodeFacts, Socket};
 use super::report::Finding;
 use crate::gpu::FindError;
 
@@ -165,84 +163,6 @@ pub(super) fn mps_root(facts: &NodeFacts) -> Finding {
         ),
         Ok(()) => Finding::ok(CHECK, "it can be written, and a supervisor runs"),
     }
-}
-
-/// CDI files agree and name what exists.
-pub(super) fn cdi(facts: &NodeFacts) -> Finding {
-    const CHECK: &str = "CDI";
-    if facts.cdi.is_empty() {
-        return Finding::skipped(CHECK, "no CDI spec files");
-    }
-    let broken: Vec<String> = facts.cdi.iter().filter_map(broken_spec).collect();
-    if !broken.is_empty() {
-        let fix = "correct or remove these files: their devices are unresolvable";
-        return Finding::failed(CHECK, broken.join("; "), fix);
-    }
-    let twice = twice(&facts.cdi);
-    if !twice.is_empty() {
-        let fix = "keep one of the files: runtimes resolve neither. If the GPU operator writes one, let it write all";
-        return Finding::failed(CHECK, twice.join("; "), fix);
-    }
-    let missing: Vec<String> = facts
-        .cdi
-        .iter()
-        .filter(|file| !file.missing.is_empty())
-        .map(|file| {
-            format!("{} names {}, which the host lacks", file.path.display(), file.missing.join(", "))
-        })
-        .collect();
-    if !missing.is_empty() {
-        let fix = "generate it again: `nvidia-ctk cdi generate --output=FILE`; after a driver update it is out of date";
-        return Finding::failed(CHECK, missing.join("; "), fix);
-    }
-    Finding::ok(CHECK, format!("{} spec files agree", facts.cdi.len()))
-}
-
-fn broken_spec(file: &CdiFile) -> Option<String> {
-    file.spec.as_ref().err().map(|why| format!("{}: {why}", file.path.display()))
-}
-
-/// Devices that two files of one directory define; a file in a later directory replaces one in an earlier.
-fn twice(files: &[CdiFile]) -> Vec<String> {
-    let mut seen: BTreeMap<(usize, String), &CdiFile> = BTreeMap::new();
-    let mut conflicts: BTreeMap<(String, String), String> = BTreeMap::new();
-    for file in files {
-        for device in file.spec.iter().flat_map(|spec| &spec.devices) {
-            let kind = file.spec.as_ref().map_or("", |spec| &spec.kind);
-            let name = format!("{kind}={}", device.name);
-            if let Some(first) = seen.insert((file.priority, name.clone()), file) {
-                let pair = (first.path.display().to_string(), file.path.display().to_string());
-                conflicts.entry(pair).or_insert(name);
-            }
-        }
-    }
-    conflicts.into_iter().map(|((a, b), name)| format!("{a} and {b} both define `{name}`")).collect()
-}
-
-/// The toolkit passes GPUs on to plain containers.
-pub(super) fn toolkit(facts: &NodeFacts) -> Finding {
-    const CHECK: &str = "container toolkit";
-    let toolkit = match &facts.toolkit {
-        Ok(toolkit) => toolkit,
-        Err(why) => return Finding::skipped(CHECK, why.clone()),
-    };
-    let mode = toolkit.mode.as_deref().unwrap_or("auto");
-    let gpu_specs = |file: &&CdiFile| file.spec.as_ref().is_ok_and(|spec| spec.kind == "nvidia.com/gpu");
-    if mode == "cdi" && facts.cdi.iter().find(gpu_specs).is_none() {
-        return Finding::failed(
-            CHECK,
-            "mode is `cdi`, but there is no CDI spec of `nvidia.com/gpu`",
-            "run `nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml`, or set mode = \"auto\"",
-        );
-    }
-    if toolkit.envvar_unprivileged == Some(false) {
-        return Finding::warning(
-            CHECK,
-            "it ignores NVIDIA_VISIBLE_DEVICES of unprivileged containers, which is how `envvar` passes GPUs on",
-            "set --device-list-strategy=volume-mounts and accept-nvidia-visible-devices-as-volume-mounts = true",
-        );
-    }
-    Finding::ok(CHECK, format!("mode `{mode}`"))
 }
 
 /// Running containers keep their GPUs when systemd reloads.

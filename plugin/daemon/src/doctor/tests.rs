@@ -10,6 +10,8 @@ use super::report::Outcome::{self, Failed, Ok as Fine, Skipped, Warning};
 use super::*;
 use crate::gpu::FindError;
 
+const PLUGIN_KIND: &str = "k8s.device-plugin.nvidia.com/gpu";
+
 fn labels(replicas: &str, strategy: &str, capable: &str) -> BTreeMap<String, String> {
     let pairs = [("gpu.replicas", replicas), ("gpu.sharing-strategy", strategy), ("mps.capable", capable)];
     pairs.map(|(key, value)| (format!("nvidia.com/{key}"), value.to_owned())).into()
@@ -43,6 +45,7 @@ fn healthy() -> NodeFacts {
     let status = Status {
         ready: true,
         config_applied: Some("mps".into()),
+        device_list_strategy: vec!["envvar".into()],
         resources: [("nvidia.com/gpu".to_owned(), resource("nvidia-gpu.sock"))].into(),
         gpus: vec![gpu],
         ..Default::default()
@@ -70,6 +73,13 @@ fn healthy() -> NodeFacts {
         }),
         daemon_sets: Ok(vec![DaemonSet { name: "kube-system/cni".into(), tolerates: true }]),
     }
+}
+
+/// Containers are told the GPU by its CDI name.
+fn by_name(facts: &mut NodeFacts) {
+    let status = facts.plugin.as_mut().unwrap();
+    status.device_list_strategy = vec!["cdi-cri".into()];
+    status.cdi_names = vec![format!("{PLUGIN_KIND}=GPU-a")];
 }
 
 fn gpu_facts() -> plugin_core::inventory::GpuFacts {
@@ -170,6 +180,48 @@ fn runtime_cases() -> Vec<(&'static str, Change, Outcome, &'static str)> {
         ),
         ("CDI", |f| f.cdi.push(cdi("/var/run/cdi/b.yaml", 1, "nvidia.com/gpu", "0")), Fine, "agree"),
         ("CDI", |f| f.cdi.push(cdi("/etc/cdi/b.yaml", 0, "vendor.com/nic", "0")), Fine, "agree"),
+        ("CDI", by_name, Failed, "`k8s.device-plugin.nvidia.com/gpu=GPU-a`"),
+        (
+            "CDI",
+            |f| {
+                by_name(f);
+                f.cdi.clear();
+            },
+            Failed,
+            "no spec has",
+        ),
+        (
+            "CDI",
+            |f| {
+                by_name(f);
+                f.cdi.push(cdi("/var/run/cdi/ours.json", 1, PLUGIN_KIND, "GPU-a"));
+                f.cdi.push(cdi("/var/run/cdi/operator.yaml", 1, "management.nvidia.com/gpu", "all"));
+            },
+            Fine,
+            "agree",
+        ),
+        (
+            "CDI",
+            |f| f.cdi.push(cdi("/var/run/cdi/operator.yaml", 1, "management.nvidia.com/gpu", "all")),
+            Warning,
+            "operator.yaml), but the plugin passes GPUs on by `envvar`",
+        ),
+        (
+            "CDI",
+            |f| f.cdi.push(cdi("/var/run/cdi/theirs.json", 1, PLUGIN_KIND, "GPU-a")),
+            Warning,
+            "theirs.json is not of this plugin",
+        ),
+        (
+            "container toolkit",
+            |f| {
+                by_name(f);
+                f.cdi.clear();
+                f.toolkit.as_mut().unwrap().envvar_unprivileged = Some(false);
+            },
+            Fine,
+            "`cdi`",
+        ),
         ("container toolkit", |f| f.toolkit = Err("not mounted".into()), Skipped, "not mounted"),
         ("container toolkit", |f| f.cdi.clear(), Failed, "mode is `cdi`"),
         (
@@ -293,4 +345,26 @@ fn the_text_has_a_line_per_check_and_one_per_fix() {
     let text = report::text(&judge(&facts));
     assert_eq!(text.lines().count(), 17, "{text}");
     assert!(text.contains("WARNING  state directory") && text.contains("fix: mount"), "{text}");
+}
+
+#[test]
+fn a_toleration_covers_a_taint_by_key_value_and_effect() {
+    let taint = plugin_core::taints::Taint {
+        key: "nvidia.com/gpu.shared".into(),
+        value: "true".into(),
+        effect: "NoSchedule".into(),
+    };
+    let rows = [
+        (r#"{"operator": "Exists"}"#, true),
+        (r#"{"key": "nvidia.com/gpu.shared", "operator": "Exists"}"#, true),
+        (r#"{"key": "nvidia.com/gpu.shared", "operator": "Exists", "effect": "NoExecute"}"#, false),
+        (r#"{"key": "nvidia.com/gpu.shared", "value": "true", "effect": "NoSchedule"}"#, true),
+        (r#"{"key": "nvidia.com/gpu.shared", "value": "false"}"#, false),
+        (r#"{"key": "nvidia.com/gpu", "operator": "Exists"}"#, false),
+        ("{}", false),
+    ];
+    for (text, covers) in rows {
+        let toleration = serde_json::from_str(text).unwrap();
+        assert_eq!(super::gather_api::tolerates(&toleration, &taint), covers, "{text}");
+    }
 }

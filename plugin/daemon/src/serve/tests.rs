@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 
 use super::*;
 use crate::dial;
-use crate::handlers::{CONTAINERS_MAX, REQUEST_BYTES_MAX};
+use crate::handlers::{CONTAINERS_MAX, REQUEST_BYTES_MAX, STREAMS_MAX};
 
 fn served() -> Served {
     Served { resource: ResourceName::gpu(), attempt: 1 }
@@ -72,6 +72,7 @@ fn view(generation: u64, devices: &[(&str, bool)]) -> View {
         devices: Arc::new(devices),
         one_shared_device_at_most: false,
         policy: AllocationPolicy::Distributed,
+        budget: None,
     };
     let mut view = View { generation, ..Default::default() };
     view.edits.envvar = true;
@@ -283,4 +284,79 @@ async fn an_empty_list_is_answered_with_no_devices() {
     let _server = bench.open();
     let answer = bench.client().await.allocate(allocate_request(&[])).await.unwrap().into_inner();
     assert_eq!(answer.container_responses[0].envs["NVIDIA_VISIBLE_DEVICES"], "");
+}
+
+/// What the process keeps in memory.
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[tokio::test]
+async fn who_never_reads_the_list_costs_a_few_lists_and_holds_up_nobody() {
+    const DEVICES: usize = 2000;
+    const CHANGES: u64 = 150;
+    const SILENT: usize = 4;
+    let ids: Vec<String> = (0..DEVICES).map(|number| format!("GPU-{number:0>56}")).collect();
+    let list = |generation: u64| {
+        let healthy = generation.is_multiple_of(2);
+        view(generation, &ids.iter().map(|id| (id.as_str(), healthy)).collect::<Vec<_>>())
+    };
+    let mut bench = Bench::new(list(0));
+    let server = bench.open();
+    let mut silent = Vec::new();
+    for _ in 0..SILENT {
+        let mut client = bench.client().await;
+        let stream = client.list_and_watch(pb::Empty {}).await.unwrap();
+        silent.push((client, stream));
+        bench.event().await;
+    }
+    let mut reader = bench.client().await.list_and_watch(pb::Empty {}).await.unwrap().into_inner();
+    bench.event().await;
+    reader.message().await.unwrap().unwrap();
+    let before = resident_bytes();
+    for generation in 1..=CHANGES {
+        bench.publish.send_replace(Arc::new(list(generation)));
+        let newest = tokio::time::timeout(Duration::from_secs(5), reader.message()).await.unwrap();
+        assert_eq!(newest.unwrap().unwrap().devices.len(), DEVICES);
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    // all that was not read would be 60 bytes × devices × changes × silent clients: more than twice as much
+    assert!(grown < DEVICES * usize::try_from(CHANGES).unwrap() * SILENT * 60 / 2, "{grown} bytes more");
+    bench.client().await.allocate(allocate_request(&[&ids[0]])).await.unwrap();
+    bench.event().await;
+    bench.publish.send_replace(Arc::new(view(CHANGES + 1, &[("GPU-last", true)])));
+    let (_client, stream) = silent.pop().unwrap();
+    let mut stream = stream.into_inner();
+    let mut waited = 0;
+    while stream.message().await.unwrap().unwrap().devices.len() > 1 {
+        waited += 1;
+    }
+    // its own side takes 2 MiB without being read, some 18 lists; ours keeps three
+    assert!(waited < 30, "who begins to read after all gets {waited} lists before the newest");
+    let closed = tokio::time::timeout(Duration::from_secs(5), server.close()).await;
+    assert!(closed.is_ok(), "clients that do not read keep nobody from stopping");
+}
+
+#[tokio::test]
+async fn more_streams_than_any_kubelet_opens_are_refused_and_room_is_made_again() {
+    let mut bench = Bench::new(view(1, &[("GPU-a", true)]));
+    let _server = bench.open();
+    let mut client = bench.client().await;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS_MAX {
+        streams.push(client.list_and_watch(pb::Empty {}).await.unwrap());
+        bench.event().await;
+    }
+    let refused = client.list_and_watch(pb::Empty {}).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    assert!(refused.message().contains("`nvidia.com/gpu`"), "{}", refused.message());
+    streams.pop();
+    // nothing tells when the server has seen that one is gone
+    let served = async {
+        while client.list_and_watch(pb::Empty {}).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), served).await.unwrap();
 }

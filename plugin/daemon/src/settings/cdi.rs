@@ -37,7 +37,7 @@ pub(crate) struct CdiArgs {
     #[command(flatten)]
     pub(crate) place: CdiPlaceArgs,
     /// Hooks to leave out: all, create-symlinks, enable-cuda-compat, update-ldcache, disable-device-node-modification,
-    /// update-application-profile [env: CDI_DISABLE_HOOKS]
+    /// update-application-profile, apply-cuda-memory-limits [env: CDI_DISABLE_HOOKS]
     #[arg(long, value_name = "LIST")]
     pub(crate) cdi_disable_hooks: Vec<String>,
     /// no-additional-gids-for-device-nodes, disable-ipc-discoverer [env: CDI_FEATURE_FLAGS]

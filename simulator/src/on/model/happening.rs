@@ -7,12 +7,13 @@ use std::sync::Arc;
 use fake_cluster::kubelet::ledger::ClientId;
 use plugin_core::cdi::Search;
 use plugin_core::config::ResourceName;
-use plugin_core::event::Event;
+use plugin_core::event::{BoundPod, Event};
 use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::SupervisorEvent;
 use plugin_core::view::Device;
 
 use super::message::{Answer, Call, Dial, NodePatch, Register};
+use super::taints::NodeTaints;
 use crate::on::driver_faults;
 
 /// A pod by the number of its creation.
@@ -41,6 +42,13 @@ pub(super) struct StreamId {
 
 /// A device list as a stream sends it.
 pub(super) type Devices = Option<Arc<BTreeMap<String, Device>>>;
+/// What the plugin's watch shows of a Node.
+#[derive(Debug, Clone)]
+pub(super) struct NodeShown {
+    pub(super) labels: Arc<Labels>,
+    pub(super) taints: Arc<NodeTaints>,
+}
+
 /// Labels of a Node.
 pub(super) type Labels = BTreeMap<String, String>;
 /// Changes of labels or annotations; `None` removes the key.
@@ -134,11 +142,15 @@ pub(super) enum What {
     /// A changed config map reaches its volume.
     ConfigProjected,
     /// The plugin's watch of its Node delivers a version, or that it was deleted.
-    NodeSeen(u64, Option<Arc<Labels>>),
+    NodeSeen(u64, Option<NodeShown>),
     /// The plugin's watch of its Node breaks.
     NodeWatchBreaks,
     /// The plugin lists its Node (again).
     NodeListed(u32),
+    /// The API server lists the pods on the node for this watch of a plugin process.
+    BoundPodsListed(u32, u64),
+    /// The plugin's watch of the pods on its node delivers them.
+    BoundPodsSeen(Arc<Vec<BoundPod>>),
     /// NVML has listed the GPUs, for this look.
     GpusListed(u32, u64),
     /// The plugin looks at the GPUs by itself.
@@ -155,6 +167,8 @@ pub(super) enum What {
     DesiredWritten(u32),
     /// The state file is replaced.
     LastGoodWritten(u32),
+    /// The state file with what is known of the GPUs is replaced.
+    KeptGpusWritten(u32),
     /// A patch of the Node reaches the API server.
     PatchArrives(u32, Box<NodePatch>),
     /// The kubelet's ListAndWatch reaches the server.

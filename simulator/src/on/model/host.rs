@@ -59,6 +59,8 @@ pub(super) struct Host {
     pub(super) mps: MpsFiles,
     /// The plugin's state file with the last good configuration.
     pub(super) last_good: Option<String>,
+    /// The state file with what is known of the GPUs.
+    pub(super) kept_gpus: Option<String>,
     /// The CDI spec directory, which lies in memory: name → text.
     pub(super) cdi: BTreeMap<String, String>,
     /// What the config map holds.
@@ -96,6 +98,7 @@ impl Host {
             accepting: BTreeSet::new(),
             mps: MpsFiles::default(),
             last_good: None,
+            kept_gpus: None,
             cdi: BTreeMap::new(),
             config_map: Arc::clone(&config),
             config,

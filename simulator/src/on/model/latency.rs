@@ -85,3 +85,5 @@ pub(super) const BACK_OFF: u64 = 10 * SECOND;
 pub(super) const STOP_TIME_MAX: u64 = 15 * SECOND;
 /// How long an NVML call about one GPU may take, as the supervisor bounds it.
 pub(super) const NVML_EFFECT_MAX: u64 = 5 * SECOND;
+/// How long a look waits for GPUs that do not answer while others do, as in production.
+pub(super) const GPU_SILENCE: u64 = 5 * SECOND;

@@ -23,20 +23,36 @@ impl Host {
         self.gpus.as_ref().map_or(0, |gpus| u64::from(gpus.nvml_delay_ms) * 1_000_000 * calls)
     }
 
-    /// Whether an NVML call hangs; what it leads to then happens when it returns.
-    pub(super) fn hangs(&mut self, what: impl FnOnce() -> What) -> bool {
-        let hangs = self.gpus.as_ref().is_some_and(|gpus| gpus.nvml_hangs != 0);
+    /// Whether an NVML call hangs, the node's or one about a GPU; what it leads to then happens when it returns. A look at
+    /// all GPUs hangs when each of them does.
+    pub(super) fn hangs(&mut self, gpu: Option<&GpuUuid>, what: impl FnOnce() -> What) -> bool {
+        let hangs = |of: &Gpu| of.nvml_hangs != 0;
+        let hangs = self.gpus.as_ref().is_some_and(|gpus| {
+            let of_gpu = match gpu {
+                Some(uuid) => gpus.gpus().iter().any(|of| of.uuid.as_str() == uuid.as_str() && hangs(of)),
+                None => !gpus.gpus().is_empty() && gpus.gpus().iter().all(hangs),
+            };
+            of_gpu || gpus.nvml_hangs != 0
+        });
         if hangs && self.parked.len() < PARKED_MAX {
             self.parked.push(what());
         }
         hangs
     }
 
-    /// NVML calls return again.
+    /// Whether a call hangs, which keeps the library loaded.
+    pub(super) fn has_parked_calls(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// How much longer a look at all GPUs takes because some of them do not answer.
+    pub(super) fn silence(&self) -> u64 {
+        let any = self.gpus.iter().any(|gpus| gpus.gpus().iter().any(|gpu| gpu.nvml_hangs != 0));
+        if any { latency::GPU_SILENCE } else { 0 }
+    }
+
+    /// NVML calls return again, all or some: those that do not are held again.
     pub(super) fn nvml_returns(&mut self, cx: &mut Context<'_>) {
-        if let Some(gpus) = &mut self.gpus {
-            gpus.nvml_hangs = 0;
-        }
         for what in std::mem::take(&mut self.parked) {
             cx.after(latency::NVML_CALL, what);
         }
@@ -76,6 +92,7 @@ impl Host {
         let named = |why| (true, format!("NVML library `libnvidia-ml.so.1`: {why}"));
         let gpus = self.library(loaded).map_err(named)?;
         let trouble = |gpu: &Gpu| match (gpu.lost, gpu.nvml_error) {
+            (0, _) if gpu.nvml_hangs != 0 => Some("NVML has not answered for 5s".to_owned()),
             (0, 0) => None,
             (0, VERSION_MISMATCH) => Some("driver/library version mismatch".to_owned()),
             (0, code) => Some(format!("error {code}")),

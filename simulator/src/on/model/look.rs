@@ -128,6 +128,7 @@ fn plugin_view(node: &Node) -> PluginView {
         starts: node.plugin.starts,
         registered: node.kubelet.registered(),
         registrations: node.kubelet.registrations().clone(),
+        driver: PluginView::driver_is(node.host.has_parked_calls()),
         ..PluginView::default()
     };
     if let Some(shell) = &node.plugin.process {

@@ -6,6 +6,7 @@ use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 
 use super::happening::{Changes, ServerId};
+use super::taints::TaintChange;
 
 /// A change of a Node's metadata on its way to the API server.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) enum NodePatch {
     Labels(Changes),
     /// Of its annotations.
     Annotations(Changes),
+    /// Of its taints.
+    Taints(TaintChange),
 }
 
 impl NodePatch {
@@ -24,6 +27,8 @@ impl NodePatch {
             (NodePatch::Labels(_), Err(why)) => Event::LabelsFailed { why },
             (NodePatch::Annotations(_), Ok(())) => Event::AnnotationsPatched,
             (NodePatch::Annotations(_), Err(why)) => Event::AnnotationsFailed { why },
+            (NodePatch::Taints(_), Ok(())) => Event::TaintsPatched,
+            (NodePatch::Taints(_), Err(why)) => Event::TaintsFailed { why },
         }
     }
 }

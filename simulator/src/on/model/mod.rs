@@ -32,6 +32,7 @@ mod programs;
 mod random;
 mod saboteur;
 mod settings;
+mod taints;
 #[cfg(test)]
 mod tests;
 mod throughput;

@@ -158,9 +158,9 @@ impl Node {
                     shell.config_looked(cx, host, asked);
                 }
             }
-            What::NodeSeen(revision, labels) => {
+            What::NodeSeen(revision, shown) => {
                 if let Some(shell) = program.living(newest) {
-                    shell.node_seen(cx, revision, labels.as_ref());
+                    shell.node_seen(cx, revision, shown.as_ref());
                 }
             }
             What::NodeWatchBreaks => {
@@ -171,6 +171,21 @@ impl Node {
             What::NodeListed(life) => {
                 if let Some(shell) = program.living(life) {
                     shell.node_listed(cx);
+                }
+            }
+            What::KeptGpusWritten(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.kept_gpus_written(cx, host);
+                }
+            }
+            What::BoundPodsListed(life, attempt) => {
+                if let Some(shell) = program.living(life) {
+                    shell.bound_pods_listed(cx, attempt);
+                }
+            }
+            What::BoundPodsSeen(pods) => {
+                if let Some(shell) = program.living(newest) {
+                    shell.bound_pods_seen(cx, &pods);
                 }
             }
             What::LastGoodWritten(life) => {

@@ -224,10 +224,13 @@ impl Node {
         if let Some(gpus) = self.host.gpus.as_mut() {
             gpus.renumber_minors();
             gpus.nvml_hangs = 0;
-            let modes: Vec<_> = gpus.gpus().iter().map(|gpu| (gpu.index, gpu.mode_original())).collect();
+            // nobody sets the mode of a GPU in MIG mode
+            let mode = |gpu: &fake_gpu::Gpu| (!gpu.has_mig_on()).then(|| gpu.mode_original());
+            let modes: Vec<_> = gpus.gpus().iter().map(|gpu| (gpu.index, mode(gpu))).collect();
             for (gpu, mode) in modes {
                 // a boot gives a lost GPU back, and every GPU its first mode
-                let back = gpus.set_lost(gpu, false).and_then(|()| gpus.set_compute_mode(gpu, mode));
+                let back = gpus.set_lost(gpu, false).and_then(|()| gpus.set_nvml_hangs(gpu, false));
+                let back = back.and_then(|()| mode.map_or(Ok(()), |mode| gpus.set_compute_mode(gpu, mode)));
                 if let Err(error) = back {
                     self.deaths.push(format!("node `{}`: {error}", self.name));
                 }

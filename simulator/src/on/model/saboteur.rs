@@ -8,7 +8,7 @@ use std::sync::Arc;
 use plugin_core::action::Action;
 use plugin_core::allocate::Allocation;
 use plugin_core::config::ResourceName;
-use plugin_core::event::Event;
+use plugin_core::event::{Checkpoint, Event};
 
 use super::happening::Devices;
 
@@ -48,7 +48,7 @@ impl Saboteur {
         match (self.mistake, event) {
             (Sabotage::BlindToHolders, Event::Allocated { .. }) => None,
             (Sabotage::BlindToHolders, Event::HoldersRead { .. }) => {
-                Some(Event::HoldersRead { holdings: Vec::new() })
+                Some(Event::HoldersRead { holdings: Vec::new(), checkpoint: Checkpoint::Missing })
             }
             (_, event) => Some(event),
         }

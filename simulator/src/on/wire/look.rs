@@ -72,6 +72,7 @@ async fn plugin(node: &mut Node) -> PluginView {
         registered,
         registrations,
         warnings: logs::warnings(&node.layout.log(PLUGIN)),
+        driver: PluginView::driver_is(node.holds_driver()),
         ..PluginView::default()
     };
     let address = std::fs::read_to_string(&node.layout.admin_address).unwrap_or_default();

@@ -287,6 +287,7 @@ fn agent_settings(setting: &Setting<'_>, layout: &NodeLayout) -> NodeSettings {
     let timers = &setting.scenario.timers;
     let mut kubelet = KubeletSettings::new(&layout.device_plugins, &layout.pod_resources);
     kubelet.ledger.endpoint_stop_grace = timers.endpoint_grace;
+    kubelet.register_after = timers.registration;
     kubelet.ledger.order = Order::Seeded(setting.seed);
     kubelet.ledger.profile = setting.spec.kubelet.profile();
     let mut settings = NodeSettings::new(&setting.spec.name, kubelet);

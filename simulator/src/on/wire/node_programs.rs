@@ -1,5 +1,7 @@
 //! How the plugin's two programs on a node are stopped, killed and started again.
 
+use std::path::Path;
+
 use super::node::Node;
 use super::programs::{MPS, Name, PLUGIN};
 use super::refused;
@@ -55,6 +57,19 @@ impl Node {
     /// It does not start.
     pub(super) fn start_program(&self, process: Process) -> Result<Done, StageError> {
         self.start_again(&self.program_of(process))
+    }
+
+    /// Whether the plugin has the driver's library in memory, or what stands for the driver's device nodes open.
+    pub(super) fn holds_driver(&self) -> bool {
+        let Some(pid) = self.programs.pid(&self.program(PLUGIN)) else {
+            return false;
+        };
+        let library = self.layout.nvml().canonicalize().unwrap_or_default();
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let is_mapped = |path: &Path| maps.contains(&path.display().to_string());
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let is_open = |path: &Path| open.filter_map(|fd| fd.path().read_link().ok()).any(|to| to == path);
+        is_mapped(&library) || is_mapped(&self.layout.gpus) || is_open(&self.layout.gpus)
     }
 
     fn program_of(&self, process: Process) -> Name {

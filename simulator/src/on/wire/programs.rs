@@ -61,10 +61,19 @@ impl Programs {
         Ok(())
     }
 
-    /// Stops a program if it runs; says so when it had to be killed.
+    /// Stops a program if it runs. A plugin that had to be killed is remembered as something that went wrong.
     pub(super) async fn stop(&self, name: &Name) -> Option<Ended> {
         let mut process = self.take(name)?;
-        Some(process.stop().await)
+        let ended = process.stop().await;
+        if ended == Ended::Killed && name.program == PLUGIN {
+            self.complain(format!("`{}` on node `{}` did not end on SIGTERM", name.program, name.node));
+        }
+        Some(ended)
+    }
+
+    /// The process of a program that runs.
+    pub(super) fn pid(&self, name: &Name) -> Option<u32> {
+        self.lock().entries.get(name)?.process.as_ref().map(Process::pid)
     }
 
     /// Kills a program if it runs.

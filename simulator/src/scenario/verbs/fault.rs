@@ -93,6 +93,7 @@ pub(in super::super) const TABLE: &[Entry] = &[
     },
     Entry { delay: true, ..plain("nvmlSlow", |told| Fault::NvmlSlow { delay: told.delay }) },
     plain("nvmlHang", |_| Fault::NvmlHang),
+    on_gpu(Gpu::Must, "gpuHang", |told| Fault::GpuHang { gpu: told.gpu.unwrap_or_default() }),
     plain("driverUpgrade", |_| Fault::DriverUpgrade),
     plain("lateDeviceNodes", |_| Fault::LateDeviceNodes),
     plain("fabricNotReady", |_| Fault::FabricNotReady),

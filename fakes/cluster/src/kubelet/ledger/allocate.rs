@@ -176,7 +176,9 @@ impl Ledger {
     /// Passes a plain init container's devices on, withdraws those of a container that keeps them.
     fn finish_container(&mut self, work: &mut Work) -> Result<(), AllocationError> {
         let Some(done) = work.current.take() else { return Ok(()) };
-        self.checkpoint_due |= done.changed;
+        if done.changed {
+            self.write_checkpoint();
+        }
         let mut held = self.records.container(&work.pod.uid, &done.name).into_iter().flatten().peekable();
         let Some((_, reuse)) = self.reuse.as_mut().filter(|(uid, _)| *uid == work.pod.uid) else {
             // another pod's allocation has begun meanwhile and dropped what this one would write to

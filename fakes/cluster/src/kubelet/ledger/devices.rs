@@ -113,7 +113,7 @@ impl Ledger {
         self.devices.healthy.insert(resource.to_owned(), healthy);
         self.devices.unhealthy.insert(resource.to_owned(), unhealthy);
         self.devices.removed.remove(resource);
-        self.checkpoint_due = true;
+        self.write_checkpoint();
     }
 
     /// The newest list of each resource.
@@ -137,7 +137,7 @@ impl Ledger {
             } else {
                 self.endpoints.forget(&name);
                 self.devices.forget(&name);
-                self.checkpoint_due = true;
+                self.write_checkpoint();
                 capacity.removed_now.insert(name);
             }
         }

@@ -107,6 +107,8 @@ pub struct Ledger {
     sources_ready: bool,
     running_at_start: RunningContainers,
     checkpoint_due: bool,
+    /// Released since the file was written: it still has them.
+    unwritten: records::Records,
 }
 
 impl Ledger {
@@ -124,7 +126,13 @@ impl Ledger {
             sources_ready: settings.sources_ready,
             running_at_start: settings.running,
             checkpoint_due: false,
+            unwritten: records::Records::default(),
         }
+    }
+
+    /// Which kubelet keeps these books.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     /// All pods of this node have been seen; from here on devices of unknown pods are released.
@@ -161,6 +169,12 @@ impl Ledger {
         of_pod.filter_map(|(resource, record)| Some((resource.to_owned(), record.listed.clone()?))).collect()
     }
 
+    /// The file has to be written anew, with what is recorded now.
+    fn write_checkpoint(&mut self) {
+        self.checkpoint_due = true;
+        self.unwritten = records::Records::default();
+    }
+
     /// Whether the checkpoint file has to be written anew; asking resets it.
     pub fn take_checkpoint_due(&mut self) -> bool {
         std::mem::take(&mut self.checkpoint_due)
@@ -172,7 +186,9 @@ impl Ledger {
             return;
         }
         let pods = &self.pods;
-        if self.records.keep(|uid| pods.get(uid).is_some_and(|pod| pod.active)) {
+        let released = self.records.keep(|uid| pods.get(uid).is_some_and(|pod| pod.active));
+        if !released.is_empty() {
+            self.unwritten.add(released);
             self.recount_in_use();
         }
     }

@@ -100,11 +100,19 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Forgets all pods but these; `true` when there was one to forget.
-    pub(super) fn keep(&mut self, stays: impl Fn(&str) -> bool) -> bool {
-        let before = self.by_pod.len();
-        self.by_pod.retain(|uid, _| stays(uid));
-        self.by_pod.len() < before
+    /// Takes all pods but these out.
+    pub(super) fn keep(&mut self, stays: impl Fn(&str) -> bool) -> Records {
+        let gone: Vec<String> = self.by_pod.keys().filter(|uid| !stays(uid)).cloned().collect();
+        Records { by_pod: gone.into_iter().filter_map(|uid| self.by_pod.remove_entry(&uid)).collect() }
+    }
+
+    /// Puts pods in.
+    pub(super) fn add(&mut self, more: Records) {
+        self.by_pod.extend(more.by_pod);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_pod.is_empty()
     }
 
     pub(super) fn has_pod(&self, uid: &str) -> bool {

@@ -39,11 +39,27 @@ impl Ledger {
     }
 
     /// What a checkpoint written now holds. A released pod's entries are not in it, but the file is not written at a
-    /// release.
+    /// release: see [`Ledger::checkpoint_file`].
     pub fn checkpoint(&self) -> Checkpoint {
-        let entries: Vec<Entry> = self
-            .records
-            .iter()
+        self.checkpoint_of(self.records.iter())
+    }
+
+    /// What the file holds, if it was written whenever it had to be: pods that were released since then are still in it.
+    pub fn checkpoint_file(&self) -> Checkpoint {
+        self.checkpoint_of(self.records.iter().chain(self.unwritten.iter()))
+    }
+
+    /// Which container has which devices of which resource, as the file says: pod UID, container, resource, IDs.
+    pub fn file_entries(&self) -> impl Iterator<Item = (&str, &str, &str, BTreeSet<String>)> {
+        let records = self.records.iter().chain(self.unwritten.iter());
+        records.map(|(uid, container, resource, record)| (uid, container, resource, record.ids()))
+    }
+
+    fn checkpoint_of<'a>(
+        &self,
+        records: impl Iterator<Item = (&'a str, &'a str, &'a str, &'a Record)>,
+    ) -> Checkpoint {
+        let entries: Vec<Entry> = records
             .map(|(pod_uid, container, resource, record)| Entry {
                 pod_uid: pod_uid.to_owned(),
                 container: container.to_owned(),

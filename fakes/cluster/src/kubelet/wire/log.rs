@@ -38,6 +38,13 @@ pub enum WireEvent {
         /// The refusal, if it was refused.
         error: Option<String>,
     },
+    /// A plugin whose registration was answered already could not be connected (kubelets up to 1.25).
+    ConnectFailed {
+        /// The resource's name.
+        resource: String,
+        /// Why.
+        why: String,
+    },
     /// A list message arrived.
     ListReceived {
         /// The resource's name.

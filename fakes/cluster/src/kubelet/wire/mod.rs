@@ -5,6 +5,7 @@
 //! exchange down ([`Kubelet::events`]). Not modelled: the plugin watcher, the metrics, podresources v1alpha1.
 
 mod admission;
+mod authority;
 mod calls;
 mod files;
 mod log;

@@ -9,6 +9,7 @@ use plugin_api::deviceplugin::{Empty, RegisterRequest};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
+use super::authority;
 use super::calls::PluginClient;
 use super::log::WireEvent;
 use super::state::{Connection, Shared, State};
@@ -43,13 +44,39 @@ impl RegistrationService {
             endpoint: request.endpoint.clone(),
             version: request.version.clone(),
         });
+        let busy = self.shared.register_after();
+        if !busy.is_zero() {
+            tokio::time::sleep(busy).await;
+        }
         let client = self.begin(request).map_err(|refusal| refusal.to_string())?;
+        if !self.shared.profile().socket_path_is_authority {
+            return self.connect(client, request).await;
+        }
+        let (later, request) = (RegistrationService { shared: Arc::clone(&self.shared) }, request.clone());
+        tokio::spawn(async move {
+            let mut stopped = later.shared.stopped();
+            let why = tokio::select! {
+                () = stopped.wait() => return,
+                outcome = later.connect(client, &request) => outcome.err(),
+            };
+            if let Some(why) = why {
+                later.shared.log(WireEvent::ConnectFailed { resource: request.resource_name, why });
+            }
+        });
+        Ok(())
+    }
+
+    /// Dials the plugin back and begins to read its lists.
+    async fn connect(&self, client: ClientId, request: &RegisterRequest) -> Result<(), String> {
+        let resource = &request.resource_name;
         let attempt = Attempt { shared: &self.shared, client, resource, connected: false };
-        let plugin = PluginClient::dial(&self.socket(&request.endpoint), self.shared.dial_timeout()).await?;
-        let options = plugin
-            .options()
-            .await
-            .map_err(|error| format!("failed to get device plugin options: {error}"))?;
+        let socket = self.socket(&request.endpoint);
+        let plugin = PluginClient::dial(&socket, self.shared.dial_timeout()).await?;
+        let no_options = |error| format!("failed to get device plugin options: {error}");
+        if self.shared.profile().socket_path_is_authority {
+            authority::offer_socket_path(&socket).await.map_err(no_options)?;
+        }
+        let options = plugin.options().await.map_err(no_options)?;
         let (close, closed) = oneshot::channel();
         attempt.succeed(|state| {
             state.ledger.connected(client, resource, options);

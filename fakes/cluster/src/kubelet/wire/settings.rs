@@ -21,6 +21,8 @@ pub struct KubeletSettings {
     pub ledger: LedgerSettings,
     /// How long a plugin that registers may take to be reachable.
     pub dial_timeout: Duration,
+    /// How long it is busy with other things before it sees to a registration.
+    pub register_after: Duration,
     /// How long PreStartContainer may take.
     pub pre_start_timeout: Duration,
     /// What goes wrong at the start.
@@ -44,6 +46,7 @@ impl KubeletSettings {
             pod_resources_dir: pod_resources_dir.into(),
             ledger: LedgerSettings::default(),
             dial_timeout: DIAL_TIMEOUT,
+            register_after: Duration::ZERO,
             pre_start_timeout: PRE_START_TIMEOUT,
             trouble: StartTrouble::default(),
         }

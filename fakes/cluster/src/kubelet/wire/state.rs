@@ -105,6 +105,10 @@ impl Shared {
         self.settings.dial_timeout
     }
 
+    pub(super) fn register_after(&self) -> Duration {
+        self.settings.register_after
+    }
+
     pub(super) fn pre_start_timeout(&self) -> Duration {
         self.settings.pre_start_timeout
     }

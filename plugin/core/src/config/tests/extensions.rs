@@ -71,6 +71,39 @@ fn wrong_values_of_extensions_are_refused_in_their_place() {
 }
 
 #[test]
+fn the_taint_of_shared_nodes_has_defaults_and_wrong_ones_are_refused_in_their_place() {
+    let taint = |text: &str| config(&format!("sharing: {{taint: {text}}}")).sharing.taint;
+    let default = Taint::default();
+    assert_eq!(taint("{}"), Some(default.clone()));
+    assert_eq!(taint("null"), None);
+    assert_eq!(taint("{value: \"\"}"), Some(Taint { value: String::new(), ..default.clone() }));
+    let soft = Taint { key: "shared".into(), effect: TaintEffect::PreferNoSchedule, ..default };
+    assert_eq!(taint("{key: shared, effect: PreferNoSchedule}"), Some(soft));
+    let rows = [
+        ("yes", "1:18: `sharing.taint` must be a mapping"),
+        ("{key: a b}", "1:24: `sharing.taint.key` must be a name of at most 63"),
+        ("{key: /a}", "`sharing.taint.key` must be a name"),
+        ("{key: A/a}", "`sharing.taint.key` must be a name"),
+        ("{key: \"\"}", "`sharing.taint.key` must be a name"),
+        ("{key: node.kubernetes.io/x}", "keys of `kubernetes.io` are not for taints"),
+        ("{key: tandem.dev/x}", "keys of `tandem.dev` are not for taints"),
+        (
+            "{value: true}",
+            "1:26: `sharing.taint.value` must be text, but is a boolean `true` (hint: put it in quotes)",
+        ),
+        ("{value: -a}", "`sharing.taint.value` must be at most 63"),
+        ("{effect: NoExecute}", "`NoExecute`, which would end running pods (hint: use `NoSchedule`)"),
+        ("{effect: noschedule}", "must be one of `NoSchedule`, `PreferNoSchedule`"),
+    ];
+    for (text, expected) in rows {
+        let problems = refused(&format!("sharing: {{taint: {text}}}"));
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{text}: {problems:?}");
+    }
+    let full = config("sharing: {taint: {key: a.b/c}}");
+    assert_eq!(config(&serde_yaml::to_string(&full).unwrap()), full);
+}
+
+#[test]
 fn limits_of_mps_clients_do_not_belong_under_time_slicing() {
     for key in ["activeThreadPercentage: 40", "pinnedMemoryLimit: 1Gi"] {
         let text = mps_entry(&format!("{{name: gpu, replicas: 2, {key}}}")).replace("mps", "timeSlicing");

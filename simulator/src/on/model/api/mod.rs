@@ -11,6 +11,7 @@ pub(super) mod nodes;
 pub(super) mod pods;
 mod schedule;
 pub(super) mod template;
+mod watched_pods;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,9 +8,10 @@ use fake_cluster::api::{ApiError, DeleteOptions, Key, Part, PatchKind, Quantity,
 use serde_json::{Map, Value, json};
 
 use super::super::engine::{Channel, Engine};
-use super::super::happening::{Changes, Happening, Labels, PodId, What};
+use super::super::happening::{Changes, Happening, Labels, NodeShown, PodId, What};
 use super::super::latency;
 use super::super::message::NodePatch;
+use super::super::taints::NodeTaints;
 use super::{Api, timestamp};
 
 /// Pods that a node takes (Kubernetes 1.36's default).
@@ -25,6 +26,8 @@ pub(in crate::on::model) struct ApiNode {
     pub(in crate::on::model) object: Arc<Value>,
     /// Its labels.
     pub(in crate::on::model) labels: Arc<Labels>,
+    /// Its taints, and the note about them.
+    pub(in crate::on::model) taints: Arc<NodeTaints>,
     /// `status.allocatable`.
     pub(in crate::on::model) allocatable: BTreeMap<String, Quantity>,
     /// The extended resources among them, as counts.
@@ -49,6 +52,10 @@ pub(in crate::on::model) struct ApiNode {
     pub(super) watch: Channel,
     /// The kubelet's watch of its pods.
     pub(super) pod_watch: Channel,
+    /// The plugin watches the pods on this Node.
+    pub(super) pods_watched: bool,
+    /// That watch.
+    pub(super) bound_watch: Channel,
 }
 
 impl Api {
@@ -73,6 +80,7 @@ impl Api {
             is_gone: false,
             own_labels: Arc::new(all),
             labels: Arc::new(labels_of(&object)),
+            taints: Arc::new(NodeTaints::of(&object)),
             allocatable: BTreeMap::new(),
             extended: BTreeMap::new(),
             is_ready: false,
@@ -84,6 +92,8 @@ impl Api {
             bound: BTreeSet::new(),
             watch: Channel::default(),
             pod_watch: Channel::default(),
+            pods_watched: false,
+            bound_watch: Channel::default(),
         });
         Ok(())
     }
@@ -147,21 +157,30 @@ impl Api {
         node: usize,
         patch: &NodePatch,
     ) -> Result<(), ApiError> {
-        let metadata = match patch {
-            NodePatch::Labels(labels) => json!({"labels": labels}),
-            NodePatch::Annotations(annotations) => json!({"annotations": annotations}),
-        };
-        self.patch_metadata(engine, node, &metadata)
+        match patch {
+            NodePatch::Labels(labels) => self.patch_metadata(engine, node, &json!({"labels": labels})),
+            NodePatch::Annotations(annotations) => {
+                self.patch_metadata(engine, node, &json!({"annotations": annotations}))
+            }
+            NodePatch::Taints(change) => {
+                let object = self.nodes.get(node).map(|entry| Arc::clone(&entry.object));
+                let patch = object.map(|object| change.patch(&object)).transpose()?;
+                patch.map_or(Ok(()), |patch| self.patch_object(engine, node, &patch))
+            }
+        }
     }
 
     fn patch_metadata(&mut self, engine: &mut Engine, node: usize, metadata: &Value) -> Result<(), ApiError> {
-        let patch = json!({"metadata": metadata});
+        self.patch_object(engine, node, &json!({"metadata": metadata}))
+    }
+
+    fn patch_object(&mut self, engine: &mut Engine, node: usize, patch: &Value) -> Result<(), ApiError> {
         let Some(entry) = self.nodes.get(node) else {
             return Ok(());
         };
         let key = Key::node(&entry.name);
         let now = timestamp(engine);
-        let object = self.store.patch(&key, PatchKind::Merge, &patch, Part::Main, now)?;
+        let object = self.store.patch(&key, PatchKind::Merge, patch, Part::Main, now)?;
         self.node_stored(engine, node, object);
         Ok(())
     }
@@ -225,15 +244,21 @@ impl Api {
         let extended = entry.allocatable.iter().filter(|(name, _)| is_extended(name));
         entry.extended = extended.map(|(name, amount)| (name.clone(), amount.count())).collect();
         entry.plain = is_plain(&object);
+        let taints = NodeTaints::of(&object);
         entry.object = object;
         self.objects_stored += 1;
-        let other = labels != *entry.labels;
-        if other {
+        let other_labels = labels != *entry.labels;
+        if other_labels {
             entry.labels = Arc::new(labels);
+        }
+        let other = other_labels || taints != *entry.taints;
+        if taints != *entry.taints {
+            entry.taints = Arc::new(taints);
         }
         self.changes.object(node, &entry.labels);
         if other {
-            let what = What::NodeSeen(self.store.revision(), Some(Arc::clone(&entry.labels)));
+            let (labels, taints) = (Arc::clone(&entry.labels), Arc::clone(&entry.taints));
+            let what = What::NodeSeen(self.store.revision(), Some(NodeShown { labels, taints }));
             engine.through(&mut entry.watch, latency::WATCH, Happening::Node { node, what });
             self.want_reconcile(engine);
         }

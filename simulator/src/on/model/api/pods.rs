@@ -70,6 +70,8 @@ pub(in crate::on::model) struct Pod {
     pub(in crate::on::model) node: Option<usize>,
     /// Its phase.
     pub(in crate::on::model) phase: Phase,
+    /// Its kubelet has written that it was admitted.
+    pub(in crate::on::model) admitted: bool,
     /// `status.reason`.
     pub(in crate::on::model) reason: String,
     /// `status.message`.
@@ -121,6 +123,8 @@ pub(in crate::on::model) fn uid(id: PodId) -> String {
 /// A kubelet's news of a pod.
 #[derive(Debug, Clone)]
 pub(in crate::on::model) enum StatusWrite {
+    /// It was admitted; its containers are being created.
+    Admitted(PodId),
     /// Its containers run.
     Running(PodId),
     /// It was refused: reason and message.
@@ -168,6 +172,7 @@ impl Api {
             template: Arc::clone(template),
             node: None,
             phase: Phase::Pending,
+            admitted: false,
             reason: String::new(),
             message: String::new(),
             unschedulable: None,
@@ -192,6 +197,7 @@ impl Api {
             Some(node) if !pod.phase.is_over() => {
                 pod.deleting = true;
                 self.want_replicas(engine);
+                self.pods_changed(engine, Some(node));
                 self.tell_kubelet(engine, node, id);
             }
             // an ended pod on a node goes at once, too; its kubelet hears of it
@@ -212,6 +218,7 @@ impl Api {
             return;
         }
         let (id, phase, reason, message) = match write {
+            StatusWrite::Admitted(id) => return self.is_admitted(engine, id),
             StatusWrite::Running(id) => (id, Phase::Running, String::new(), String::new()),
             StatusWrite::Failed(id, reason, message) => (id, Phase::Failed, reason, message),
             StatusWrite::Succeeded(id) => (id, Phase::Succeeded, String::new(), String::new()),
@@ -231,12 +238,22 @@ impl Api {
         (pod.reason, pod.message) = (reason, message);
         let (node, deleting) = (pod.node, pod.deleting);
         self.changes.pod(id, node);
+        self.pods_changed(engine, node);
         if phase.is_over() {
             self.want_replicas(engine);
             self.release(engine, id);
             if deleting {
                 self.remove_pod(engine, id);
             }
+        }
+    }
+
+    /// Nothing that can be seen changes but the status that a plugin's watch of pods is told.
+    fn is_admitted(&mut self, engine: &mut Engine, id: PodId) {
+        if let Some(pod) = self.pods.get_mut(&id).filter(|pod| !pod.admitted) {
+            pod.admitted = true;
+            let node = pod.node;
+            self.pods_changed(engine, node);
         }
     }
 
@@ -262,6 +279,7 @@ impl Api {
             entry.bound.remove(&id);
         }
         self.changes.pod(id, node);
+        self.pods_changed(engine, node);
         self.want_replicas(engine);
     }
 }

@@ -114,6 +114,7 @@ impl Api {
         }
         self.stop_waiting(id, &template);
         self.changes.pod(id, Some(node));
+        self.pods_changed(engine, Some(node));
         self.tell_kubelet(engine, node, id);
     }
 

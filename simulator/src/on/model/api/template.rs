@@ -31,6 +31,8 @@ pub(in crate::on::model) struct Template {
     pub(in crate::on::model) first: String,
     /// Extended resources asked for, summed over its app containers.
     pub(in crate::on::model) resources: BTreeMap<String, u64>,
+    /// Extended resources that it needs at the same time.
+    pub(in crate::on::model) extended: BTreeMap<String, u64>,
     /// What the scheduler counts.
     pub(in crate::on::model) requests: Vec<(String, Quantity)>,
     /// It may run on any node that has room.
@@ -85,6 +87,11 @@ impl Template {
             containers: containers(spec),
             first: text(&spec["containers"][0], "name"),
             resources: asked(spec),
+            extended: fit::requests(&object)
+                .into_iter()
+                .filter(|(name, _)| is_extended(name))
+                .map(|(name, amount)| (name, amount.count()))
+                .collect(),
             requests: fit::requests(&object).into_iter().collect(),
             plain,
             object,

@@ -20,11 +20,13 @@ impl Node {
                     self.kubelet_restarts(cx, 0);
                 }
             }
-            Ending::Driver(driver_faults::Ending::NvmlHang) => self.host.nvml_returns(cx),
             Ending::Driver(ending) => {
                 let gpus = self.host.gpus.as_mut();
                 if let Some(Err(error)) = gpus.map(|gpus| driver_faults::recover(gpus, &ending)) {
                     self.deaths.push(format!("node `{}`: a fault did not end: {error}", self.name));
+                }
+                if matches!(ending, driver_faults::Ending::NvmlHang | driver_faults::Ending::GpuHang(_)) {
+                    self.host.nvml_returns(cx);
                 }
             }
         }

@@ -63,8 +63,8 @@ pub(super) struct Kubelet {
     /// Counts starts and ends of the process; what was meant for an earlier life is lost.
     life: u32,
     running: Option<Running>,
-    /// The checkpoint file, as a kubelet that starts finds it. It is made when the process ends, because nobody reads it
-    /// before; a real one also holds pods that were released since the last allocation.
+    /// The checkpoint file, as a kubelet that starts finds it: made when the process ends. While it runs its ledger knows
+    /// what the file holds.
     checkpoint: Checkpoint,
     /// Until when the process hangs.
     hung_until: u64,
@@ -207,7 +207,7 @@ impl Kubelet {
         let Some(running) = self.running.take() else {
             return;
         };
-        self.checkpoint = running.ledger.checkpoint();
+        self.checkpoint = running.ledger.checkpoint_file();
         self.lists.clear();
         for (client, connection) in running.connections {
             if connection.streaming {

@@ -231,6 +231,7 @@ impl Kubelet {
             local.given.replicas = Arc::new(replicas);
         }
         let deleting = local.deleting;
+        cx.api.write_status(cx.engine, StatusWrite::Admitted(id));
         if local.stage != Stage::Running {
             local.stage = Stage::Starting;
             if !deleting {

@@ -19,16 +19,33 @@ impl Kubelet {
     /// A Register call arrives from a plugin process.
     pub(in super::super) fn register_arrives(&mut self, cx: &mut Context<'_>, call: Register) {
         let (kubelet, now) = (self.life, cx.now());
+        let busy = u64::try_from(self.timers.registration.as_nanos()).unwrap_or(u64::MAX);
         let Some(running) = &mut self.running else {
             let why = "the kubelet's socket does not accept: Connection refused (os error 111)";
             return answer(cx, call, Err(why.to_owned()));
         };
         match running.ledger.register(API_VERSION, call.resource.as_str()) {
             Err(refusal) => answer(cx, call, Err(refused(&refusal.to_string()))),
+            Ok(client) if running.ledger.profile().socket_path_is_authority => {
+                // every plugin of this stage is ours, and refuses the call that follows
+                running.ledger.connect_failed(client, call.resource.as_str());
+                *self.registrations.entry(call.resource.to_string()).or_default() += 1;
+                answer(cx, call, Ok(()));
+            }
+            Ok(client) if busy > latency::CALL_TIME_MAX => {
+                running.ledger.connect_failed(client, call.resource.as_str());
+                let plugin = call.plugin;
+                let late = "the kubelet did not answer `Register` within 10s".to_owned();
+                let told = What::PluginTold(plugin, Box::new(call.answered(Err(late))));
+                cx.at(now + latency::CALL_TIME_MAX, told);
+            }
             Ok(client) => {
-                let until = now + latency::DIAL_TIME_MAX;
-                let dial = Dial { kubelet, call, client, until };
-                cx.after(latency::SOCKET, What::Dials(Box::new(dial)));
+                let until = now + busy + latency::DIAL_TIME_MAX;
+                let dial = What::Dials(Box::new(Dial { kubelet, call, client, until }));
+                match busy {
+                    0 => cx.after(latency::SOCKET, dial),
+                    busy => cx.at(now + busy, dial),
+                }
             }
         }
     }

@@ -1,9 +1,9 @@
 //! What the kubelet tells about its node: the Node's capacity at each tick, and PodResources to those who ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plugin_core::config::ResourceName;
-use plugin_core::event::{Event, Holding};
+use plugin_core::event::{Checkpoint, CheckpointEntry, Event, Holding};
 
 use super::super::engine::Context;
 use super::super::happening::What;
@@ -69,8 +69,10 @@ impl Kubelet {
         let lists_nothing = now < self.lists_nothing_until;
         let event = match self.asked(now, "List") {
             Err(why) => Event::HoldersUnreadable { why },
-            Ok(_) if lists_nothing => Event::HoldersRead { holdings: Vec::new() },
-            Ok(running) => Event::HoldersRead { holdings: running.holdings() },
+            Ok(running) => {
+                let holdings = if lists_nothing { Vec::new() } else { running.holdings() };
+                Event::HoldersRead { holdings, checkpoint: running.checkpoint() }
+            }
         };
         cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));
     }
@@ -118,6 +120,17 @@ impl Running {
             ids.dedup();
         }
         ids
+    }
+
+    /// The checkpoint file as the plugin reads it.
+    fn checkpoint(&self) -> Checkpoint {
+        let entry = |(uid, container, resource, ids): (&str, &str, &str, BTreeSet<String>)| CheckpointEntry {
+            pod_uid: uid.to_owned(),
+            container: container.to_owned(),
+            resource: resource.to_owned(),
+            ids: ids.into_iter().collect(),
+        };
+        Checkpoint::Read { entries: self.ledger.file_entries().map(entry).collect() }
     }
 
     /// PodResources List, flattened as the plugin does: one entry per container and resource.

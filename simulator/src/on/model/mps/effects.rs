@@ -83,7 +83,7 @@ impl MpsShell {
         if asks_nvml && worker.late.is_some() {
             return self.effect_is_stuck(cx, host, gpu, "an earlier call has not returned");
         }
-        if asks_nvml && host.hangs(|| What::EffectReturns(self.life, gpu.clone())) {
+        if asks_nvml && host.hangs(Some(gpu), || What::EffectReturns(self.life, gpu.clone())) {
             worker.hangs = true;
             worker.turn += 1;
             let overdue = What::EffectOverdue(self.life, gpu.clone(), worker.turn);
@@ -94,6 +94,9 @@ impl MpsShell {
 
     /// A call that hung returns: it is done, or does what nobody waits for any more.
     pub(in super::super) fn effect_returns(&mut self, cx: &mut Context<'_>, host: &mut Host, gpu: &GpuUuid) {
+        if host.hangs(Some(gpu), || What::EffectReturns(self.life, gpu.clone())) {
+            return;
+        }
         let Some(worker) = self.workers.get_mut(gpu) else {
             return;
         };

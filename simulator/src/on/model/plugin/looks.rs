@@ -43,7 +43,7 @@ impl Shell {
         self.looks.under_way.insert(number, asked);
         let calls = |gpus: &Gpus| CALLS_PER_GPU * gpus.gpus().len() as u64 + links::calls(gpus);
         let delay = host.nvml_delay(CALLS_PER_LIST + host.gpus.as_deref().map_or(0, calls));
-        let at = cx.now() + cx.engine.draw_from(latency::NVML_FIND) + delay;
+        let at = cx.now() + cx.engine.draw_from(latency::NVML_FIND) + delay + host.silence();
         cx.at(at, What::GpusListed(self.life, number));
         cx.at(cx.now() + self.driver_patience, What::LookOverdue(self.life, number));
     }
@@ -70,7 +70,7 @@ impl Shell {
 
     /// NVML has answered. An answer that a newer one has overtaken is old.
     pub(in super::super) fn gpus_listed(&mut self, cx: &mut Context<'_>, host: &mut Host, number: u64) {
-        if host.hangs(|| What::GpusListed(self.life, number)) {
+        if host.hangs(None, || What::GpusListed(self.life, number)) {
             return;
         }
         let asked = self.looks.under_way.remove(&number).unwrap_or_default();

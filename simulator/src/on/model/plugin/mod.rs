@@ -3,11 +3,12 @@
 //!
 //! Production's counterpart in brackets: [`loops`] takes events (`run`), [`perform`] starts effects (`perform`),
 //! [`serve`] answers the kubelet (`serve`, `list_stream`), [`looks`] looks at the GPUs (`gpu_watch`), [`sources`] watches files and the Node (`kubelet_watch`,
-//! `config_dir`, `mps_files`, `node_watch`).
+//! `config_dir`, `mps_files`, `node_watch`), [`pods`] the pods on it (`pod_watch`).
 
 mod looks;
 mod loops;
 mod perform;
+mod pods;
 mod serve;
 mod sources;
 
@@ -27,6 +28,7 @@ use plugin_core::settings::Settings;
 use plugin_core::view::View;
 
 use self::looks::Looks;
+use self::pods::PodWatch;
 use self::serve::Server;
 use self::sources::NodeWatch;
 use super::engine::Context;
@@ -69,9 +71,12 @@ pub(super) struct Shell {
     report_looks: bool,
     config_told: Option<Event>,
     node: NodeWatch,
+    pods: PodWatch,
     desired: Option<Desired>,
     /// The newest state file, on its way to the disk.
     last_good: Option<String>,
+    /// The newest state file with what is known of the GPUs, on its way to the disk.
+    kept_gpus: Option<String>,
     nvml: Library,
     looks: Looks,
     /// Longest time between two looks at the GPUs, in nanoseconds.
@@ -108,8 +113,10 @@ impl Shell {
             report_looks: false,
             config_told: None,
             node: NodeWatch::default(),
+            pods: PodWatch::default(),
             desired: None,
             last_good: None,
+            kept_gpus: None,
             nvml: Library::default(),
             looks: Looks::default(),
             gpu_look: nanos(settings.timing.gpu_look),
@@ -122,6 +129,7 @@ impl Shell {
             cx,
             Event::Started { settings: Box::new(settings.clone()), mps_desired: host.mps.desired.clone() },
         );
+        shell.post(cx, Event::KeptGpusRead { text: host.kept_gpus.clone() });
         shell.post(cx, Event::LastGoodRead { text: host.last_good.clone() });
         cx.at(cx.now() + shell.gpu_look, What::GpusDue(life));
         cx.after(latency::TASK, What::KubeletDirectoryChanged(life));

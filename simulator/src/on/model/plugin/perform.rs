@@ -11,6 +11,7 @@ use super::super::happening::What;
 use super::super::host::Host;
 use super::super::latency;
 use super::super::message::{NodePatch, Register};
+use super::super::taints::TaintChange;
 use super::{Exit, Shell};
 
 /// A life that no process has.
@@ -37,6 +38,8 @@ impl Shell {
             Action::ReadAllocatable { resources } => {
                 cx.after(latency::SOCKET, What::AllocatableAsked(life, resources));
             }
+            Action::WatchPods { attempt } => self.watch_pods(cx, Some(attempt)),
+            Action::IgnorePods => self.watch_pods(cx, None),
             Action::ReadConfig => cx.after(latency::TASK, What::ConfigLooked(life, true)),
             Action::WriteMpsDesired { desired } => {
                 // the newest replaces one that is not written yet
@@ -50,11 +53,19 @@ impl Shell {
                     cx.after(latency::DISK, What::LastGoodWritten(life));
                 }
             }
+            Action::KeepGpus { text } => {
+                if self.kept_gpus.replace(text).is_none() {
+                    cx.after(latency::DISK, What::KeptGpusWritten(life));
+                }
+            }
             Action::PatchLabels { labels } => {
                 self.patch_node(cx, NodePatch::Labels(labels));
             }
             Action::PatchAnnotations { annotations } => {
                 self.patch_node(cx, NodePatch::Annotations(annotations));
+            }
+            Action::PatchTaints { before, after, note } => {
+                self.patch_node(cx, NodePatch::Taints(TaintChange { before, after, note }));
             }
             Action::Announce { severity, message, .. } => {
                 self.warn(severity, message);
@@ -108,6 +119,16 @@ impl Shell {
         host.last_good = Some(text);
     }
 
+    /// The state file with what is known of the GPUs is replaced by the newest text.
+    pub(in super::super) fn kept_gpus_written(&mut self, cx: &mut Context<'_>, host: &mut Host) {
+        let Some(text) = self.kept_gpus.take() else { return };
+        if host.disk_full {
+            let why = "the state file cannot be written: No space left on device (os error 28)".to_owned();
+            return self.post(cx, Event::KeptGpusFailed { why });
+        }
+        host.kept_gpus = Some(text);
+    }
+
     /// The driver's files have been looked at.
     pub(in super::super) fn driver_files_looked(
         &mut self,
@@ -148,5 +169,6 @@ impl Shell {
             host.mps.desired = Some(desired);
         }
         self.last_good_written(cx, host);
+        self.kept_gpus_written(cx, host);
     }
 }

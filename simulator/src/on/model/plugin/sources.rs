@@ -1,12 +1,10 @@
 //! The sources of events: the kubelet's directory, the configuration, the MPS supervisor's report, and the Node.
 
-use std::sync::Arc;
-
 use plugin_core::backoff::Backoff;
 use plugin_core::event::Event;
 
 use super::super::engine::Context;
-use super::super::happening::{Labels, What};
+use super::super::happening::{NodeShown, What};
 use super::super::host::Host;
 use super::super::latency;
 use super::super::message::NodePatch;
@@ -20,12 +18,19 @@ pub(super) struct NodeWatch {
     /// The newest version that it has seen.
     revision: u64,
     told: Option<Event>,
+    taints_told: Option<Event>,
     backoff: Backoff,
 }
 
 impl Default for NodeWatch {
     fn default() -> Self {
-        NodeWatch { open: false, revision: 0, told: None, backoff: Backoff::for_api_server() }
+        NodeWatch {
+            open: false,
+            revision: 0,
+            told: None,
+            taints_told: None,
+            backoff: Backoff::for_api_server(),
+        }
     }
 }
 
@@ -86,11 +91,12 @@ impl Shell {
         if let Some(status) = cx.api.trouble.refuses {
             return self.node_refused(cx, refusal(status));
         }
-        let event = match node.is_gone {
-            true => absent(&node.name),
-            false => Event::NodeRead { labels: node.labels.as_ref().clone() },
+        let (event, taints) = match node.is_gone {
+            true => (absent(&node.name), None),
+            false => (Event::NodeRead { labels: node.labels.as_ref().clone() }, Some(node.taints.told())),
         };
         self.node.revision = cx.api.revision();
+        self.tell_taints(cx, taints);
         self.tell_node(cx, event);
         if cx.api.trouble.expired {
             // the watch that follows the list ends with 410 at once
@@ -116,14 +122,15 @@ impl Shell {
         &mut self,
         cx: &mut Context<'_>,
         revision: u64,
-        labels: Option<&Arc<Labels>>,
+        shown: Option<&NodeShown>,
     ) {
         if !self.node.open || revision <= self.node.revision {
             return;
         }
         self.node.revision = revision;
-        let event = match labels {
-            Some(labels) => Event::NodeRead { labels: labels.as_ref().clone() },
+        self.tell_taints(cx, shown.map(|shown| shown.taints.told()));
+        let event = match shown {
+            Some(shown) => Event::NodeRead { labels: shown.labels.as_ref().clone() },
             None => absent(cx.api.nodes.get(cx.node).map_or("", |node| &node.name)),
         };
         self.tell_node(cx, event);
@@ -131,13 +138,22 @@ impl Shell {
 
     /// The watch breaks off; it lists again.
     pub(in super::super) fn node_watch_breaks(&mut self, cx: &mut Context<'_>) {
+        self.pod_watch_breaks(cx);
         if std::mem::replace(&mut self.node.open, false) {
             let at = cx.now() + cx.engine.draw_from(latency::API_REFUSED) + cx.api.trouble.delay;
             cx.at(at, What::NodeListed(self.life));
         }
     }
 
-    /// Only labels matter, and a failure is told once, whatever its text.
+    fn tell_taints(&mut self, cx: &mut Context<'_>, taints: Option<Event>) {
+        let Some(event) = taints.filter(|event| self.node.taints_told.as_ref() != Some(event)) else {
+            return;
+        };
+        self.node.taints_told = Some(event.clone());
+        self.post(cx, event);
+    }
+
+    /// Only labels and taints matter, and a failure is told once, whatever its text.
     fn tell_node(&mut self, cx: &mut Context<'_>, event: Event) {
         let is_news = match (&self.node.told, &event) {
             (Some(Event::NodeUnreadable { .. }), Event::NodeUnreadable { .. }) => false,
@@ -154,7 +170,7 @@ fn absent(name: &str) -> Event {
     Event::NodeUnreadable { why: format!("node `{name}` does not exist") }
 }
 
-fn refusal(status: u32) -> String {
+pub(super) fn refusal(status: u32) -> String {
     format!("the API server refuses with status {status}")
 }
 

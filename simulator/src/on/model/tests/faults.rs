@@ -122,6 +122,23 @@ fn an_nvml_call_that_does_not_return_holds_up_conversions_until_it_does() {
 }
 
 #[test]
+fn a_gpu_that_hangs_is_ill_and_hides_no_other_that_is_lost_or_back() {
+    let allocatable = |world: &World| world.nodes["gpu-1"].allocatable.get("nvidia.com/gpu")?.as_u64();
+    for seed in 0..SEEDS {
+        let mut stage = serving(seed);
+        let all = allocatable(stage.world()).unwrap();
+        suffer(&mut stage, Fault::GpuHang { gpu: 1 }, seconds(300));
+        until(&mut stage, "the one that hangs is ill", |world| allocatable(world) == Some(all - 1));
+        suffer(&mut stage, Fault::GpuLost { gpu: 0 }, seconds(100));
+        until(&mut stage, "the lost one is noticed", |world| allocatable(world) == Some(all - 2));
+        run_pod(&mut stage, "a", "nvidia.com/gpu");
+        until(&mut stage, "the lost one is back", |world| allocatable(world) == Some(all - 1));
+        until(&mut stage, "all are well", |world| allocatable(world) == Some(all));
+        assert_sound(&mut stage);
+    }
+}
+
+#[test]
 fn slow_nvml_calls_make_a_plugin_find_its_gpus_later() {
     let ready_after = |what: Option<Fault>| {
         let mut stage = serving(1);

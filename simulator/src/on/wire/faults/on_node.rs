@@ -39,11 +39,8 @@ impl WireStage {
                 self.ends_in(lasts, Ends::Driver { node: name.to_owned(), ending });
             }
             // NVML must not hold up the end of the run
-            (Some(driver_faults::Ending::NvmlHang), None) => {
-                self.ends_in(
-                    FOR_GOOD,
-                    Ends::Driver { node: name.to_owned(), ending: driver_faults::Ending::NvmlHang },
-                );
+            (Some(ending @ (driver_faults::Ending::NvmlHang | driver_faults::Ending::GpuHang(_))), None) => {
+                self.ends_in(FOR_GOOD, Ends::Driver { node: name.to_owned(), ending });
             }
             _ => {}
         }

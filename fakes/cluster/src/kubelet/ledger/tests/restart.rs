@@ -88,6 +88,20 @@ fn entries_of_pods_that_are_gone_do_not_block_their_devices_for_ever() {
 }
 
 #[test]
+fn the_file_keeps_a_released_pod_until_it_is_written_again() {
+    let mut bench = Bench::serving("a b");
+    bench.take("p1", 1).unwrap();
+    bench.ledger.pod_removed("p1");
+    bench.ledger.list_pod_resources();
+    let of = |bench: &Bench| bench.ledger.file_entries().map(|entry| entry.0.to_owned()).collect::<Vec<_>>();
+    assert_eq!(of(&bench), ["p1"]);
+    assert_eq!(bench.ledger.checkpoint().entries, None, "one that is written now has it no more");
+    assert_eq!(bench.ledger.checkpoint_file().entries.map(|all| all.len()), Some(1));
+    bench.list(RES, "a b");
+    assert!(of(&bench).is_empty());
+}
+
+#[test]
 fn a_lost_checkpoint_makes_a_held_device_look_free() {
     let mut bench = restarted(&Checkpoint::default(), &[("p1", "app")]);
     bench.serve(RES, "a");

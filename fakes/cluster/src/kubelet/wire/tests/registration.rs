@@ -2,6 +2,7 @@
 
 use super::plugin::{TestPlugin, devices};
 use super::*;
+use crate::kubelet::profile::Profile;
 use tonic::Code;
 
 #[tokio::test]
@@ -34,6 +35,29 @@ async fn a_wrong_version_or_name_is_refused_with_code_unknown() {
         assert_eq!(status.message(), format!("the ResourceName {name:?} is invalid"));
     }
     assert!(node.kubelet.resources().resources.is_empty());
+}
+
+#[tokio::test]
+async fn a_kubelet_of_1_25_answers_first_and_then_names_the_sockets_path_which_rust_refuses() {
+    let node = Node::start_with(|settings| settings.ledger.profile = Profile::v1_25()).await;
+    let plugin = TestPlugin::serve(&node.plugins_dir(), "p.sock", "a b", PLAIN);
+    node.register("p.sock").await.unwrap();
+    let failed = |node: &Node| node.count(|event| matches!(event, WireEvent::ConnectFailed { .. })) == 1;
+    node.until(failed).await;
+    let events = node.kubelet.events(0);
+    let whys = events.iter().filter_map(|logged| match &logged.event {
+        WireEvent::ConnectFailed { why, .. } => Some(why.as_str()),
+        _ => None,
+    });
+    assert_eq!(
+        whys.collect::<Vec<_>>(),
+        [
+            "failed to get device plugin options: rpc error: code = Internal desc = stream terminated by RST_STREAM \
+             with error code: PROTOCOL_ERROR"
+        ]
+    );
+    assert!(plugin.calls().is_empty(), "no call reaches it");
+    assert_eq!(node.counts(), None);
 }
 
 #[tokio::test]
