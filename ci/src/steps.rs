@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use crate::container::{self, Outcome};
 use crate::image;
+use crate::kind;
 use crate::runner::{Runner, seconds};
 
 /// Folders below `scenarios/` are this deep at most.
@@ -35,6 +36,12 @@ pub enum Step {
         #[arg(long)]
         require: bool,
     },
+    /// A kind cluster with fake GPUs, deployed as an operator would, and the seed story on it
+    Kind {
+        /// What to do with the cluster
+        #[command(subcommand)]
+        act: kind::Act,
+    },
     /// lint, test, scenarios, in this order
     All,
 }
@@ -47,6 +54,7 @@ impl Step {
             Self::Scenarios => "scenarios",
             Self::Image { .. } => "image",
             Self::Container { .. } => "container",
+            Self::Kind { .. } => "kind",
             Self::All => "all",
         }
     }
@@ -60,6 +68,7 @@ pub fn perform(step: &Step, runner: &Runner) -> Result<()> {
         Step::Test => test(runner),
         Step::Scenarios => scenarios(runner),
         Step::Image { out } => image::build(runner, out.as_deref()),
+        Step::Kind { act } => kind::perform(runner, *act),
         Step::Container { require } => match container::test(runner, *require) {
             Ok(Outcome::Skipped(why)) => {
                 println!("ci: SKIPPED: step `container`: {why}");
