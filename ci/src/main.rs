@@ -17,6 +17,7 @@ use clap::Parser;
         cargo ci image      the container image, without an engine: target/image/tandem-device-plugin.tar\n  \
         cargo ci container  the image on a container engine: registers, allocates, flips, stops; skipped without an engine\n  \
         cargo ci kind up    a kind cluster with fake GPUs and the plugin; then: kind test, kind down\n  \
+        cargo ci manifests  schemas of every supported Kubernetes, and what the admission policy decides\n  \
         cargo ci all        what must pass before a merge\n\n\
         A rule failed? `cargo test -p ci --test tidy` shows file and line.\n\
         A scenario failed? `cargo sim run FILE` plays that one alone.\n\n\

@@ -10,6 +10,7 @@ use clap::Subcommand;
 use crate::container::{self, Outcome};
 use crate::image;
 use crate::kind;
+use crate::manifests;
 use crate::runner::{Runner, seconds};
 
 /// Folders below `scenarios/` are this deep at most.
@@ -42,7 +43,10 @@ pub enum Step {
         #[command(subcommand)]
         act: kind::Act,
     },
-    /// lint, test, scenarios, in this order
+    /// The manifests against the schemas of Kubernetes 1.33 to 1.37, and the admission policy's decisions; skipped without
+    /// Python
+    Manifests,
+    /// lint, manifests, test, scenarios, in this order
     All,
 }
 
@@ -55,6 +59,7 @@ impl Step {
             Self::Image { .. } => "image",
             Self::Container { .. } => "container",
             Self::Kind { .. } => "kind",
+            Self::Manifests => "manifests",
             Self::All => "all",
         }
     }
@@ -76,8 +81,16 @@ pub fn perform(step: &Step, runner: &Runner) -> Result<()> {
             }
             tested => tested.map(|_| ()),
         },
+        Step::Manifests => match manifests::check(runner) {
+            Ok(manifests::Outcome::Skipped(why)) => {
+                println!("ci: SKIPPED: step `manifests`: {why}");
+                return Ok(());
+            }
+            checked => checked.map(|_| ()),
+        },
         Step::All => {
-            [Step::Lint, Step::Test, Step::Scenarios].iter().try_for_each(|step| perform(step, runner))
+            let all = [Step::Lint, Step::Manifests, Step::Test, Step::Scenarios];
+            all.iter().try_for_each(|step| perform(step, runner))
         }
     };
     let took = seconds(started.elapsed());

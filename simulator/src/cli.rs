@@ -139,6 +139,10 @@ struct Common {
     /// Keep the temporary directory with sockets, driver root and MPS directories.
     #[arg(long)]
     keep: bool,
+    /// Let DaemonSets of the API server start the plugin, as in a cluster: first those of the manifests in DIR, then whatever is
+    /// applied with kubectl. Only on the wire stage; the scenario's own configurations are not used.
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    deploy: Option<Option<PathBuf>>,
     /// Where runs are kept [default: tandem/runs in Cargo's target directory].
     #[arg(long, value_name = "DIR")]
     runs_dir: Option<PathBuf>,

@@ -1,3 +1,6 @@
+//! What is missing is named, and what is done on a cluster is done in its order: tried with programs that only write down how
+//! they were called.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -9,6 +9,7 @@ use crate::event::{Checkpoint, Event, Holding};
 use crate::mps::Desired;
 use crate::plugin::{Plugin, Settings};
 use crate::registration::Input;
+use crate::settings::ConfigSource;
 
 /// How long a wish for MPS daemons that could not be written waits for the next try.
 const DESIRED_RETRY: Duration = Duration::from_secs(5);
@@ -176,6 +177,13 @@ impl Plugin {
         self.started_at = Some(self.now);
         self.desired = mps_desired.clone().unwrap_or_default();
         self.earlier_desired = mps_desired;
+        if self.settings.node_name.is_none()
+            && matches!(self.settings.config_source, ConfigSource::Directory { .. })
+        {
+            let message = "no node name is set: no label chooses a configuration, and nothing is written to the Node \
+                           (hint: set NODE_NAME from the pod's field `spec.nodeName`)";
+            self.say_once("node_name", Severity::Warning, "NoNodeName", message.to_owned());
+        }
         self.act(Action::FindGpus);
         self.read_holders();
     }

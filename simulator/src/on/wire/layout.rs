@@ -70,7 +70,7 @@ impl NodeLayout {
             driver_root: base.join("driver"),
             sysfs: base.join("sys"),
             gpus: base.join("gpu.state"),
-            admin_address: base.join("admin"),
+            admin_address: base.join("probes/admin"),
             journal: kept.join("journal"),
             kept,
         };
@@ -84,6 +84,7 @@ impl NodeLayout {
             &layout.driver_root,
             &layout.sysfs,
             &layout.journal,
+            &base.join("probes"),
         ];
         for directory in directories {
             std::fs::create_dir_all(directory).map_err(|error| (directory.clone(), error))?;

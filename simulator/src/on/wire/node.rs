@@ -20,7 +20,7 @@ use super::layout::NodeLayout;
 use super::other_plugins::OtherPlugins;
 use super::process::Launch;
 use super::programs::{MPS, Name, PLUGIN, Programs};
-use super::{config_map, launch, objects, refused};
+use super::{config_map, deployed, launch, objects, refused};
 use crate::invariants::{count_by_gpu, replicas_of};
 use crate::on::{Done, StageError};
 use crate::scenario::{GpuNode, NodeSpec, Scenario};
@@ -45,6 +45,8 @@ pub(super) struct Setting<'s> {
     pub(super) kubeconfig: &'s Path,
     /// Seed of this node's kubelet.
     pub(super) seed: u64,
+    /// Whether DaemonSets of the API server say what runs, and not the laboratory.
+    pub(super) deployed: bool,
 }
 
 /// A running node.
@@ -57,7 +59,7 @@ pub(super) struct Node {
     /// Its driver, if one is installed.
     pub(super) driver: Option<Driver>,
     library: PathBuf,
-    pub(super) launches: BTreeMap<Name, Launch>,
+    launches: BTreeMap<Name, Launch>,
     pub(super) programs: Programs,
     config: Option<ConfigVolume>,
     agent: NodeAgent,
@@ -114,7 +116,7 @@ impl Node {
             .await
             .map_err(|error| refused(format!("start node `{name}`"), &error))?;
         Ok(Node {
-            mps_root: layout.mps_root.display().to_string(),
+            mps_root: deployed::mps_root(&layout, setting.deployed),
             agent,
             lives: KubeletLives { starts: 1, ..KubeletLives::default() },
             other_plugins: OtherPlugins::start(spec, binaries, &layout)?,

@@ -85,8 +85,8 @@ impl Node {
     }
 
     fn start_again(&self, name: &Name) -> Result<Done, StageError> {
-        if let Some(launch) = self.launches.get(name) {
-            self.programs.start(name, launch).map_err(|error| StageError::Spawn {
+        if let Some(launch) = self.programs.launched(name) {
+            self.programs.start(name, &launch).map_err(|error| StageError::Spawn {
                 process: name.program.to_owned(),
                 node: name.node.clone(),
                 error,

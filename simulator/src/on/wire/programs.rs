@@ -26,6 +26,8 @@ pub(super) struct Name {
 #[derive(Debug, Default)]
 struct Entry {
     process: Option<Process>,
+    /// How it was started last.
+    launch: Option<Launch>,
     starts: u64,
 }
 
@@ -56,6 +58,7 @@ impl Programs {
         let entry = state.entries.entry(name.clone()).or_default();
         if entry.process.is_none() {
             entry.process = Some(Process::start(launch)?);
+            entry.launch = Some(launch.clone());
             entry.starts += 1;
         }
         Ok(())
@@ -74,6 +77,11 @@ impl Programs {
     /// The process of a program that runs.
     pub(super) fn pid(&self, name: &Name) -> Option<u32> {
         self.lock().entries.get(name)?.process.as_ref().map(Process::pid)
+    }
+
+    /// How a program was started last.
+    pub(super) fn launched(&self, name: &Name) -> Option<Launch> {
+        self.lock().entries.get(name)?.launch.clone()
     }
 
     /// Kills a program if it runs.
