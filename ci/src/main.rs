@@ -15,6 +15,8 @@ use clap::Parser;
         cargo ci test       all tests; with nextest also target/nextest/ci/junit.xml\n  \
         cargo ci scenarios  plays every story; writes target/ci/scenarios.xml\n  \
         cargo ci image      the container image, without an engine: target/image/tandem-device-plugin.tar\n  \
+        cargo ci container  the image on a container engine: registers, allocates, flips, stops; skipped without an engine\n  \
+        cargo ci kind up    a kind cluster with fake GPUs and the plugin; then: kind test, kind down\n  \
         cargo ci manifests  schemas of every supported Kubernetes, and what the admission policy decides\n  \
         cargo ci all        what must pass before a merge\n\n\
         A rule failed? `cargo test -p ci --test tidy` shows file and line.\n\

@@ -41,6 +41,15 @@ impl Runner {
 
     /// Runs `cargo <arguments>` and shows its output. Fails when it cannot be started or does not end with 0.
     pub fn cargo<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<()> {
+        self.cargo_with(&[], arguments)
+    }
+
+    /// The same with more environment variables.
+    pub fn cargo_with<S: AsRef<str>>(
+        &self,
+        variables: &[(&str, PathBuf)],
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<()> {
         let arguments: Vec<String> = arguments.into_iter().map(|a| a.as_ref().to_owned()).collect();
         let line = format!("cargo {}", arguments.join(" "));
         println!("ci: {line}");
@@ -52,6 +61,7 @@ impl Runner {
             command.env_remove(name);
         }
         let status = command
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .args(&arguments)
             .current_dir(&self.root)
             .stdin(Stdio::null())

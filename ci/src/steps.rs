@@ -7,7 +7,9 @@ use std::{fs, io};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
+use crate::container::{self, Outcome};
 use crate::image;
+use crate::kind;
 use crate::manifests;
 use crate::runner::{Runner, seconds};
 
@@ -29,6 +31,18 @@ pub enum Step {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// The image on a container engine, with the simulated kubelet and API server around it; skipped without an engine
+    Container {
+        /// Fail without an engine [env: REQUIRE_DOCKER=1]
+        #[arg(long)]
+        require: bool,
+    },
+    /// A kind cluster with fake GPUs, deployed as an operator would, and the seed story on it
+    Kind {
+        /// What to do with the cluster
+        #[command(subcommand)]
+        act: kind::Act,
+    },
     /// The manifests against the schemas of Kubernetes 1.33 to 1.37, and the admission policy's decisions; skipped without
     /// Python
     Manifests,
@@ -43,6 +57,8 @@ impl Step {
             Self::Test => "test",
             Self::Scenarios => "scenarios",
             Self::Image { .. } => "image",
+            Self::Container { .. } => "container",
+            Self::Kind { .. } => "kind",
             Self::Manifests => "manifests",
             Self::All => "all",
         }
@@ -57,6 +73,14 @@ pub fn perform(step: &Step, runner: &Runner) -> Result<()> {
         Step::Test => test(runner),
         Step::Scenarios => scenarios(runner),
         Step::Image { out } => image::build(runner, out.as_deref()),
+        Step::Kind { act } => kind::perform(runner, *act),
+        Step::Container { require } => match container::test(runner, *require) {
+            Ok(Outcome::Skipped(why)) => {
+                println!("ci: SKIPPED: step `container`: {why}");
+                return Ok(());
+            }
+            tested => tested.map(|_| ()),
+        },
         Step::Manifests => match manifests::check(runner) {
             Ok(manifests::Outcome::Skipped(why)) => {
                 println!("ci: SKIPPED: step `manifests`: {why}");
@@ -82,6 +106,7 @@ pub fn perform(step: &Step, runner: &Runner) -> Result<()> {
 
 fn lint(runner: &Runner) -> Result<()> {
     runner.cargo(["fmt", "--all", "--check"])?;
+    runner.cargo(["fmt", "--manifest-path", "ci/container/Cargo.toml", "--check"])?;
     runner.cargo(["test", "--quiet", "--package", "ci", "--test", "tidy"])?;
     runner.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     if runner.has_subcommand("deny") {

@@ -53,6 +53,8 @@ enum Command {
     Replay(crate::replay::ReplayArgs),
     /// Tell why a pod of a run got its device, or did not.
     Explain(crate::explain::ExplainArgs),
+    /// Make a directory with a fake driver, to be mounted into a container or a node that has none.
+    DriverRoot(crate::driver_root::DriverRootArgs),
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +155,7 @@ pub async fn main() -> u8 {
         Command::Fuzz(args) => crate::fuzz::command::main(&args),
         Command::Replay(args) => crate::replay::replay_command(&args),
         Command::Explain(args) => crate::explain::explain_command(&args),
+        Command::DriverRoot(args) => crate::driver_root::driver_root_command(&args),
         Command::Lint(lint) => self::lint(&lint.files),
         Command::Schema => {
             println!("{:#}", json_schema::schema());

@@ -15,6 +15,7 @@
 
 pub mod boards;
 pub mod cli;
+pub mod driver_root;
 pub mod expect;
 pub mod explain;
 pub mod faults;

@@ -6,8 +6,12 @@ use super::Finding;
 use super::code;
 use super::tree::{File, Tree};
 
+/// Where a workspace chooses versions; `ci/container` is one of its own.
+const CHOSEN_IN: &str = "workspace.dependencies";
+
 /// A line `name = value` (or `name.workspace = true`) below a `[..dependencies]` section.
 struct Entry<'a> {
+    section: &'a str,
     line: usize,
     name: &'a str,
     key: &'a str,
@@ -15,16 +19,23 @@ struct Entry<'a> {
 }
 
 fn dependencies(manifest: &str) -> impl Iterator<Item = Entry<'_>> {
-    let mut in_dependencies = false;
+    let mut section = "";
     manifest.lines().enumerate().filter_map(move |(index, raw)| {
         let line = raw.trim();
-        if let Some(section) = line.strip_prefix('[') {
-            in_dependencies = section.trim_end_matches(']').ends_with("dependencies");
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
             return None;
         }
-        let (key, value) = line.split_once('=').filter(|_| in_dependencies && !line.starts_with('#'))?;
+        let is_entry = section.ends_with("dependencies") && !line.starts_with('#');
+        let (key, value) = line.split_once('=').filter(|_| is_entry)?;
         let key = key.trim();
-        Some(Entry { line: index + 1, name: key.split('.').next().unwrap_or(key), key, value: value.trim() })
+        Some(Entry {
+            section,
+            line: index + 1,
+            name: key.split('.').next().unwrap_or(key),
+            key,
+            value: value.trim(),
+        })
     })
 }
 
@@ -38,7 +49,10 @@ pub fn own_versions(file: &File) -> Vec<Finding> {
             findings.push(Finding::at(&file.path, index + 1, what));
         }
     }
-    for Entry { line, name, key, value } in dependencies(&file.text) {
+    for Entry { section, line, name, key, value } in dependencies(&file.text) {
+        if section == CHOSEN_IN {
+            continue;
+        }
         let packed: String = value.split_whitespace().collect();
         if !(key.ends_with(".workspace") && packed == "true" || packed.contains("workspace=true")) {
             let what =
@@ -140,7 +154,7 @@ mod tests {
     fn a_version_outside_the_workspace_is_found() {
         let text = "[package]\nversion = \"1\"\n[dependencies]\na.workspace = true\nb = \"1\"\nc = { workspace = true, features = [\"x\"] }\n\
                     # d = \"1\"\n[dev-dependencies]\ne = { path = \"../e\" }\n[dependencies.f]\nversion = \"1\"\n\
-                    [target.'cfg(unix)'.dependencies]\ng = \"1\"\n[features]\nh = []\n";
+                    [target.'cfg(unix)'.dependencies]\ng = \"1\"\n[features]\nh = []\n[workspace.dependencies]\ni = \"1\"\n";
         let found = own_versions(&File::new("a/Cargo.toml", text));
         let mut lines: Vec<_> = found.iter().map(|f| f.line).collect();
         lines.sort_unstable();

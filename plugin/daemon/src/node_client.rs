@@ -57,12 +57,19 @@ async fn make(settings: &NodeSettings) -> Result<Client, String> {
 }
 
 /// The core's backoff, which has no randomness, for kube's watcher.
-pub(crate) struct ApiBackoff(plugin_core::backoff::Backoff);
+///
+/// The watcher resets it at everything that is no error, and it begins every try by saying that it begins. So one reset proves
+/// nothing; two in a row do: the API server has answered.
+pub(crate) struct ApiBackoff {
+    delays: plugin_core::backoff::Backoff,
+    /// There was a reset since the last delay.
+    began: bool,
+}
 
 impl ApiBackoff {
     /// From its shortest delay.
     pub(crate) fn new() -> Self {
-        ApiBackoff(plugin_core::backoff::Backoff::for_api_server())
+        ApiBackoff { delays: plugin_core::backoff::Backoff::for_api_server(), began: false }
     }
 }
 
@@ -70,19 +77,36 @@ impl Iterator for ApiBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        Some(self.0.next_delay())
+        self.began = false;
+        Some(self.delays.next_delay())
     }
 }
 
 impl Backoff for ApiBackoff {
     fn reset(&mut self) {
-        self.0.reset();
+        if std::mem::replace(&mut self.began, true) {
+            self.delays.reset();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_try_that_only_began_does_not_shorten_the_next_delay() {
+        let mut backoff = ApiBackoff::new();
+        let mut delays = Vec::new();
+        for _ in 0..4 {
+            backoff.reset();
+            delays.extend(backoff.next().map(|delay| delay.as_millis()));
+        }
+        assert_eq!(delays, [200, 400, 800, 1600]);
+        backoff.reset();
+        backoff.reset();
+        assert_eq!(backoff.next().map(|delay| delay.as_millis()), Some(200));
+    }
 
     #[tokio::test]
     async fn a_kubeconfig_that_is_not_there_is_named() {

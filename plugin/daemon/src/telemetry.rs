@@ -4,6 +4,10 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
+/// The client of the API server logs every failed call as an error; the plugin says once that it does not answer, and when it
+/// does again. Who wants each call names this target in the level.
+const TOLD_OTHERWISE: &str = "kube_client::client::builder=off";
+
 /// The shape of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
@@ -19,7 +23,7 @@ pub(crate) enum LogFormat {
 /// # Errors
 /// When `level` cannot be read.
 pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(level).map_err(|e| {
+    let filter = EnvFilter::builder().parse(format!("{TOLD_OTHERWISE},{level}")).map_err(|e| {
         anyhow::anyhow!("log level `{level}` cannot be read: {e} (hint: `info` or `info,kube=debug`)")
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);

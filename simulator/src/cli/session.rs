@@ -111,7 +111,7 @@ impl Session {
                     (StageName::Wire, Some(binaries), Some(manifests)) => {
                         Place::Deployed(binaries, manifests)
                     }
-                    (StageName::Cluster, _, _) => match &self.cluster {
+                    (StageName::Cluster, ..) => match &self.cluster {
                         Some(cluster) => Place::Cluster(cluster),
                         None => return complain(&"stage `cluster` needs --kubeconfig", EXIT_BAD_INPUT),
                     },
