@@ -217,6 +217,7 @@ impl<G: Ground> Player<'_, G> {
         let world = self.ground.world();
         self.counter.look(world);
         self.excuses.look(world, now);
+        self.wishes.iter_mut().for_each(|(node, wishes)| wishes.look(world, node));
         for sentence in self.ground.violations() {
             if !self.excuses.covers(&sentence, self.ground.world(), now) {
                 return Err(self.failure(Kind::of_invariant(&sentence), sentence));

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::wishes::{Plan, Role, Wishes};
-use crate::world::{GpuView, NodeView, PodView, World, gpu_of};
+use super::wishes::{Division, Role, Wishes};
+use crate::world::{GpuView, NodeView, World, gpu_of};
 
 /// How the names of all resources that a plugin of a story can serve begin.
 const GPU_RESOURCES: [&str; 2] = ["nvidia.com/gpu", "nvidia.com/mig-"];
@@ -27,7 +27,7 @@ pub struct Missing {
 pub fn missing(world: &World, wishes: &BTreeMap<&str, Wishes>) -> Option<Missing> {
     wishes.iter().find_map(|(name, wishes)| {
         let node = world.nodes.get(*name)?;
-        if let Some(missing) = pods_rest(world, name, node, wishes) {
+        if let Some(missing) = pods_rest(world, name, wishes) {
             return Some(missing);
         }
         let missing = at_node(world, name, node, wishes)?;
@@ -55,8 +55,8 @@ fn at_node(world: &World, name: &str, node: &NodeView, wishes: &Wishes) -> Optio
         return node.plugin.ready.then(|| some("readiness", message, "plugin: {ready: false}")).flatten();
     }
     let mut missing = None;
-    for plan in wishes.plans() {
-        match in_plan(world, name, node, wishes, &plan) {
+    for division in wishes.divisions() {
+        match in_division(world, name, node, wishes, &division) {
             None => return None,
             found => missing = missing.or(found),
         }
@@ -65,14 +65,12 @@ fn at_node(world: &World, name: &str, node: &NodeView, wishes: &Wishes) -> Optio
 }
 
 /// Pods that are bound have started or failed, and pods that are deleted are gone.
-fn pods_rest(world: &World, name: &str, node: &NodeView, wishes: &Wishes) -> Option<Missing> {
-    // who was bound for a figure of long ago waits for devices that nobody has
-    let for_nothing = |pod: &PodView| pod.resources.keys().any(|of| wishes.may_be_stale(node, of));
+fn pods_rest(world: &World, name: &str, wishes: &Wishes) -> Option<Missing> {
     let waits = world
         .pods
         .iter()
         .filter(|(_, pod)| pod.node.as_deref() == Some(name) && pod.phase == "Pending")
-        .find(|(_, pod)| !for_nothing(pod));
+        .find(|(pod, _)| !wishes.may_wait(pod));
     let node = name;
     let (name, _) = waits?;
     some(
@@ -95,8 +93,15 @@ fn nothing_served(node: &NodeView) -> Option<Missing> {
     )
 }
 
-fn in_plan(world: &World, name: &str, node: &NodeView, wishes: &Wishes, plan: &Plan) -> Option<Missing> {
-    let has_devices = |gpu: &GpuView| plan.roles_of(gpu.index).into_iter().any(|role| role.devices(gpu) > 0);
+fn in_division(
+    world: &World,
+    name: &str,
+    node: &NodeView,
+    wishes: &Wishes,
+    division: &Division,
+) -> Option<Missing> {
+    let has_devices =
+        |gpu: &GpuView| division.roles_of(gpu.index).into_iter().any(|role| role.devices(gpu) > 0);
     if !node.gpus.iter().any(has_devices) {
         // all of them were pulled out, or have no MIG device left
         return None;
@@ -107,10 +112,10 @@ fn in_plan(world: &World, name: &str, node: &NodeView, wishes: &Wishes, plan: &P
         return some("readiness", message, "plugin: {ready: true}");
     }
     let held = held(world, name, node);
-    gpus_rest(node, &held, plan)
-        .or_else(|| counted(node, &held, wishes, plan))
-        .or_else(|| offered(node, &held, wishes, plan))
-        .or_else(|| labelled(node, &held, plan))
+    gpus_rest(node, &held, division)
+        .or_else(|| counted(node, &held, wishes, division))
+        .or_else(|| offered(node, &held, wishes, division))
+        .or_else(|| labelled(node, &held, division))
 }
 
 /// GPU → resource → ids in use, of the GPUs that the node has now; those of MIG devices count for their GPU.
@@ -134,8 +139,8 @@ fn held<'w>(world: &'w World, name: &str, node: &'w NodeView) -> Held<'w> {
 }
 
 /// A GPU that nobody holds plays one of its roles, with its daemon and its compute mode.
-fn gpus_rest(node: &NodeView, held: &Held<'_>, plan: &Plan) -> Option<Missing> {
-    free(node, held).find_map(|gpu| gpu_rests(gpu, &plan.roles_of(gpu.index)))
+fn gpus_rest(node: &NodeView, held: &Held<'_>, division: &Division) -> Option<Missing> {
+    free(node, held).find_map(|gpu| gpu_rests(gpu, &division.roles_of(gpu.index)))
 }
 
 fn free<'w>(node: &'w NodeView, held: &Held<'_>) -> impl Iterator<Item = &'w GpuView> {
@@ -181,11 +186,11 @@ fn gpu_rests(gpu: &GpuView, roles: &[&Role]) -> Option<Missing> {
 }
 
 /// As many GPUs play the role of each group as it asks for; of those in use it is not always known.
-fn counted(node: &NodeView, held: &Held<'_>, wishes: &Wishes, plan: &Plan) -> Option<Missing> {
+fn counted(node: &NodeView, held: &Held<'_>, wishes: &Wishes, division: &Division) -> Option<Missing> {
     let gpus = u32::try_from(node.gpus.len()).unwrap_or(u32::MAX);
     // what was pulled out keeps its place in a count, so that no other GPU moves for it
     let away = wishes.gpus.saturating_sub(gpus) as usize;
-    plan.takes(gpus).into_iter().find_map(|(role, wanted)| {
+    division.takes(gpus).into_iter().find_map(|(role, wanted)| {
         let least = free(node, held).filter(|gpu| plays(gpu, role)).count();
         let most = least + held.len();
         let wanted = wanted as usize;
@@ -209,19 +214,19 @@ fn allocatable(node: &NodeView, resource: &str) -> u64 {
 
 /// The kubelet offers every device of every free GPU, and of a GPU in use at least what is in use. Of a resource that
 /// nobody wants it offers what is in use, and no more.
-fn offered(node: &NodeView, held: &Held<'_>, wishes: &Wishes, plan: &Plan) -> Option<Missing> {
+fn offered(node: &NodeView, held: &Held<'_>, wishes: &Wishes, division: &Division) -> Option<Missing> {
     let is_ours = |name: &&str| GPU_RESOURCES.iter().any(|begin| name.starts_with(begin));
     let offers = node.allocatable.keys().map(String::as_str).filter(is_ours);
-    let mut all: BTreeSet<&str> = plan.roles().map(|role| role.resource.as_str()).collect();
+    let mut all: BTreeSet<&str> = division.roles().map(|role| role.resource.as_str()).collect();
     all.extend(offers);
     all.into_iter().find_map(|resource| {
         let of_free = free(node, held).filter_map(|gpu| {
-            let role = plan.roles_of(gpu.index).into_iter().find(|role| plays(gpu, role))?;
+            let role = division.roles_of(gpu.index).into_iter().find(|role| plays(gpu, role))?;
             (role.resource == resource).then(|| role.devices(gpu))
         });
         let mut least: u64 = of_free.sum();
         let mut most = least;
-        let wanted = plan.roles().find(|role| role.resource == resource);
+        let wanted = division.roles().find(|role| role.resource == resource);
         let in_use =
             |gpu: &GpuView| held.get(gpu.uuid.as_str()).map(|gpu| gpu.get(resource).copied().unwrap_or(0));
         for (gpu, in_use) in node.gpus.iter().filter_map(|gpu| Some((gpu, in_use(gpu)?))) {
@@ -249,12 +254,12 @@ fn offered(node: &NodeView, held: &Held<'_>, wishes: &Wishes, plan: &Plan) -> Op
 }
 
 /// The labels tell the role as soon as one GPU plays it for certain.
-fn labelled(node: &NodeView, held: &Held<'_>, plan: &Plan) -> Option<Missing> {
+fn labelled(node: &NodeView, held: &Held<'_>, division: &Division) -> Option<Missing> {
     if held.len() >= node.gpus.len() {
         return None;
     }
     let mut wanted = Vec::new();
-    if let Some((strategy, replicas)) = plan.rest.labels {
+    if let Some((strategy, replicas)) = division.rest.labels {
         wanted.push((REPLICAS_LABEL, replicas.to_string()));
         wanted.push((STRATEGY_LABEL, strategy.to_owned()));
     }

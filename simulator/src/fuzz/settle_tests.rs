@@ -13,14 +13,14 @@ fn machine(gpus: u32, mig: Option<Cut>) -> Machine {
     Machine { name: "n".to_owned(), gpus, mig }
 }
 
-/// A node at rest whose GPUs follow a plan, the first ones in its groups.
+/// A node at rest whose GPUs follow a division, the first ones in its groups.
 fn at_rest_on(machine: &Machine, label: &Label) -> World {
     let mut wishes = Wishes::new(machine);
     wishes.flip(label, false);
-    let plan = wishes.plans().remove(0);
-    let takes = plan.takes(machine.gpus);
+    let division = wishes.divisions().remove(0);
+    let takes = division.takes(machine.gpus);
     let mut roles: Vec<&Role> = takes.iter().flat_map(|(role, count)| vec![*role; *count as usize]).collect();
-    roles.resize(machine.gpus as usize, &plan.rest);
+    roles.resize(machine.gpus as usize, &division.rest);
     let mut node = NodeView::default();
     (node.plugin.running, node.plugin.ready) = (true, true);
     for (index, role) in (0..).zip(roles) {
@@ -42,7 +42,7 @@ fn at_rest_on(machine: &Machine, label: &Label) -> World {
         let devices = node.gpus.last().map_or(0, |gpu| role.devices(gpu));
         node.allocatable.insert(role.resource.clone(), (before + devices).into());
     }
-    if let Some((strategy, replicas)) = plan.rest.labels {
+    if let Some((strategy, replicas)) = division.rest.labels {
         node.labels.insert(REPLICAS_LABEL.to_owned(), replicas.to_string());
         node.labels.insert(STRATEGY_LABEL.to_owned(), strategy.to_owned());
     }
@@ -169,4 +169,29 @@ fn a_kubelet_without_checkpoint_leaves_the_figures_of_what_nobody_registers() {
         node.lists.insert(old.to_owned(), BTreeMap::new());
     });
     assert_eq!(topic(&world, &wishes), Some("old resource"), "it has registered since");
+}
+
+#[test]
+fn who_was_admitted_by_a_kubelet_that_knew_nothing_may_wait_for_devices() {
+    let mut world = at_rest(&MPS);
+    let asks = [("nvidia.com/gpu.shared".to_owned(), 1)].into();
+    let waiting = crate::world::PodView {
+        node: Some("n".to_owned()),
+        phase: "Pending".to_owned(),
+        resources: asks,
+        ..Default::default()
+    };
+    world.pods.insert("p".to_owned(), waiting);
+    let mut wishes = wishes(&[&MPS]);
+    wishes.look(&world, "n");
+    assert_eq!(topic(&world, &wishes), Some("pod start"));
+    wishes.forget();
+    let mut registered = world.clone();
+    registered.nodes.values_mut().for_each(|node| {
+        node.plugin.registered.insert("nvidia.com/gpu.shared".to_owned(), 4);
+    });
+    wishes.look(&registered, "n");
+    assert_eq!(topic(&registered, &wishes), Some("pod start"), "the kubelet knew");
+    wishes.look(&world, "n");
+    assert_eq!(topic(&registered, &wishes), None);
 }

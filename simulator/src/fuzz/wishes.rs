@@ -1,8 +1,10 @@
-//! What was asked of a node, and the plans that its GPUs may therefore follow at rest.
+//! What was asked of a node, and the divisions that its GPUs may therefore follow at rest.
+
+use std::collections::BTreeSet;
 
 use super::label::{Devices, GroupName, Label, MigStrategy, Parts, Sharing};
 use super::story::{Cut, EDITED_FIRST, Machine};
-use crate::world::{GpuView, NodeView};
+use crate::world::{GpuView, NodeView, PodView, World};
 
 /// The resource of whole GPUs.
 pub(super) const GPU: &str = "nvidia.com/gpu";
@@ -22,11 +24,13 @@ pub struct Wishes {
     wrong_from_start: bool,
     /// The kubelet's checkpoint was lost.
     forgotten: bool,
+    /// Pods that such a kubelet admitted without knowing what they ask for.
+    unchecked: BTreeSet<String>,
 }
 
 /// What the GPUs of a node are at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct Division {
     /// Groups, in the order in which counts take GPUs.
     pub groups: Vec<(Role, Devices)>,
     /// The role of all other GPUs.
@@ -59,6 +63,7 @@ impl Wishes {
             good: vec![Label::Absent],
             wrong_from_start: false,
             forgotten: false,
+            unchecked: BTreeSet::new(),
         }
     }
 
@@ -91,6 +96,21 @@ impl Wishes {
         self.forgotten && !node.lists.contains_key(resource) && !node.plugin.registered.contains_key(resource)
     }
 
+    /// Notes who is bound to the node while its kubelet does not know what they ask for: it admits them without a look, and
+    /// they wait until their containers find devices (kubernetes 112936).
+    pub fn look(&mut self, world: &World, name: &str) {
+        let Some(node) = world.nodes.get(name).filter(|_| self.forgotten) else { return };
+        let unknown = |pod: &PodView| pod.resources.keys().any(|of| !node.plugin.registered.contains_key(of));
+        let bound = world.pods.iter().filter(|(_, pod)| pod.node.as_deref() == Some(name));
+        let waiting = bound.filter(|(_, pod)| pod.phase == "Pending" && unknown(pod));
+        self.unchecked.extend(waiting.map(|(pod, _)| pod.clone()));
+    }
+
+    /// Whether a pod may wait for devices although it was admitted.
+    pub(super) fn may_wait(&self, pod: &str) -> bool {
+        self.unchecked.contains(pod)
+    }
+
     /// What the label says now.
     pub fn newest(&self) -> &Label {
         &self.newest
@@ -117,20 +137,20 @@ impl Wishes {
         can_hold(asked, self.mig).then_some(asked)
     }
 
-    /// The plans that the node's GPUs may follow at rest: what is asked for; after a wrong label any that was good once,
+    /// The divisions that the node's GPUs may follow at rest: what is asked for; after a wrong label any that was good once,
     /// the newest first, because only the plugin knows which one it read last.
-    pub fn plans(&self) -> Vec<Plan> {
+    pub fn divisions(&self) -> Vec<Division> {
         let labels = match self.asked() {
             Some(asked) => std::slice::from_ref(asked),
             None => &self.good,
         };
-        let mut plans: Vec<Plan> = Vec::new();
-        for plan in labels.iter().rev().map(|label| plan(label, self.mig)) {
-            if !plans.contains(&plan) {
-                plans.push(plan);
+        let mut divisions: Vec<Division> = Vec::new();
+        for division in labels.iter().rev().map(|label| division(label, self.mig)) {
+            if !divisions.contains(&division) {
+                divisions.push(division);
             }
         }
-        plans
+        divisions
     }
 
     /// Whether a plugin may be without any configuration: it started while the label was wrong, and has no last good one.
@@ -146,10 +166,10 @@ fn can_hold(label: &Label, mig: Option<Cut>) -> bool {
     label.is_good() && !(is_mps && mig.is_some())
 }
 
-impl Plan {
+impl Division {
     /// All GPUs play one role.
-    fn of(rest: Role) -> Plan {
-        Plan { groups: Vec::new(), rest }
+    fn of(rest: Role) -> Division {
+        Division { groups: Vec::new(), rest }
     }
 
     /// Every role.
@@ -187,9 +207,9 @@ impl Plan {
 }
 
 /// What a label asks of a node; one that names nothing good asks for the default.
-pub(super) fn plan(label: &Label, mig: Option<Cut>) -> Plan {
+pub(super) fn division(label: &Label, mig: Option<Cut>) -> Division {
     match label {
-        Label::Shared(sharing) => Plan::of(Role {
+        Label::Shared(sharing) => Division::of(Role {
             resource: sharing.resource().to_owned(),
             each: u64::from(sharing.replicas),
             labels: Some((if sharing.mps { "mps" } else { "time-slicing" }, u64::from(sharing.replicas))),
@@ -209,11 +229,11 @@ pub(super) fn plan(label: &Label, mig: Option<Cut>) -> Plan {
                 Some((role, group.devices.clone()))
             };
             let groups = GroupName::ALL.into_iter().filter_map(of_group).collect();
-            Plan { groups, rest: Role { labels: None, ..Role::exclusive() } }
+            Division { groups, rest: Role { labels: None, ..Role::exclusive() } }
         }
-        Label::Parts(parts) => Plan::of(of_parts(*parts, mig)),
+        Label::Parts(parts) => Division::of(of_parts(*parts, mig)),
         Label::Absent | Label::Default | Label::Edited | Label::Broken | Label::Missing => {
-            Plan::of(Role::exclusive())
+            Division::of(Role::exclusive())
         }
     }
 }
@@ -250,23 +270,23 @@ mod tests {
     use super::super::story::Profile;
     use super::*;
 
-    fn mix(devices: [(GroupName, Devices); 2]) -> Plan {
+    fn mix(devices: [(GroupName, Devices); 2]) -> Division {
         let groups = devices.map(|(name, devices)| Group { name, replicas: 2, devices });
-        plan(&Label::Mixed(groups.into()), None)
+        division(&Label::Mixed(groups.into()), None)
     }
 
     #[test]
     fn lists_come_before_counts_and_mps_before_time_slicing() {
-        let plan =
+        let division =
             mix([(GroupName::Sliced, Devices::Count(2)), (GroupName::Mps, Devices::List([1, 5].into()))]);
         let takes =
-            |gpus| plan.takes(gpus).iter().map(|(role, count)| (role.mps, *count)).collect::<Vec<_>>();
+            |gpus| division.takes(gpus).iter().map(|(role, count)| (role.mps, *count)).collect::<Vec<_>>();
         assert_eq!(takes(4), [(true, 1), (false, 2)]);
         assert_eq!(takes(2), [(true, 1), (false, 1)]);
         assert_eq!(takes(1), [(true, 0), (false, 1)]);
-        assert_eq!(plan.roles_of(1).len(), 1);
+        assert_eq!(division.roles_of(1).len(), 1);
         assert_eq!(
-            plan.roles_of(0).iter().map(|role| role.resource.as_str()).collect::<Vec<_>>(),
+            division.roles_of(0).iter().map(|role| role.resource.as_str()).collect::<Vec<_>>(),
             ["nvidia.com/gpu.sliced", GPU]
         );
     }
@@ -277,11 +297,14 @@ mod tests {
         let mut wishes = Wishes::new(&machine);
         let mps = Label::Shared(Sharing { mps: true, replicas: 3, renamed: true });
         wishes.edit(&mps, false);
-        assert_eq!(wishes.plans(), [plan(&Label::Absent, None)], "nobody follows it");
+        assert_eq!(wishes.divisions(), [division(&Label::Absent, None)], "nobody follows it");
         wishes.flip(&Label::Edited, false);
-        assert_eq!(wishes.plans(), [plan(&mps, None)]);
+        assert_eq!(wishes.divisions(), [division(&mps, None)]);
         wishes.edit(&Label::Broken, false);
-        assert_eq!(wishes.plans(), [&mps, &EDITED_FIRST, &Label::Absent].map(|label| plan(label, None)));
+        assert_eq!(
+            wishes.divisions(),
+            [&mps, &EDITED_FIRST, &Label::Absent].map(|label| division(label, None))
+        );
     }
 
     #[test]
@@ -290,9 +313,12 @@ mod tests {
         let machine = Machine { name: "n".to_owned(), gpus: 1, mig: Some(cut) };
         let mut wishes = Wishes::new(&machine);
         wishes.flip(&Label::Parts(Parts { strategy: MigStrategy::Mixed, replicas: 2 }), false);
-        let [plan] = &wishes.plans()[..] else { panic!("{wishes:?}") };
-        assert_eq!((plan.rest.resource.as_str(), plan.rest.each), ("nvidia.com/mig-3g.20gb.shared", 2));
+        let [division] = &wishes.divisions()[..] else { panic!("{wishes:?}") };
+        assert_eq!(
+            (division.rest.resource.as_str(), division.rest.each),
+            ("nvidia.com/mig-3g.20gb.shared", 2)
+        );
         wishes.flip(&Label::Shared(Sharing { mps: true, replicas: 3, renamed: true }), false);
-        assert_eq!(wishes.plans().len(), 2, "any earlier one");
+        assert_eq!(wishes.divisions().len(), 2, "any earlier one");
     }
 }

@@ -4,21 +4,21 @@ use fake_gpu::{ControlTrouble, EventKind, GpuError, Node, Text, VERSION_MISMATCH
 
 use crate::faults::Fault;
 
-/// How a fault of the driver ends by itself.
+/// How a fault of the driver ends by itself. A GPU is named by its UUID: indexes move when another one is pulled out.
 #[derive(Debug, Clone)]
 pub(in crate::on) enum Ending {
     /// A GPU is back on its bus.
-    GpuLost(u32),
+    GpuLost(Text<48>),
     /// A GPU is put back.
     Unplugged(Text<48>),
     /// NVML calls about a GPU, or all, succeed again.
-    NvmlError(Option<u32>),
+    NvmlError(Option<Text<48>>),
     /// NVML calls are quick again.
     NvmlSlow,
     /// NVML calls return again.
     NvmlHang,
     /// NVML calls about a GPU return again.
-    GpuHang(u32),
+    GpuHang(Text<48>),
     /// The next driver is there.
     DriverUpgrade,
     /// The driver's device nodes are there.
@@ -26,7 +26,7 @@ pub(in crate::on) enum Ending {
     /// The fabric is ready.
     Fabric,
     /// The MPS servers of a GPU take clients again.
-    MpsFault(u32),
+    MpsFault(Text<48>),
     /// The MPS control program does what it should.
     MpsControl,
 }
@@ -70,7 +70,7 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
     Ok(match fault {
         Fault::GpuLost { gpu } => {
             gpus.set_lost(gpu, true)?;
-            Some(Ending::GpuLost(gpu))
+            Some(Ending::GpuLost(gpus.gpu(gpu)?.uuid))
         }
         Fault::GpuUnplugged { gpu } => {
             let uuid = gpus.unplug(gpu)?;
@@ -86,7 +86,7 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
         }
         Fault::NvmlError { gpu, code } => {
             gpus.set_nvml_error(gpu, code)?;
-            Some(Ending::NvmlError(gpu))
+            Some(Ending::NvmlError(gpu.map(|gpu| gpus.gpu(gpu).map(|gpu| gpu.uuid)).transpose()?))
         }
         Fault::NvmlSlow { delay } => {
             gpus.nvml_delay_ms = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
@@ -98,7 +98,7 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
         }
         Fault::GpuHang { gpu } => {
             gpus.set_nvml_hangs(gpu, true)?;
-            Some(Ending::GpuHang(gpu))
+            Some(Ending::GpuHang(gpus.gpu(gpu)?.uuid))
         }
         Fault::DriverUpgrade => {
             gpus.set_nvml_error(None, VERSION_MISMATCH)?;
@@ -110,7 +110,7 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
         }
         Fault::MpsFault { gpu } => {
             gpus.set_mps_fault(gpu, true)?;
-            Some(Ending::MpsFault(gpu))
+            Some(Ending::MpsFault(gpus.gpu(gpu)?.uuid))
         }
         Fault::MpsControlHang => trouble(gpus, ControlTrouble::Hangs),
         Fault::MpsControlGarbage => trouble(gpus, ControlTrouble::Garbage),
@@ -129,27 +129,36 @@ fn trouble(gpus: &mut Node, trouble: ControlTrouble) -> Option<Ending> {
     Some(Ending::MpsControl)
 }
 
-/// Undoes what [`happen`] did.
+/// Undoes what [`happen`] did. A GPU that was pulled out meanwhile is well when it is put back.
 ///
 /// # Errors
-/// No such GPU.
+/// The GPU cannot be put back.
 pub(in crate::on) fn recover(gpus: &mut Node, ending: &Ending) -> Result<(), GpuError> {
+    let index = |gpus: &Node, uuid: &Text<48>| gpus.gpu_by_uuid(uuid.as_str()).map(|gpu| gpu.index);
     match ending {
-        Ending::GpuLost(gpu) => gpus.set_lost(*gpu, false)?,
+        Ending::GpuLost(uuid) => index(gpus, uuid).map_or(Ok(()), |gpu| gpus.set_lost(gpu, false))?,
         Ending::Unplugged(uuid) => {
-            gpus.replug(uuid.as_str())?;
+            let gpu = gpus.replug(uuid.as_str())?;
+            gpus.set_mps_fault(gpu, false)?;
         }
-        Ending::NvmlError(gpu) => gpus.set_nvml_error(*gpu, 0)?,
+        Ending::NvmlError(None) => gpus.set_nvml_error(None, 0)?,
+        Ending::NvmlError(Some(uuid)) => {
+            index(gpus, uuid).map_or(Ok(()), |gpu| gpus.set_nvml_error(Some(gpu), 0))?;
+        }
         Ending::NvmlSlow => gpus.nvml_delay_ms = 0,
         Ending::NvmlHang => gpus.nvml_hangs = 0,
-        Ending::GpuHang(gpu) => gpus.set_nvml_hangs(*gpu, false)?,
+        Ending::GpuHang(uuid) => {
+            index(gpus, uuid).map_or(Ok(()), |gpu| gpus.set_nvml_hangs(gpu, false))?;
+        }
         Ending::DriverUpgrade => {
             gpus.upgrade_driver();
             gpus.set_nvml_error(None, 0)?;
         }
         Ending::LateDeviceNodes => gpus.set_driver_loaded(true),
         Ending::Fabric => gpus.fabric_starting = 0,
-        Ending::MpsFault(gpu) => gpus.set_mps_fault(*gpu, false)?,
+        Ending::MpsFault(uuid) => {
+            index(gpus, uuid).map_or(Ok(()), |gpu| gpus.set_mps_fault(gpu, false))?;
+        }
         Ending::MpsControl => gpus.set_control_trouble(None),
     }
     Ok(())

@@ -179,6 +179,17 @@ fn a_pulled_gpu_is_gone_for_a_plugin_that_starts_and_the_indexes_of_others_move_
 }
 
 #[test]
+fn a_fault_ends_on_the_gpu_that_it_befell_although_indexes_have_moved() {
+    let mut stage = serving(1);
+    suffer(&mut stage, Fault::GpuUnplugged { gpu: 0 }, seconds(3));
+    suffer(&mut stage, Fault::GpuLost { gpu: 0 }, seconds(6));
+    pass(&mut stage, Duration::from_secs(10));
+    let gpus = &stage.world().nodes["gpu-1"].gpus;
+    let health: Vec<&str> = gpus.iter().map(|gpu| gpu.health.as_str()).collect();
+    assert_eq!(health, ["healthy"; 4]);
+}
+
+#[test]
 fn ecc_errors_are_counted_by_the_driver() {
     let mut stage = serving(1);
     suffer(&mut stage, Fault::EccError { gpu: 1 }, None);

@@ -112,7 +112,10 @@ impl WireStage {
         node.stop_kubelet().await;
         let path = node.layout.device_plugins.clone();
         let checkpoint = std::fs::read(path.join(CHECKPOINT_FILE)).ok();
-        std::fs::remove_dir_all(&path).map_err(|error| StageError::File { what: "remove", path, error })?;
+        // at once: a plugin may make a socket in it meanwhile
+        let gone = path.with_extension("gone");
+        let removed = std::fs::rename(&path, &gone).and_then(|()| std::fs::remove_dir_all(&gone));
+        removed.map_err(|error| StageError::File { what: "remove", path, error })?;
         self.ends_in(lasts, Ends::Directory { node: name.to_owned(), checkpoint });
         Ok(Done::Did)
     }
@@ -125,7 +128,13 @@ impl WireStage {
         let node = self.node(name)?;
         node.stop_kubelet().await;
         let path = node.layout.device_plugins.join(CHECKPOINT_FILE);
-        std::fs::remove_file(&path).map_err(|error| StageError::File { what: "remove", path, error })?;
+        match std::fs::remove_file(&path) {
+            // a kubelet that has never heard of a device has written none
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StageError::File { what: "remove", path, error });
+            }
+            Ok(()) | Err(_) => {}
+        }
         if lasts.is_zero() {
             node.start_kubelet().await?;
         } else {
