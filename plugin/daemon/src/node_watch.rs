@@ -150,6 +150,11 @@ mod tests {
         Event::NodeRead { labels: BTreeMap::from([("k".to_owned(), value.to_owned())]) }
     }
 
+    /// What is told of a Node without taints.
+    fn taints() -> Event {
+        Event::TaintsRead { taints: Vec::new(), note: None }
+    }
+
     async fn told(changes: Vec<Result<watcher::Event<Node>, watcher::Error>>) -> Vec<Event> {
         let (events, mut seen) = mpsc::channel(16);
         tell(futures::stream::iter(changes), "n1", events).await;
@@ -170,7 +175,7 @@ mod tests {
             Ok(Apply(node("a"))),
             Ok(Apply(node("b"))),
         ];
-        assert_eq!(told(changes).await, [read("a"), read("b")]);
+        assert_eq!(told(changes).await, [taints(), read("a"), read("b")], "taints once, before the labels");
     }
 
     #[tokio::test]
@@ -178,9 +183,9 @@ mod tests {
         use watcher::Event::{Apply, Init, InitDone};
         let failed = || Err(watcher::Error::NoResourceVersion);
         let all = told(vec![Ok(Init), Ok(InitDone), failed(), failed(), Ok(Apply(node("a")))]).await;
-        assert_eq!(all.len(), 2);
+        assert_eq!(all.len(), 3);
         assert!(matches!(&all[0], Event::NodeUnreadable { why } if why.contains("`n1` does not exist")));
-        assert_eq!(all[1], read("a"));
+        assert_eq!(all[1..], [taints(), read("a")]);
     }
 
     /// An API server that notes method, path, content type and body, and answers with a Node or an error.
