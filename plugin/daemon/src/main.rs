@@ -27,7 +27,6 @@ mod mps_supervisor;
 mod mps_worker;
 mod node_client;
 mod node_link;
-mod node_taints;
 mod node_watch;
 mod nvml;
 mod nvml_fabric;

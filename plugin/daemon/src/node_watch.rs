@@ -1,6 +1,8 @@
 //! The Node: its labels and taints read as they change; labels, annotations and taints written when the core asks. Nothing here knows what
 //! one of them means.
 
+pub(crate) mod taints;
+
 use std::collections::BTreeMap;
 
 use futures::{Stream, StreamExt};
@@ -12,9 +14,9 @@ use plugin_core::event::Event;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use self::taints::TaintChange;
 use crate::cause;
 use crate::node_client::{ApiBackoff, NodeSettings, WRITE_TIME_MAX};
-use crate::node_taints::{self, TaintChange};
 
 /// A change of the Node's metadata: key → value, `None` removes the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +83,10 @@ async fn tell(
             }
             Ok(watcher::Event::InitApply(node) | watcher::Event::Apply(node)) => {
                 listed = true;
-                let taints = Some(node_taints::read(&node));
-                if taints != taints_told {
-                    taints_told.clone_from(&taints);
-                    if let Some(event) = taints
+                let now = Some(taints::read(&node));
+                if now != taints_told {
+                    taints_told.clone_from(&now);
+                    if let Some(event) = now
                         && events.send(event).await.is_err()
                     {
                         return;
@@ -151,7 +153,7 @@ mod tests {
     }
 
     /// What is told of a Node without taints.
-    fn taints() -> Event {
+    fn no_taints() -> Event {
         Event::TaintsRead { taints: Vec::new(), note: None }
     }
 
@@ -175,7 +177,11 @@ mod tests {
             Ok(Apply(node("a"))),
             Ok(Apply(node("b"))),
         ];
-        assert_eq!(told(changes).await, [taints(), read("a"), read("b")], "taints once, before the labels");
+        assert_eq!(
+            told(changes).await,
+            [no_taints(), read("a"), read("b")],
+            "taints once, before the labels"
+        );
     }
 
     #[tokio::test]
@@ -185,7 +191,7 @@ mod tests {
         let all = told(vec![Ok(Init), Ok(InitDone), failed(), failed(), Ok(Apply(node("a")))]).await;
         assert_eq!(all.len(), 3);
         assert!(matches!(&all[0], Event::NodeUnreadable { why } if why.contains("`n1` does not exist")));
-        assert_eq!(all[1..], [taints(), read("a")]);
+        assert_eq!(all[1..], [no_taints(), read("a")]);
     }
 
     /// An API server that notes method, path, content type and body, and answers with a Node or an error.
