@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use simulator::expect::Mismatch;
+use simulator::fuzz::campaign::{Goal, On, Plan, fuzz};
+use simulator::fuzz::wire::Wire;
 use simulator::on::model::{ModelOptions, ModelStage};
 use simulator::on::wire::{Binaries, binaries};
 use simulator::play::{Observer, play};
@@ -28,6 +30,9 @@ use simulator::scenario::{Choice, Scenario, StageName, read_chosen};
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
 /// Variants with one of these labels are not played here.
 const TOO_MUCH: &[&str] = &["long", "hardware"];
+
+/// Seeds whose made-up stories play on the wire stage; `tandem-sim fuzz --stage wire` plays as many as there is time for.
+const MADE_UP: [u64; 2] = [1, 2];
 
 /// What a play on the wire stage left; several tests read it, and it is played once.
 type OnWire = Arc<OnceLock<Result<RunReport, String>>>;
@@ -65,6 +70,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ));
     trials.push(Trial::test("the_seed_story_plays_through_a_kubeconfig", on_cluster::tells_the_seed_story));
     trials.push(Trial::test("what_a_cluster_shows_is_judged", on_cluster::can_fail));
+    for seed in MADE_UP {
+        trials.push(Trial::test(format!("the made-up story of seed {seed} [wire]"), move || made_up(seed)));
+    }
     libtest_mimic::run(&arguments, trials).exit()
 }
 
@@ -165,6 +173,21 @@ fn wire_report<'r>(scenario: &Scenario, once: &'r OnWire) -> Result<&'r RunRepor
 fn played(scenario: &Scenario) -> Result<RunReport, Failed> {
     let binaries = Binaries::find_or_build()?;
     play_on(scenario, Place::Wire(&binaries), 1, Leave::WhenFailed)
+}
+
+/// A story that the fuzzer makes up breaks nothing.
+fn made_up(seed: u64) -> Result<(), Failed> {
+    let workspace = binaries::workspace().ok();
+    let runs = run_dir::default_root(workspace.as_deref());
+    let wire = Wire { binaries: Binaries::find_or_build()?, runs };
+    let plan =
+        Plan { goal: Goal::Seeds(1), first_seed: seed, jobs: 1, keep_going: false, on: On::Wire(wire) };
+    let findings = fuzz(&plan, |_, _| {});
+    match findings.failures.into_values().next() {
+        Some(failing) => Err(failing.failure.to_string().into()),
+        None if findings.tally.stories == 1 => Ok(()),
+        None => Err("it was not played".into()),
+    }
 }
 
 fn on_model(scenario: &Scenario, seed: u64) -> Result<RunReport, Failed> {

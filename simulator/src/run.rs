@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::on::cluster::{ClusterSettings, ClusterStage};
 use serde_json::Value;
 
-use crate::on::cluster::{ClusterSettings, ClusterStage};
 use crate::on::model::{ModelOptions, ModelStage};
 use crate::on::wire::{Binaries, WireStage};
 use crate::on::{Stage, StageError};

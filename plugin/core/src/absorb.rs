@@ -16,17 +16,7 @@ const DESIRED_RETRY: Duration = Duration::from_secs(5);
 
 impl Plugin {
     pub(crate) fn absorb(&mut self, event: Event) {
-        self.change.all |= !matches!(
-            event,
-            Event::Timeout
-                | Event::StreamOpened { .. }
-                | Event::Allocated { .. }
-                | Event::HoldersRead { .. }
-                | Event::PodsRead { .. }
-                | Event::PodsUnreadable { .. }
-                | Event::AllocatableRead { .. }
-                | Event::AllocatableUnreadable { .. }
-        );
+        self.change.all |= changes_all(&event);
         match event {
             Event::Started { settings, mps_desired } => self.start(*settings, mps_desired),
             Event::Timeout => {}
@@ -220,4 +210,19 @@ impl Plugin {
         let message = format!("the Node's labels could not be written: {why}; trying again");
         self.say_once("labels", Severity::Warning, "LabelsNotWritten", message);
     }
+}
+
+/// Whether anything at all may be different after it; what the others change is noted where they are taken in.
+fn changes_all(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::Timeout
+            | Event::StreamOpened { .. }
+            | Event::Allocated { .. }
+            | Event::HoldersRead { .. }
+            | Event::PodsRead { .. }
+            | Event::PodsUnreadable { .. }
+            | Event::AllocatableRead { .. }
+            | Event::AllocatableUnreadable { .. }
+    )
 }

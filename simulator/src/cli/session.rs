@@ -62,10 +62,13 @@ impl Session {
     }
 
     pub(super) async fn play_all(&self, files: &[PathBuf], stages: &[StageName], outputs: &Outputs) -> u8 {
-        let scenarios = match read_all(files, &self.choice) {
+        let mut scenarios = match read_all(files, &self.choice) {
             Ok(scenarios) => scenarios,
             Err(code) => return code,
         };
+        if self.deploy == Some(None) {
+            scenarios.iter_mut().for_each(|scenario| scenario.steps.clear());
+        }
         if scenarios.is_empty() {
             return complain(&"no scenario or variant is chosen", EXIT_BAD_INPUT);
         }
@@ -108,7 +111,7 @@ impl Session {
                     (StageName::Wire, Some(binaries), Some(manifests)) => {
                         Place::Deployed(binaries, manifests)
                     }
-                    (StageName::Cluster, ..) => match &self.cluster {
+                    (StageName::Cluster, _, _) => match &self.cluster {
                         Some(cluster) => Place::Cluster(cluster),
                         None => return complain(&"stage `cluster` needs --kubeconfig", EXIT_BAD_INPUT),
                     },

@@ -85,18 +85,30 @@ fn plain(fault: Fault) -> Just<Kind> {
     Just(Kind::Plain(fault))
 }
 
-/// Of the plugin's programs and the MPS control daemons.
+/// Of the plugin's programs, the MPS control daemons and their program.
 fn process_faults() -> impl Strategy<Value = Kind> {
     prop_oneof![
         3 => plain(Fault::PluginCrash),
         2 => plain(Fault::PluginRestart),
         1 => plain(Fault::PluginUpgrade),
         1 => plain(Fault::PluginOomKilled),
+        2 => plain(Fault::SupervisorCrash),
+        1 => control_faults(),
         2 => any::<bool>().prop_map(|all| Kind::MpsDaemons { all }),
         1 => any::<bool>().prop_map(|all| Kind::MpsDaemonsHang { all }),
         1 => Just(Kind::MpsFault),
         1 => plain(Fault::MpsOomKilled),
         2 => plain(Fault::SupervisorCrash),
+    ]
+}
+
+fn control_faults() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        plain(Fault::MpsControlMissing),
+        plain(Fault::MpsControlHang),
+        plain(Fault::MpsControlGarbage),
+        plain(Fault::MpsControlFails),
+        plain(Fault::MpsDirectoryBlocked),
     ]
 }
 

@@ -96,8 +96,9 @@ fn nothing_served(node: &NodeView) -> Option<Missing> {
 }
 
 fn in_plan(world: &World, name: &str, node: &NodeView, wishes: &Wishes, plan: &Plan) -> Option<Missing> {
-    if node.gpus.is_empty() {
-        // all of them were pulled out
+    let has_devices = |gpu: &GpuView| plan.roles_of(gpu.index).into_iter().any(|role| role.devices(gpu) > 0);
+    if !node.gpus.iter().any(has_devices) {
+        // all of them were pulled out, or have no MIG device left
         return None;
     }
     if !node.plugin.ready {
@@ -192,7 +193,7 @@ fn counted(node: &NodeView, held: &Held<'_>, wishes: &Wishes, plan: &Plan) -> Op
             return None;
         }
         let resource = &role.resource;
-        let all = wanted as u64 * role.devices;
+        let all = wanted as u64 * role.each;
         some(
             "group",
             format!("{least} free GPUs and {} in use play `{resource}`, wanted {wanted}", held.len()),
@@ -216,15 +217,16 @@ fn offered(node: &NodeView, held: &Held<'_>, wishes: &Wishes, plan: &Plan) -> Op
     all.into_iter().find_map(|resource| {
         let of_free = free(node, held).filter_map(|gpu| {
             let role = plan.roles_of(gpu.index).into_iter().find(|role| plays(gpu, role))?;
-            (role.resource == resource).then_some(role.devices)
+            (role.resource == resource).then(|| role.devices(gpu))
         });
         let mut least: u64 = of_free.sum();
         let mut most = least;
         let wanted = plan.roles().find(|role| role.resource == resource);
-        for gpu in held.values() {
-            let in_use = gpu.get(resource).copied().unwrap_or(0);
+        let in_use =
+            |gpu: &GpuView| held.get(gpu.uuid.as_str()).map(|gpu| gpu.get(resource).copied().unwrap_or(0));
+        for (gpu, in_use) in node.gpus.iter().filter_map(|gpu| Some((gpu, in_use(gpu)?))) {
             least += in_use;
-            most += in_use.max(wanted.map_or(0, |role| role.devices));
+            most += in_use.max(wanted.map_or(0, |role| role.devices(gpu)));
         }
         let now = allocatable(node, resource);
         if (least..=most).contains(&now) {

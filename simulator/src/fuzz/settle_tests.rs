@@ -39,7 +39,8 @@ fn at_rest_on(machine: &Machine, label: &Label) -> World {
             ..GpuView::default()
         });
         let before = allocatable(&node, &role.resource);
-        node.allocatable.insert(role.resource.clone(), (before + role.devices).into());
+        let devices = node.gpus.last().map_or(0, |gpu| role.devices(gpu));
+        node.allocatable.insert(role.resource.clone(), (before + devices).into());
     }
     if let Some((strategy, replicas)) = plan.rest.labels {
         node.labels.insert(REPLICAS_LABEL.to_owned(), replicas.to_string());
@@ -145,6 +146,12 @@ fn a_gpu_in_mig_mode_is_offered_as_its_parts() {
     });
     assert_eq!(topic(&world, &wishes), Some("allocatable"));
     assert_eq!(topic(&at_rest_on(&node, &Label::Absent), &wishes), Some("free GPU"));
+    // a GPU that was put back has none
+    world.nodes.values_mut().for_each(|node| {
+        node.gpus[1].mig = Some(Vec::new());
+        node.allocatable.insert("nvidia.com/mig-3g.20gb".to_owned(), 2.into());
+    });
+    assert_eq!(topic(&world, &wishes), None);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::label::{Devices, GroupName, Label, MigStrategy, Parts, Sharing};
 use super::story::{Cut, EDITED_FIRST, Machine};
-use crate::world::NodeView;
+use crate::world::{GpuView, NodeView};
 
 /// The resource of whole GPUs.
 pub(super) const GPU: &str = "nvidia.com/gpu";
@@ -38,8 +38,8 @@ pub struct Plan {
 pub struct Role {
     /// The extended resource.
     pub resource: String,
-    /// Devices of each free GPU.
-    pub devices: u64,
+    /// Devices of each free GPU, or of each of its MIG devices.
+    pub each: u64,
     /// The values of the labels that tell the strategy and the replicas, where the whole node plays one role.
     pub labels: Option<(&'static str, u64)>,
     /// Whether each GPU has an MPS control daemon.
@@ -191,7 +191,7 @@ pub(super) fn plan(label: &Label, mig: Option<Cut>) -> Plan {
     match label {
         Label::Shared(sharing) => Plan::of(Role {
             resource: sharing.resource().to_owned(),
-            devices: u64::from(sharing.replicas),
+            each: u64::from(sharing.replicas),
             labels: Some((if sharing.mps { "mps" } else { "time-slicing" }, u64::from(sharing.replicas))),
             mps: sharing.mps,
             in_parts: false,
@@ -201,7 +201,7 @@ pub(super) fn plan(label: &Label, mig: Option<Cut>) -> Plan {
                 let group = groups.iter().find(|group| group.name == name)?;
                 let role = Role {
                     resource: name.resource().to_owned(),
-                    devices: u64::from(group.replicas),
+                    each: u64::from(group.replicas),
                     labels: None,
                     mps: name.is_mps(),
                     in_parts: false,
@@ -225,21 +225,22 @@ fn of_parts(parts: Parts, mig: Option<Cut>) -> Role {
         MigStrategy::None | MigStrategy::Single => GPU.to_owned(),
         MigStrategy::Mixed => format!("nvidia.com/mig-{}", cut.profile.name()),
     };
-    let per_gpu = if in_parts { cut.count } else { 1 };
     let shared = if parts.replicas > 1 { ".shared" } else { "" };
-    Role {
-        resource: resource + shared,
-        devices: u64::from(per_gpu * parts.replicas),
-        labels: None,
-        mps: false,
-        in_parts,
-    }
+    Role { resource: resource + shared, each: u64::from(parts.replicas), labels: None, mps: false, in_parts }
 }
 
 impl Role {
+    /// How many devices a GPU has in this role; one that was pulled out and put back has lost its MIG devices.
+    pub(super) fn devices(&self, gpu: &GpuView) -> u64 {
+        match self.in_parts {
+            true => self.each * gpu.mig.iter().flatten().count() as u64,
+            false => self.each,
+        }
+    }
+
     /// Whole GPUs.
     pub(super) fn exclusive() -> Role {
-        Role { resource: GPU.to_owned(), devices: 1, labels: Some(("none", 1)), mps: false, in_parts: false }
+        Role { resource: GPU.to_owned(), each: 1, labels: Some(("none", 1)), mps: false, in_parts: false }
     }
 }
 
@@ -290,7 +291,7 @@ mod tests {
         let mut wishes = Wishes::new(&machine);
         wishes.flip(&Label::Parts(Parts { strategy: MigStrategy::Mixed, replicas: 2 }), false);
         let [plan] = &wishes.plans()[..] else { panic!("{wishes:?}") };
-        assert_eq!((plan.rest.resource.as_str(), plan.rest.devices), ("nvidia.com/mig-3g.20gb.shared", 4));
+        assert_eq!((plan.rest.resource.as_str(), plan.rest.each), ("nvidia.com/mig-3g.20gb.shared", 2));
         wishes.flip(&Label::Shared(Sharing { mps: true, replicas: 3, renamed: true }), false);
         assert_eq!(wishes.plans().len(), 2, "any earlier one");
     }

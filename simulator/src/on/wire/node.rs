@@ -1,7 +1,7 @@
 //! One simulated node: its paths, driver, kubelet with node agent, config volume, and how its programs are started.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use fake_cluster::api::{ApiHandle, Key, Resource};
@@ -58,8 +58,8 @@ pub(super) struct Node {
     pub(super) layout: NodeLayout,
     /// Its driver, if one is installed.
     pub(super) driver: Option<Driver>,
-    library: PathBuf,
-    launches: BTreeMap<Name, Launch>,
+    binaries: Binaries,
+    pub(super) launches: BTreeMap<Name, Launch>,
     pub(super) programs: Programs,
     config: Option<ConfigVolume>,
     agent: NodeAgent,
@@ -97,7 +97,7 @@ impl Node {
         let layout = NodeLayout::create(setting.directory, setting.run_dir, &name)
             .map_err(|(path, error)| StageError::File { what: "create directory", path, error })?;
         let driver = match &spec.gpus {
-            Some(gpus) => Some(Driver::install(&name, gpus, &layout, &binaries.nvml)?),
+            Some(gpus) => Some(Driver::install(&name, gpus, &layout, binaries)?),
             None => None,
         };
         let key = Key::new(Resource::ConfigMaps, config_map::NAMESPACE, config_map::NAME);
@@ -123,7 +123,7 @@ impl Node {
             books: Books::default(),
             layout,
             driver,
-            library: binaries.nvml.clone(),
+            binaries: (*binaries).clone(),
             launches,
             programs: programs.clone(),
             config: Some(config),
@@ -260,7 +260,7 @@ impl Node {
                 &"there is one already",
             ));
         }
-        self.driver = Some(Driver::install(&self.name, gpus, &self.layout, &self.library)?);
+        self.driver = Some(Driver::install(&self.name, gpus, &self.layout, &self.binaries)?);
         Ok(Done::Did)
     }
 

@@ -95,6 +95,15 @@ impl Programs {
         }
     }
 
+    /// Kills the process that a program has for its work; the program starts another.
+    pub(super) fn kill_worker(&self, name: &Name, argument: &str) -> bool {
+        let mut state = self.lock();
+        let Some(entry) = state.entries.get_mut(name) else { return false };
+        let hit = entry.process.as_ref().is_some_and(|process| process.kill_child(argument));
+        entry.starts += u64::from(hit);
+        hit
+    }
+
     /// Whether the program lives, and how often it was started.
     pub(super) fn status(&self, name: &Name) -> (bool, u64) {
         let mut state = self.lock();

@@ -46,6 +46,7 @@ impl Node {
             Fault::CheckpointLost => {
                 self.kubelet_restarts(cx, spec.lasts.map_or(0, nanos));
                 self.kubelet.lose_checkpoint();
+                self.host.has_checkpoint = false;
                 None
             }
             Fault::NodeRecreated => {

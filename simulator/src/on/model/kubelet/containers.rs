@@ -54,6 +54,9 @@ impl Kubelet {
             };
             containers.insert(container.name.clone(), view(&options, &injected));
         }
+        if complete {
+            self.note_devices(id);
+        }
         if let Some(local) = self.pods.get_mut(&id) {
             local.given.containers = Arc::new(containers);
             local.stage = Stage::Running;

@@ -57,6 +57,28 @@ impl Local {
 }
 
 impl Kubelet {
+    /// Notes the devices of a pod: those of its admission, or those of a container that had no record when it started.
+    pub(super) fn note_devices(&mut self, id: PodId) {
+        let (Some(local), Some(running)) = (self.pods.get_mut(&id), &self.running) else {
+            return;
+        };
+        let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (resource, more) in running.ledger.devices_of(&local.uid).into_values().flatten() {
+            ids.entry(resource).or_default().extend(more);
+        }
+        for list in ids.values_mut() {
+            list.sort();
+            list.dedup();
+        }
+        let replicas = replicas_of(&ids, &running.ledger.chosen_from(&local.uid));
+        if *local.given.ids != ids {
+            local.given.ids = Arc::new(ids);
+        }
+        if !replicas.is_empty() {
+            local.given.replicas = Arc::new(replicas);
+        }
+    }
+
     /// What a pod was given, as long as it is on this node.
     pub(in super::super) fn given(&self, id: PodId) -> Option<&Given> {
         self.pods.get(&id).map(|local| &local.given)
@@ -212,24 +234,10 @@ impl Kubelet {
 
     /// The pod has its devices.
     pub(super) fn admitted(&mut self, cx: &mut Context<'_>, id: PodId) {
-        let (Some(local), Some(running)) = (self.pods.get_mut(&id), &self.running) else {
+        self.note_devices(id);
+        let Some(local) = self.pods.get_mut(&id).filter(|_| self.running.is_some()) else {
             return;
         };
-        let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (resource, more) in running.ledger.devices_of(&local.uid).into_values().flatten() {
-            ids.entry(resource).or_default().extend(more);
-        }
-        for list in ids.values_mut() {
-            list.sort();
-            list.dedup();
-        }
-        let replicas = replicas_of(&ids, &running.ledger.chosen_from(&local.uid));
-        if *local.given.ids != ids {
-            local.given.ids = Arc::new(ids);
-        }
-        if !replicas.is_empty() {
-            local.given.replicas = Arc::new(replicas);
-        }
         let deleting = local.deleting;
         cx.api.write_status(cx.engine, StatusWrite::Admitted(id));
         if local.stage != Stage::Running {

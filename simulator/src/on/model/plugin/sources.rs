@@ -45,7 +45,7 @@ impl Shell {
             }
             if now.is_some() {
                 let age_ms = cx.now().saturating_sub(host.kubelet_socket_made) / 1_000_000;
-                self.post(cx, Event::KubeletAppeared { age_ms, has_checkpoint: host.kubelets > 1 });
+                self.post(cx, Event::KubeletAppeared { age_ms, has_checkpoint: host.has_checkpoint });
             }
             self.kubelet_seen = now;
         }

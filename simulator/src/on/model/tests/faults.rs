@@ -1,5 +1,8 @@
 //! Every fault has its effect on what the plugin and the pods see, and undoes itself.
 
+use plugin_core::event::Event;
+use plugin_core::journal::Record;
+
 use super::*;
 use crate::scenario::{Apply, Selection, Verb};
 use crate::world::NodeView;
@@ -319,6 +322,29 @@ fn an_empty_list_after_a_kubelet_start_frees_no_gpu() {
         until(&mut stage, "the node shares", shares);
         assert_sound(&mut stage);
     }
+}
+
+#[test]
+fn a_plugin_that_starts_beside_the_first_kubelet_of_a_node_hears_of_its_checkpoint_until_that_is_lost() {
+    let mut stage = serving(1);
+    let heard = |stage: &ModelStage| -> Vec<bool> {
+        let of_node = |(node, _): &(&str, _)| *node == "gpu-1";
+        let entries = stage.plugin_journals().into_iter().filter(of_node).flat_map(|(_, entries)| entries);
+        let told = entries.filter_map(|entry| match &entry.record {
+            Record::Event(Event::KubeletAppeared { has_checkpoint, .. }) => Some(*has_checkpoint),
+            _ => None,
+        });
+        told.collect()
+    };
+    assert_eq!(heard(&stage), [false]);
+    suffer(&mut stage, Fault::PluginCrash, None);
+    until(&mut stage, "the node serves again", |world| {
+        serves(world) && world.nodes["gpu-1"].plugin.starts == 2
+    });
+    assert_eq!(heard(&stage), [false, true]);
+    suffer(&mut stage, Fault::CheckpointLost, None);
+    pass(&mut stage, Duration::from_secs(5));
+    assert_eq!(heard(&stage), [false, true, false]);
 }
 
 #[test]
