@@ -4,9 +4,10 @@
 //! [`steps`] is what `cargo ci <step>` does, one function per step; [`runner`] starts the programs and says how long
 //! each took. [`tidy`] is the rules as plain functions from text to [`Finding`](tidy::Finding)s; `tests/tidy.rs`
 //! applies them to this repository, and every rule has a unit test with a sample that breaks it. [`image`] makes the
-//! plugin's container image.
+//! plugin's container image, [`manifests`] checks what deploys it.
 
 pub mod image;
+pub mod manifests;
 pub mod runner;
 pub mod steps;
 pub mod tidy;

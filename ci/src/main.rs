@@ -15,6 +15,7 @@ use clap::Parser;
         cargo ci test       all tests; with nextest also target/nextest/ci/junit.xml\n  \
         cargo ci scenarios  plays every story; writes target/ci/scenarios.xml\n  \
         cargo ci image      the container image, without an engine: target/image/tandem-device-plugin.tar\n  \
+        cargo ci manifests  schemas of every supported Kubernetes, and what the admission policy decides\n  \
         cargo ci all        what must pass before a merge\n\n\
         A rule failed? `cargo test -p ci --test tidy` shows file and line.\n\
         A scenario failed? `cargo sim run FILE` plays that one alone.\n\n\

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
 use crate::image;
+use crate::manifests;
 use crate::runner::{Runner, seconds};
 
 /// Folders below `scenarios/` are this deep at most.
@@ -28,7 +29,10 @@ pub enum Step {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
-    /// lint, test, scenarios, in this order
+    /// The manifests against the schemas of Kubernetes 1.33 to 1.37, and the admission policy's decisions; skipped without
+    /// Python
+    Manifests,
+    /// lint, manifests, test, scenarios, in this order
     All,
 }
 
@@ -39,6 +43,7 @@ impl Step {
             Self::Test => "test",
             Self::Scenarios => "scenarios",
             Self::Image { .. } => "image",
+            Self::Manifests => "manifests",
             Self::All => "all",
         }
     }
@@ -52,8 +57,16 @@ pub fn perform(step: &Step, runner: &Runner) -> Result<()> {
         Step::Test => test(runner),
         Step::Scenarios => scenarios(runner),
         Step::Image { out } => image::build(runner, out.as_deref()),
+        Step::Manifests => match manifests::check(runner) {
+            Ok(manifests::Outcome::Skipped(why)) => {
+                println!("ci: SKIPPED: step `manifests`: {why}");
+                return Ok(());
+            }
+            checked => checked.map(|_| ()),
+        },
         Step::All => {
-            [Step::Lint, Step::Test, Step::Scenarios].iter().try_for_each(|step| perform(step, runner))
+            let all = [Step::Lint, Step::Manifests, Step::Test, Step::Scenarios];
+            all.iter().try_for_each(|step| perform(step, runner))
         }
     };
     let took = seconds(started.elapsed());

@@ -36,7 +36,7 @@ async fn on_lab(story: &Scenario, lab: &Scenario) -> Result<(Played, Vec<String>
     let runs_root = run_dir::default_root(workspace.as_deref());
     let run_dir = run_dir::create(&runs_root, "cluster-lab")?;
     let options = RunOptions { seed: 1, keep: false, runs_root, leave: Leave::WhenFailed };
-    let mut wire = WireStage::start(lab, &Binaries::find_or_build()?, &options, &run_dir).await?;
+    let mut wire = WireStage::start(lab, &Binaries::find_or_build()?, &options, &run_dir, None).await?;
     let settings = ClusterSettings::new(wire.kubeconfig());
     let played = match ClusterStage::start(story, &settings, 1).await {
         Ok(mut stage) => {

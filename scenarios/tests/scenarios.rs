@@ -2,6 +2,7 @@
 //! that what the seed story expects can fail: each expected leaf is spoiled in turn.
 
 mod agreement;
+mod deployed;
 mod ends;
 mod facts;
 mod idle;
@@ -54,6 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "a_spoiled_leaf_fails_when_it_is_played",
         spoiled::spoiled_leaves_fail_when_played,
     ));
+    trials.extend(deployed::trials()?);
     trials.push(Trial::test(
         "a_node_at_rest_wakes_its_plugin_by_named_timers_alone",
         idle::wakes_by_named_timers_alone,

@@ -137,6 +137,11 @@ struct Common {
     /// Keep the temporary directory with sockets, driver root and MPS directories.
     #[arg(long)]
     keep: bool,
+    /// Let DaemonSets of the API server start the plugin, as in a cluster: those of the manifests in DIR, and whatever is applied
+    /// with kubectl. Without DIR no step is played: the cluster waits for kubectl. Only on the wire stage; the scenario's own
+    /// configurations are not used.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    deploy: Option<Option<PathBuf>>,
     /// Where runs are kept [default: tandem/runs in Cargo's target directory].
     #[arg(long, value_name = "DIR")]
     runs_dir: Option<PathBuf>,

@@ -11,6 +11,16 @@ pub enum Fault {
     PluginRestart,
     /// The MPS supervisor's process is killed and started again; its control daemons live on.
     SupervisorCrash,
+    /// The MPS control program is not installed.
+    MpsControlMissing,
+    /// The MPS control program does not end, whatever it is asked.
+    MpsControlHang,
+    /// The MPS control program says what nobody understands, and ends well.
+    MpsControlGarbage,
+    /// The MPS control program ends with exit status 1.
+    MpsControlFails,
+    /// A file stands where the directories of MPS control daemons should be made.
+    MpsDirectoryBlocked,
     /// MPS control daemons are killed: one GPU's, or all of the node.
     MpsDaemonCrash {
         /// The GPU's NVML index.
@@ -148,6 +158,11 @@ impl Fault {
             Fault::MpsDaemonHang { .. } => "mpsDaemonHang",
             Fault::MpsFault { .. } => "mpsFault",
             Fault::MpsOomKilled => "mpsOomKilled",
+            Fault::MpsControlMissing => "mpsControlMissing",
+            Fault::MpsControlHang => "mpsControlHang",
+            Fault::MpsControlGarbage => "mpsControlGarbage",
+            Fault::MpsControlFails => "mpsControlFails",
+            Fault::MpsDirectoryBlocked => "mpsDirectoryBlocked",
             Fault::KubeletRestart => "kubeletRestart",
             Fault::KubeletHang => "kubeletHang",
             Fault::KubeletSocketRace => "kubeletSocketRace",
@@ -265,6 +280,11 @@ impl Fault {
             | Fault::NodeReboot => true,
             Fault::SupervisorCrash
             | Fault::MpsFault { .. }
+            | Fault::MpsControlMissing
+            | Fault::MpsControlHang
+            | Fault::MpsControlGarbage
+            | Fault::MpsControlFails
+            | Fault::MpsDirectoryBlocked
             | Fault::PodResourcesUnavailable
             | Fault::ApiServerDown
             | Fault::ApiServerSlow { .. }

@@ -7,6 +7,7 @@
 //! | [`world`] | the one view of a cluster that expectations and reports read |
 //! | [`invariants`] | what must hold after every step whatever a scenario says |
 //! | [`play`] | step by step: act, wait until true, judge, record |
+//! | [`manifests`] | Kubernetes manifests, to be applied to a simulated cluster |
 //! | [`on`] | the stages: [`on::wire`] |
 //! | [`report`] | terminal, table, JSON, JUnit |
 //! | [`run`], [`cli`] | one run from start to report; the command line |
@@ -19,6 +20,7 @@ pub mod explain;
 pub mod faults;
 pub mod fuzz;
 pub mod invariants;
+pub mod manifests;
 pub mod on;
 pub mod play;
 pub mod replay;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::on::cluster::{ClusterSettings, ClusterStage};
+use serde_json::Value;
+
 use crate::on::model::{ModelOptions, ModelStage};
 use crate::on::wire::{Binaries, WireStage};
 use crate::on::{Stage, StageError};
@@ -46,6 +48,8 @@ pub enum Place<'b> {
     Wire(&'b Binaries),
     /// The cluster stage, on this cluster.
     Cluster(&'b ClusterSettings),
+    /// The wire stage, where the plugin is started by the DaemonSets among these objects and those applied later.
+    Deployed(&'b Binaries, &'b [Value]),
 }
 
 impl Place<'_> {
@@ -53,7 +57,7 @@ impl Place<'_> {
     pub fn stage(self) -> StageName {
         match self {
             Place::Model => StageName::Model,
-            Place::Wire(_) => StageName::Wire,
+            Place::Wire(_) | Place::Deployed(..) => StageName::Wire,
             Place::Cluster(_) => StageName::Cluster,
         }
     }
@@ -86,8 +90,13 @@ pub async fn run(
     match place {
         // boxed, because the compiler bounds how deep futures may nest in one another
         Place::Model => Box::pin(on_model(scenario, options, observer, stop)).await,
-        Place::Wire(binaries) => Box::pin(on_wire(scenario, binaries, options, observer, stop, hold)).await,
         Place::Cluster(settings) => Box::pin(on_cluster(scenario, settings, options, observer, stop)).await,
+        Place::Wire(binaries) => {
+            Box::pin(on_wire(scenario, (binaries, None), options, observer, stop, hold)).await
+        }
+        Place::Deployed(binaries, manifests) => {
+            Box::pin(on_wire(scenario, (binaries, Some(manifests)), options, observer, stop, hold)).await
+        }
     }
 }
 
@@ -115,7 +124,7 @@ async fn on_model(
 
 async fn on_wire(
     scenario: &Scenario,
-    binaries: &Binaries,
+    (binaries, manifests): (&Binaries, Option<&[Value]>),
     options: &RunOptions,
     observer: &mut impl Observer,
     stop: Stop,
@@ -123,7 +132,7 @@ async fn on_wire(
 ) -> Result<RunReport, StageError> {
     let run_dir = directory(scenario, options)?;
     let begun = Instant::now();
-    let mut stage = WireStage::start(scenario, binaries, options, &run_dir).await?;
+    let mut stage = WireStage::start(scenario, binaries, options, &run_dir, manifests).await?;
     let mut played = play(scenario, &mut stage, observer, stop.clone()).await;
     let took = begun.elapsed();
     if let Some(tell) = hold

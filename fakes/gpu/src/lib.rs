@@ -71,7 +71,7 @@ pub use record::{
 pub use snapshot::{GpuSnapshot, MigSnapshot, MpsDaemonSnapshot, NodeSnapshot, ProcessSnapshot};
 pub use spec::{GpuSpec, NodeSpec, SpecError};
 pub use text::Text;
-pub use trouble::VERSION_MISMATCH;
+pub use trouble::{ControlTrouble, VERSION_MISMATCH};
 
 #[cfg(test)]
 mod tests;

@@ -270,6 +270,10 @@ pub struct Node {
     pub nvml_hangs: u32,
     /// Non-zero: the NVSwitch fabric is not ready, so no process gets a context.
     pub fabric_starting: u32,
+    /// Number of a [`crate::ControlTrouble`]: what is wrong with the MPS control program.
+    pub mps_control: u32,
+    /// Keeps the record free of padding.
+    pub(crate) reserved: u32,
     pub(crate) event_next: u64,
     pub(crate) gpus: [Gpu; GPUS_MAX],
     pub(crate) processes: [Process; PROCESSES_MAX],

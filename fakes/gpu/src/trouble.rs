@@ -8,7 +8,36 @@ use crate::text::Text;
 /// NVML's code for a library whose version is not the driver's.
 pub const VERSION_MISMATCH: u32 = 18;
 
+/// What can be wrong with the MPS control program; daemons that run already go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlTrouble {
+    /// It does not end, whatever it is asked.
+    Hangs,
+    /// It says what nobody understands, and ends well.
+    Garbage,
+    /// It ends with exit status 1.
+    Fails,
+    /// It is not installed.
+    Missing,
+}
+
+impl ControlTrouble {
+    const ALL: [Self; 4] = [Self::Hangs, Self::Garbage, Self::Fails, Self::Missing];
+}
+
 impl Node {
+    /// What is wrong with the MPS control program.
+    pub fn control_trouble(&self) -> Option<ControlTrouble> {
+        let index = usize::try_from(self.mps_control).ok()?.checked_sub(1)?;
+        ControlTrouble::ALL.get(index).copied()
+    }
+
+    /// Spoils the MPS control program, or mends it.
+    pub fn set_control_trouble(&mut self, trouble: Option<ControlTrouble>) {
+        let index = ControlTrouble::ALL.iter().position(|known| Some(*known) == trouble);
+        self.mps_control = index.and_then(|index| u32::try_from(index + 1).ok()).unwrap_or(0);
+    }
+
     /// Lets NVML calls answer an error code, those about one GPU or all; 0 ends it.
     ///
     /// # Errors
@@ -51,6 +80,18 @@ fn next_version(version: &str) -> String {
 mod tests {
     use super::*;
     use crate::{NodeSpec, ProcessKind, ProcessSpec};
+
+    #[test]
+    fn each_trouble_of_the_control_program_is_found_again_and_ends() {
+        let mut node = Node::new(&NodeSpec::uniform("gpu-1", "tesla-t4", 1)).unwrap();
+        assert_eq!(node.control_trouble(), None);
+        for trouble in ControlTrouble::ALL {
+            node.set_control_trouble(Some(trouble));
+            assert_eq!(node.control_trouble(), Some(trouble));
+        }
+        node.set_control_trouble(None);
+        assert_eq!(node.control_trouble(), None);
+    }
 
     #[test]
     fn an_upgrade_counts_the_version_up() {

@@ -65,7 +65,10 @@ impl Bench {
 
     fn client(&self, pid: u32) -> Result<u32, ClientError> {
         let name = "train".to_owned();
-        connect(&self.pipe, &ClientSpec { pid, uid: 0, gpus: Vec::new(), limit_bytes: 0, name })
+        connect(
+            &self.pipe,
+            &ClientSpec { pid, uid: 0, gpus: Vec::new(), limit_bytes: 0, thread_percentage: 0, name },
+        )
     }
 
     fn daemon_pids(&self) -> Vec<u32> {

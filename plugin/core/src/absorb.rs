@@ -9,23 +9,14 @@ use crate::event::{Checkpoint, Event, Holding};
 use crate::mps::Desired;
 use crate::plugin::{Plugin, Settings};
 use crate::registration::Input;
+use crate::settings::ConfigSource;
 
 /// How long a wish for MPS daemons that could not be written waits for the next try.
 const DESIRED_RETRY: Duration = Duration::from_secs(5);
 
 impl Plugin {
     pub(crate) fn absorb(&mut self, event: Event) {
-        self.change.all |= !matches!(
-            event,
-            Event::Timeout
-                | Event::StreamOpened { .. }
-                | Event::Allocated { .. }
-                | Event::HoldersRead { .. }
-                | Event::PodsRead { .. }
-                | Event::PodsUnreadable { .. }
-                | Event::AllocatableRead { .. }
-                | Event::AllocatableUnreadable { .. }
-        );
+        self.change.all |= changes_all(&event);
         match event {
             Event::Started { settings, mps_desired } => self.start(*settings, mps_desired),
             Event::Timeout => {}
@@ -176,6 +167,13 @@ impl Plugin {
         self.started_at = Some(self.now);
         self.desired = mps_desired.clone().unwrap_or_default();
         self.earlier_desired = mps_desired;
+        if self.settings.node_name.is_none()
+            && matches!(self.settings.config_source, ConfigSource::Directory { .. })
+        {
+            let message = "no node name is set: no label chooses a configuration, and nothing is written to the Node \
+                           (hint: set NODE_NAME from the pod's field `spec.nodeName`)";
+            self.say_once("node_name", Severity::Warning, "NoNodeName", message.to_owned());
+        }
         self.act(Action::FindGpus);
         self.read_holders();
     }
@@ -212,4 +210,19 @@ impl Plugin {
         let message = format!("the Node's labels could not be written: {why}; trying again");
         self.say_once("labels", Severity::Warning, "LabelsNotWritten", message);
     }
+}
+
+/// Whether anything at all may be different after it; what the others change is noted where they are taken in.
+fn changes_all(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::Timeout
+            | Event::StreamOpened { .. }
+            | Event::Allocated { .. }
+            | Event::HoldersRead { .. }
+            | Event::PodsRead { .. }
+            | Event::PodsUnreadable { .. }
+            | Event::AllocatableRead { .. }
+            | Event::AllocatableUnreadable { .. }
+    )
 }

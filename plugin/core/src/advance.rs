@@ -1,17 +1,13 @@
 //! What follows from the plugin's state, step by step, in the order in which [`Plugin`] takes them after every event.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use crate::action::{Action, Severity};
 use crate::config::ResourceName;
 use crate::inventory::{GpuFacts, GpuUuid};
-use crate::mps::{Desired, DesiredDaemon};
 use crate::plugin::{Driver, Plugin};
 use crate::publish::Retiring;
 use crate::registration::{Input, Registration};
 use crate::resources::{Role, replica_of};
-use crate::switch::{GpuState, MpsCondition, Situation};
+use crate::switch::{GpuState, Situation};
 use crate::unit::{Unit, units_of};
 use crate::view::Strategy;
 
@@ -73,9 +69,10 @@ impl Plugin {
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             units.iter().partition(|unit| self.role_of(**unit).is_some());
         for unit in unwanted.into_iter().chain(wanted).copied() {
-            let mut state = self.gpus.remove(unit.uuid()).unwrap_or(GpuState::Found);
+            let before = self.gpus.get(unit.uuid()).cloned();
+            let mut state = before.clone().unwrap_or(GpuState::Found);
             for _ in 0..MOVES_MAX {
-                let next = state.clone().next(&self.situation(unit));
+                let next = state.clone().next(&self.situation(unit, &state));
                 if next == state {
                     break;
                 }
@@ -83,7 +80,10 @@ impl Plugin {
                 state = next;
             }
             self.tell_drain(unit, &state);
-            self.gpus.insert(unit.uuid().clone(), state);
+            if before.as_ref() != Some(&state) {
+                self.gpus.insert(unit.uuid().clone(), state);
+                self.note_change(unit.uuid());
+            }
         }
         self.follow_labelled();
     }
@@ -93,7 +93,7 @@ impl Plugin {
         self.applied.as_ref().and_then(|applied| applied.roles.get(unit.uuid()))
     }
 
-    fn situation(&self, unit: Unit<'_>) -> Situation {
+    fn situation(&self, unit: Unit<'_>, state: &GpuState) -> Situation {
         let target = self.role_of(unit).cloned();
         let is_free = |other: Unit<'_>| self.gpus.get(other.uuid()) == Some(&GpuState::Unused);
         Situation {
@@ -106,6 +106,7 @@ impl Plugin {
             stranger: self.is_held_by_stranger(unit.uuid()),
             evidence: self.ownership.evidence(),
             unreadable: self.kubelet_start.never_tells(self.now),
+            mates_held: self.are_mates_held(unit.uuid(), state),
             mps: self.mps_condition(unit.uuid()),
         }
     }
@@ -141,23 +142,8 @@ impl Plugin {
         Some(match (replica_of(id), daemon) {
             (None, _) => Role::whole(resource),
             (Some(_), Some(daemon)) => Role::of_daemon(daemon),
-            (Some(_), None) => {
-                let replicas = highest.unwrap_or(0).saturating_add(1);
-                Role { resource, strategy: Strategy::TimeSlicing, replicas, limits: None }
-            }
+            (Some(_), None) => Role::time_sliced(resource, highest.unwrap_or(0).saturating_add(1)),
         })
-    }
-
-    fn mps_condition(&self, gpu: &GpuUuid) -> MpsCondition {
-        let answered = self.actual.as_ref().is_some_and(|a| a.generation >= self.desired.generation);
-        let listed = self.actual.as_ref().is_some_and(|a| a.daemons.contains_key(gpu));
-        let ready = self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
-        let wished = self.desired.daemons.contains_key(gpu);
-        match (wished, listed) {
-            (true, true) if ready && answered => MpsCondition::Ready,
-            (false, false) if answered || !self.supervisor_alive => MpsCondition::Absent,
-            (true | false, true | false) => MpsCondition::Busy,
-        }
     }
 
     /// A GPU changed its state: ids of a role that it left stay listed for a while, and people are told.
@@ -197,77 +183,6 @@ impl Plugin {
                 self.gpus.insert(unit.uuid().clone(), GpuState::Found);
             }
         }
-    }
-
-    /// Says once per drain who is waited for, as soon as the kubelet has been asked.
-    fn tell_drain(&mut self, unit: Unit<'_>, state: &GpuState) {
-        let topic = format!("{} draining", unit.uuid());
-        let GpuState::Draining { from: role, since } = state else {
-            self.said.remove(&topic);
-            return;
-        };
-        let asked = self.ownership.evidence().is_some_and(|e| e >= *since);
-        if asked && !self.said.contains_key(&topic) {
-            let holders = self.ownership.holders(unit.uuid()).join(", ");
-            let message = format!(
-                "{unit} is draining: it leaves `{}` when it is free; held by {holders}",
-                role.resource
-            );
-            self.say_once(&topic, Severity::Info, "GpuDraining", message);
-        }
-    }
-
-    /// The Node's labels describe the newest configuration that some GPU serves.
-    fn follow_labelled(&mut self) {
-        let Some(applied) = &self.applied else { return };
-        if self.labelled.as_ref().is_some_and(|l| Arc::ptr_eq(l, applied)) {
-            return;
-        }
-        let serves = |(uuid, role): (&GpuUuid, &Role)| {
-            self.gpus.get(uuid).is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
-        };
-        if self.labelled.is_none() || applied.roles.is_empty() || applied.roles.iter().any(serves) {
-            self.labelled = Some(Arc::clone(applied));
-            self.change.all = true;
-        }
-    }
-
-    /// Wishes for one MPS control daemon per GPU that plays an MPS role or is free to become one.
-    pub(crate) fn wish_mps(&mut self) {
-        let Driver::Present(facts) = &self.driver else {
-            return;
-        };
-        if !self.change.all || self.applied.is_none() || self.gpus.values().any(|s| *s == GpuState::Found) {
-            return;
-        }
-        let gpus = facts.gpus.iter().map(|gpu| &gpu.uuid);
-        let daemons: BTreeMap<GpuUuid, DesiredDaemon> =
-            gpus.filter_map(|gpu| self.wished_daemon(gpu).map(|daemon| (gpu.clone(), daemon))).collect();
-        if daemons != self.desired.daemons {
-            self.change.all = true;
-            self.desired_retry_at = None;
-            self.desired = Desired { generation: self.desired.generation + 1, daemons };
-            self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
-            // the wish can make a GPU whose daemon already serves settle at once
-            self.advance_gpus();
-        }
-    }
-
-    /// A wish that could not be written would never be granted, and its GPUs would convert for good.
-    fn wish_again(&mut self) {
-        if self.desired_retry_at.is_some_and(|at| at <= self.now) {
-            self.desired_retry_at = None;
-            self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
-        }
-    }
-
-    fn wished_daemon(&self, gpu: &GpuUuid) -> Option<DesiredDaemon> {
-        let role = match self.gpus.get(gpu)? {
-            GpuState::Converting => self.applied.as_ref()?.roles.get(gpu)?,
-            GpuState::Settled { role } | GpuState::Draining { from: role, .. } => role,
-            GpuState::Found | GpuState::Unused => return None,
-        };
-        role.daemon()
     }
 
     /// Asks about pods while a GPU waits for holders that only the checkpoint names.

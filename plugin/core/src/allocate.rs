@@ -11,7 +11,9 @@ use crate::budget;
 pub use crate::cdi::CdiEdits;
 use crate::cdi::{self, answer};
 use crate::config::ResourceName;
-use crate::view::{Device, ResourceView, Strategy, View};
+use crate::inventory::GpuUuid;
+use crate::mps::pipe_dir;
+use crate::view::{Device, MpsShare, ResourceView, Strategy, View};
 
 /// The path in the container, below which MPS directories are mounted.
 const MPS_CONTAINER_ROOT: &str = "/mps";
@@ -223,25 +225,47 @@ fn add_features(edits: &ContainerEdits, out: &mut Allocation) {
     }
 }
 
-/// The pipe directory of the GPU's own control daemon appears at the path that NVIDIA's plugin uses for the whole resource,
-/// so that a container sees the same environment.
+/// The pipe directory of the control daemon appears at the path that NVIDIA's plugin uses, whether the daemon is the GPU's
+/// own or that of the whole resource, so that a container sees the same environment.
 fn add_mps(edits: &ContainerEdits, resource: &ResourceName, devices: &[&Device], out: &mut Allocation) {
     let Some(device) = devices.iter().find(|d| d.strategy == Strategy::Mps) else {
         return;
     };
+    let share = device.mps.unwrap_or_default();
     let pipe = format!("{MPS_CONTAINER_ROOT}/{resource}/pipe");
     out.mounts.push(Mount {
         container_path: pipe.clone(),
-        host_path: pipe_dir(&edits.mps_root, resource, device.gpu.as_str()),
+        host_path: pipe_dir(&edits.mps_root, resource, (!share.per_resource).then_some(&device.gpu)),
     });
     out.mounts
         .push(Mount { container_path: "/dev/shm".into(), host_path: format!("{}/shm", edits.mps_root) });
     out.envs.insert("CUDA_MPS_PIPE_DIRECTORY".into(), pipe);
+    add_client_limits(share, devices, out);
 }
 
-/// The pipe directory of one GPU's control daemon below an MPS root.
-pub fn pipe_dir(mps_root: &str, resource: &ResourceName, gpu: &str) -> String {
-    format!("{mps_root}/{resource}/{gpu}/pipe")
+/// What the container's replicas are worth together, where the configuration says what each is worth. MPS counts both limits
+/// by client process; the daemon's own limits hold too, and a client can only tighten them.
+fn add_client_limits(share: MpsShare, devices: &[&Device], out: &mut Allocation) {
+    let mut replicas: BTreeMap<(u32, &GpuUuid), u32> = BTreeMap::new();
+    for device in devices {
+        *replicas.entry((device.gpu_index, &device.gpu)).or_default() += 1;
+    }
+    if let Some(each) = share.client.active_thread_percentage {
+        // one number for all GPUs of a process: what it has on each of them at least
+        let fewest = replicas.values().copied().min().unwrap_or(1);
+        let percentage = each.saturating_mul(fewest).min(100);
+        out.envs.insert("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE".into(), percentage.to_string());
+    }
+    if let Some(each) = share.client.memory_mib {
+        let limit =
+            |(ordinal, held): (usize, &u32)| format!("{ordinal}={}M", each.saturating_mul(u64::from(*held)));
+        let limits: Vec<String> = replicas.values().enumerate().map(limit).collect();
+        out.envs.insert("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT".into(), limits.join(","));
+        if replicas.len() > 1 {
+            // the ordinals of the limits are then NVML's order, whichever GPU is the fastest
+            out.envs.insert("CUDA_DEVICE_ORDER".into(), "PCI_BUS_ID".into());
+        }
+    }
 }
 
 fn add_device_nodes(edits: &ContainerEdits, devices: &[&Device], out: &mut Allocation) {
@@ -293,6 +317,7 @@ mod tests {
             gpu_index: index,
             gpu_minor: index + 4,
             mig: None,
+            mps: None,
         }
     }
 

@@ -1,9 +1,11 @@
-//! What the Node says about its configuration: annotations with the one in force, the one asked for, and why they differ.
+//! What the Node says about its configuration and its GPUs: annotations with the one in force, the one asked for, why they
+//! differ, and which GPUs wait for their holders.
 
 use std::collections::BTreeMap;
 
 use crate::action::{Action, Severity};
 use crate::backoff::Backoff;
+use crate::drain::DRAINING;
 use crate::plugin::Plugin;
 use crate::time::Time;
 
@@ -19,7 +21,7 @@ pub const FAILED: &str = "tandem.dev/config.failed";
 pub const REASON: &str = "tandem.dev/config.reason";
 
 /// Every annotation that the plugin writes; others are never touched.
-pub const OWNED: [&str; 5] = [APPLIED, APPLIED_HASH, REQUESTED, FAILED, REASON];
+pub const OWNED: [&str; 6] = [APPLIED, APPLIED_HASH, REQUESTED, FAILED, REASON, DRAINING];
 
 /// Longest reason in bytes: an annotation is for a glance, `/state` has everything.
 const REASON_BYTES_MAX: usize = 1024;
@@ -54,6 +56,7 @@ impl Plugin {
             (REQUESTED, self.requested.clone()),
             (FAILED, failed.cloned()),
             (REASON, failed.map(|_| reason)),
+            (DRAINING, self.draining_annotation()),
         ];
         pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }

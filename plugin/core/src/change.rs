@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::Plugin;
+use crate::publish::is_resized;
 use crate::switch::GpuState;
 use crate::view::Strategy;
 
@@ -36,6 +37,9 @@ impl Plugin {
 
     /// Whether every listed device is healthy whoever holds it.
     pub(crate) fn lists_ignore_holders(&self) -> bool {
+        if self.retiring.iter().any(|r| is_resized(&self.gpus, r)) {
+            return false;
+        }
         let ready = |gpu| self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
         self.gpus.iter().all(|(gpu, state)| match state {
             GpuState::Settled { role } => role.strategy != Strategy::Mps || ready(gpu),

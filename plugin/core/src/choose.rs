@@ -1,10 +1,12 @@
 //! Which configuration should hold: label → name → file → checked roles for this node's GPUs. Any problem keeps the last good.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::{
-    self, AllocationPolicy, Config, Effective, Overrides, Problem, Read, ResourceName, Selected, Strictness,
+    self, AllocationPolicy, Config, Effective, Interval, Overrides, Problem, Read, ResourceName, Selected,
+    Strictness,
 };
 use crate::imex::{self, MissingChannel};
 use crate::inventory::{Facts, GpuUuid};
@@ -48,6 +50,8 @@ pub(crate) struct Applied {
     pub(crate) policies: BTreeMap<ResourceName, AllocationPolicy>,
     /// What its counts chose.
     pub(crate) chosen: Chosen,
+    /// How long a drain may take until that is announced.
+    pub(crate) drain_deadline: Option<Duration>,
     /// The taint of the Node while it shares and serves no whole GPU.
     pub(crate) taint: Option<Taint>,
     /// The memory of each replica of a shared resource, where the driver holds containers to it.
@@ -147,6 +151,7 @@ pub(crate) fn choose(
                 })),
             }
             let chosen = Chosen { key, picks };
+            let drain_deadline = read.config.sharing.drain_deadline.and_then(Interval::duration);
             let taint = read.config.sharing.taint.as_ref().map(Taint::of);
             let applied = Box::new(Applied {
                 name,
@@ -156,6 +161,7 @@ pub(crate) fn choose(
                 one_at_most,
                 policies,
                 chosen,
+                drain_deadline,
                 taint,
                 budgets,
                 warnings,

@@ -9,7 +9,7 @@ use crate::action::Severity;
 use crate::inventory::{Facts, GpuFacts, GpuUuid};
 use crate::mig::MigFacts;
 use crate::plugin::Plugin;
-use crate::publish::Retiring;
+use crate::publish::{Retiring, is_resized};
 use crate::unit::Unit;
 
 /// What was known of GPUs that are gone while something of them is still listed.
@@ -74,10 +74,10 @@ impl Plugin {
     pub(crate) fn retire(&mut self) {
         let now = self.now;
         let before = self.retiring.len();
-        let (gone, ownership) = (&self.gone, &self.ownership);
+        let (gone, ownership, gpus) = (&self.gone, &self.ownership, &self.gpus);
         self.retiring.retain(|r| {
             let is_held = || !ownership.held_ids(&r.gpu, r.role.resource.as_str()).is_empty();
-            r.until > now || (gone.contains_key(&r.gpu) && is_held())
+            r.until > now || ((gone.contains_key(&r.gpu) || is_resized(gpus, r)) && is_held())
         });
         self.change.all |= self.retiring.len() != before;
         for r in self.retiring.iter_mut().filter(|r| r.until <= now && !r.held_only) {
@@ -85,13 +85,21 @@ impl Plugin {
             self.change.all = true;
         }
         // one id of several may have been released
-        self.change.all |= self.change.holders.iter().any(|gpu| self.gone.contains_key(gpu));
+        let resized =
+            |gpu: &GpuUuid| self.retiring.iter().any(|r| r.gpu == *gpu && is_resized(&self.gpus, r));
+        self.change.all |= self.change.holders.iter().any(|gpu| self.gone.contains_key(gpu) || resized(gpu));
         let retiring = &self.retiring;
         self.gone.retain(|uuid, _| retiring.iter().any(|r| r.gpu == *uuid));
     }
 
-    /// Whether somebody holds a GPU that is gone: its release has to be noticed.
+    /// Whether somebody holds a GPU that is gone, or a replica that its GPU does not have any more: its release has to be
+    /// noticed.
     pub(crate) fn is_gone_one_held(&self) -> bool {
-        self.gone.keys().any(|gpu| self.ownership.is_held(gpu)) || self.is_lost_part_held()
+        let surplus = |r: &Retiring| {
+            is_resized(&self.gpus, r) && !self.ownership.held_ids(&r.gpu, r.role.resource.as_str()).is_empty()
+        };
+        self.gone.keys().any(|gpu| self.ownership.is_held(gpu))
+            || self.is_lost_part_held()
+            || self.retiring.iter().any(surplus)
     }
 }

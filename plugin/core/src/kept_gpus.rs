@@ -13,6 +13,7 @@ use crate::config::{Config, MigStrategy};
 use crate::inventory::{Facts, GpuUuid};
 use crate::last_good::fingerprint;
 use crate::plugin::Plugin;
+use crate::time::Time;
 
 /// The format's version; a file of another one is not read.
 const VERSION: u32 = 1;
@@ -42,6 +43,16 @@ pub struct KeptGpus {
     chosen: Chosen,
     /// The GPU of each MIG device.
     parents: BTreeMap<GpuUuid, GpuUuid>,
+}
+
+/// What is kept, and how far that is written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keeper {
+    pub(crate) gpus: KeptGpus,
+    /// As the state directory holds it, as far as is known.
+    on_disk: Option<KeptGpus>,
+    /// When the file that could not be written is written again.
+    pub(crate) retry_at: Option<Time>,
 }
 
 /// What the choices of counts depend on: the sharing, the names and the MIG strategy, not the rest of the file.
@@ -84,8 +95,8 @@ impl Plugin {
         match file.map(|file| KeptGpus::parse(file, self.settings.node_name.as_deref())) {
             None => {}
             Some(Ok(kept)) => {
-                self.kept_on_disk = Some(kept.clone());
-                self.kept_gpus = kept;
+                self.kept.on_disk = Some(kept.clone());
+                self.kept.gpus = kept;
             }
             Some(Err(why)) => self.kept_gpus_ignored(&why),
         }
@@ -101,8 +112,8 @@ impl Plugin {
 
     /// The state file could not be written: it is tried again later.
     pub(crate) fn kept_gpus_failed(&mut self, why: &str) {
-        self.kept_on_disk = None;
-        self.kept_retry_at = Some(self.now + WRITE_RETRY);
+        self.kept.on_disk = None;
+        self.kept.retry_at = Some(self.now + WRITE_RETRY);
         let message = format!(
             "which GPUs play which role cannot be kept for the next start: {why} (is --state-dir a writable hostPath?)"
         );
@@ -111,13 +122,13 @@ impl Plugin {
 
     /// Keeps what the configuration in force chose, and the parents of MIG devices. Written when it changed.
     pub(crate) fn keep_gpus(&mut self) {
-        let due = self.kept_retry_at.is_some_and(|at| at <= self.now);
+        let due = self.kept.retry_at.is_some_and(|at| at <= self.now);
         let Some(facts) = self.facts().filter(|_| self.change.all || due) else {
             return;
         };
         let parents = self.parents(facts);
         let chosen = self.applied.as_ref().map(|applied| applied.chosen.clone());
-        let kept = &mut self.kept_gpus;
+        let kept = &mut self.kept.gpus;
         kept.version = VERSION;
         kept.node.clone_from(&self.settings.node_name);
         kept.parents = parents;
@@ -125,17 +136,17 @@ impl Plugin {
             kept.chosen = chosen;
         }
         let is_empty = kept.chosen.picks.is_empty() && kept.parents.is_empty();
-        let is_written = self.kept_on_disk.as_ref() == Some(&self.kept_gpus);
-        let waits = self.kept_retry_at.is_some_and(|at| at > self.now);
+        let is_written = self.kept.on_disk.as_ref() == Some(&self.kept.gpus);
+        let waits = self.kept.retry_at.is_some_and(|at| at > self.now);
         if due {
-            self.kept_retry_at = None;
+            self.kept.retry_at = None;
         }
-        if is_written || waits || (is_empty && self.kept_on_disk.is_none()) {
+        if is_written || waits || (is_empty && self.kept.on_disk.is_none()) {
             return;
         }
         // a value of ours always has a JSON form
-        if let Ok(text) = serde_json::to_string(&self.kept_gpus) {
-            self.kept_on_disk = Some(self.kept_gpus.clone());
+        if let Ok(text) = serde_json::to_string(&self.kept.gpus) {
+            self.kept.on_disk = Some(self.kept.gpus.clone());
             self.act(Action::KeepGpus { text });
         }
     }
@@ -144,7 +155,7 @@ impl Plugin {
     fn parents(&self, facts: &Facts) -> BTreeMap<GpuUuid, GpuUuid> {
         let is_known = self.ownership.evidence().is_some();
         let stays = |mig: &GpuUuid| !is_known || self.ownership.is_held(mig);
-        let before = self.kept_gpus.parents.iter().filter(|(mig, _)| stays(mig));
+        let before = self.kept.gpus.parents.iter().filter(|(mig, _)| stays(mig));
         let before = before.map(|(mig, gpu)| (mig.clone(), gpu.clone()));
         let now =
             facts.gpus.iter().flat_map(|gpu| gpu.mig.iter().map(|mig| (mig.uuid.clone(), gpu.uuid.clone())));
@@ -160,7 +171,7 @@ impl Plugin {
     /// The MIG devices of a GPU that the driver does not report any more and that somebody has.
     pub(crate) fn held_lost_parts<'a>(&'a self, gpu: &'a GpuUuid) -> impl Iterator<Item = &'a GpuUuid> {
         let is_lost = |mig: &&GpuUuid| self.facts().is_some_and(|facts| facts.unit(mig).is_none());
-        self.kept_gpus.parts(gpu).filter(is_lost).filter(|mig| self.ownership.is_held(mig))
+        self.kept.gpus.parts(gpu).filter(is_lost).filter(|mig| self.ownership.is_held(mig))
     }
 }
 

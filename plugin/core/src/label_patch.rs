@@ -1,12 +1,16 @@
 //! One patch of the Node's labels at a time, tried again with growing pauses.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::action::Action;
 use crate::backoff::Backoff;
 use crate::choose::Applied;
+use crate::inventory::GpuUuid;
 use crate::labels;
 use crate::plugin::{Driver, Plugin};
+use crate::resources::Role;
+use crate::switch::GpuState;
 use crate::time::Time;
 use crate::view::Strategy;
 
@@ -43,6 +47,21 @@ impl LabelPatch {
 }
 
 impl Plugin {
+    /// The Node's labels describe the newest configuration that some GPU serves.
+    pub(crate) fn follow_labelled(&mut self) {
+        let Some(applied) = &self.applied else { return };
+        if self.labelled.as_ref().is_some_and(|l| Arc::ptr_eq(l, applied)) {
+            return;
+        }
+        let serves = |(uuid, role): (&GpuUuid, &Role)| {
+            self.gpus.get(uuid).is_some_and(|s| matches!(s, GpuState::Settled { role: now } if now == role))
+        };
+        if self.labelled.is_none() || applied.roles.is_empty() || applied.roles.iter().any(serves) {
+            self.labelled = Some(Arc::clone(applied));
+            self.change.all = true;
+        }
+    }
+
     /// Compares the Node's labels with what they should be.
     pub(crate) fn patch_labels(&mut self, all_changed: bool) {
         let Some(now) = &self.sources.labels else { return };

@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn shared(resource: ResourceName, strategy: Strategy) -> Role {
-        Role { resource, strategy, replicas: 4, limits: None }
+        Role { strategy, ..Role::time_sliced(resource, 4) }
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Plugin {
         let Some(last) = self.last_goods.kept.clone() else {
             return false;
         };
-        match last.choose(&self.settings, self.facts(), &self.kept_gpus) {
+        match last.choose(&self.settings, self.facts(), &self.kept.gpus) {
             Choice::NotYet(_) => false,
             Choice::Refused { problems, .. } => {
                 let message = format!(

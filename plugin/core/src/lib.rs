@@ -15,7 +15,7 @@
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
 //! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out |
-//! | How does a GPU change its role? | [`switch`] |
+//! | How does a GPU change its role? | [`switch`]; what people see of it: [`drain`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
 //! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
@@ -36,6 +36,7 @@ mod change;
 mod checkpoint;
 mod choose;
 pub mod config;
+pub mod drain;
 mod driver;
 pub mod effect;
 pub mod event;
@@ -70,3 +71,4 @@ pub mod takeover;
 pub mod time;
 pub mod unit;
 pub mod view;
+mod wish;

@@ -18,7 +18,7 @@ use crate::driver::DriverWatch;
 use crate::event::Event;
 use crate::gone::Gone;
 use crate::inventory::{Facts, GpuUuid};
-use crate::kept_gpus::KeptGpus;
+use crate::kept_gpus::Keeper;
 use crate::kubelet_start::KubeletStart;
 use crate::label_patch::LabelPatch;
 use crate::last_good::LastGoods;
@@ -69,6 +69,8 @@ pub struct Plugin {
     /// The configuration that the Node's labels describe: the newest that a GPU serves.
     pub(crate) labelled: Option<Arc<Applied>>,
     pub(crate) gpus: BTreeMap<GpuUuid, GpuState>,
+    /// When each of them came into its state.
+    pub(crate) changed_at: BTreeMap<GpuUuid, Time>,
     pub(crate) retiring: Vec<Retiring>,
     pub(crate) gone: Gone,
     pub(crate) ownership: Ownership,
@@ -93,11 +95,7 @@ pub struct Plugin {
     pub(crate) taint_patch: TaintPatch,
     /// The configuration to fall back on after a restart.
     pub(crate) last_goods: LastGoods,
-    pub(crate) kept_gpus: KeptGpus,
-    /// As the state directory holds it, as far as is known.
-    pub(crate) kept_on_disk: Option<KeptGpus>,
-    /// When the file that could not be written is written again.
-    pub(crate) kept_retry_at: Option<Time>,
+    pub(crate) kept: Keeper,
     pub(crate) specs: Specs,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
@@ -135,6 +133,7 @@ impl Plugin {
             staged_at: None,
             labelled: None,
             gpus: BTreeMap::new(),
+            changed_at: BTreeMap::new(),
             retiring: Vec::new(),
             gone: Gone::new(),
             ownership: Ownership::default(),
@@ -155,9 +154,7 @@ impl Plugin {
             annotation_patch: AnnotationPatch::default(),
             taint_patch: TaintPatch::default(),
             last_goods: LastGoods::default(),
-            kept_gpus: KeptGpus::default(),
-            kept_on_disk: None,
-            kept_retry_at: None,
+            kept: Keeper::default(),
             specs: Specs::default(),
             said: BTreeMap::new(),
             stopping: false,
@@ -201,8 +198,9 @@ impl Plugin {
             self.annotation_patch.retry_at,
             self.taint_patch.retry_at,
             self.taint_deadline(),
+            self.drain_due(),
             self.desired_retry_at,
-            self.kept_retry_at.filter(|_| self.facts().is_some()),
+            self.kept.retry_at.filter(|_| self.facts().is_some()),
             self.next_read,
             self.takeover.due(),
             self.pods.due(),

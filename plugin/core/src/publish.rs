@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | settled | listed | yes; under MPS, unheld ones only while the daemon serves | yes |
 //! | draining | held ones listed, others until they retire | held ones only | yes: a late Allocate makes a holder |
+//! | settled with fewer time-sliced replicas | held ones of those that leave, as well | yes, and as many of the others are not | yes |
 //! | converting, or just left its role | old ones listed until they retire | no | no |
 //! | settled and shared, while the Node waits for its taint | held ones listed | yes | yes |
 //! | found, unused or starting | absent | | |
@@ -80,8 +81,11 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
             let list = lists.entry(old.role.resource.clone()).or_default();
             let held = source.ownership.held_ids(&old.gpu, old.role.resource.as_str());
             let stays = |id: &str| !old.held_only || held.contains(id);
-            let ill = devices(unit, &old.role, |_| (false, false));
-            list.extend(ill.filter(|(id, _)| stays(id)));
+            // with fewer replicas on the same GPU nothing changes for who holds one of those that leave
+            let resized = is_resized(source.gpus, old);
+            let well = resized && !source.ill.contains(&unit.gpu.uuid);
+            let left = devices(unit, &old.role, |id| (well && held.contains(id), resized));
+            list.extend(left.filter(|(id, _)| stays(id)));
         }
     }
     for (uuid, state) in source.gpus {
@@ -118,6 +122,11 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
         .collect()
 }
 
+/// Whether the GPU that left this role has another number of replicas now and is the same otherwise.
+pub(crate) fn is_resized(gpus: &BTreeMap<GpuUuid, GpuState>, old: &Retiring) -> bool {
+    matches!(gpus.get(&old.gpu), Some(GpuState::Settled { role }) if role.is_resize_of(&old.role))
+}
+
 /// Whether the configuration in force no longer offers the resource: its refusals stay as they were.
 fn is_old(source: &Source<'_>, name: &ResourceName) -> bool {
     source.applied.is_none_or(|a| a.roles.values().all(|role| role.resource != *name))
@@ -130,7 +139,7 @@ fn current_devices<'a>(
     role: &'a Role,
 ) -> impl Iterator<Item = (String, Device)> + use<'a> {
     let held = source.ownership.held_ids(unit.uuid(), role.resource.as_str());
-    let held: std::collections::BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
+    let held: BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
     let daemon_serves = source.actual.is_some_and(|a| a.is_ready(unit.uuid()));
     let offered = match (state, role.strategy) {
         (GpuState::Settled { .. }, Strategy::Exclusive | Strategy::TimeSlicing) => true,
@@ -141,13 +150,28 @@ fn current_devices<'a>(
         GpuState::Draining { since, .. } => source.now >= *since + source.retire_after,
         GpuState::Settled { .. } | GpuState::Found | GpuState::Converting | GpuState::Unused => false,
     };
+    let kept_back = kept_back(unit, role, &held);
     let withheld = source.withholds_shared && role.strategy != Strategy::Exclusive;
     let judged = {
         let held = held.clone();
         let well = !source.ill.contains(&unit.gpu.uuid);
-        devices(unit, role, move |id| (well && (offered || held.contains(id)), true))
+        devices(unit, role, move |id| {
+            let given = held.contains(id) || (offered && !kept_back.contains(id));
+            (well && given, true)
+        })
     };
     judged.filter(move |(id, _)| !(retired || withheld) || held.contains(id))
+}
+
+/// Ids that nobody gets while others of the GPU are held that its role does not have any more: so that no more pods share
+/// it than it has replicas.
+fn kept_back(unit: Unit<'_>, role: &Role, held: &BTreeSet<String>) -> BTreeSet<String> {
+    let ids = role.device_ids(unit.uuid());
+    let surplus = held.iter().filter(|id| !ids.contains(id)).count();
+    if surplus == 0 {
+        return BTreeSet::new();
+    }
+    ids.into_iter().rev().filter(|id| !held.contains(id)).take(surplus).collect()
 }
 
 /// The devices of a GPU in a role; `judge` says (healthy, granted) by id.

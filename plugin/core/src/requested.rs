@@ -32,7 +32,7 @@ impl Plugin {
             return;
         }
         self.change.all = true;
-        match choose::choose(&self.settings, &self.sources, self.facts(), &self.kept_gpus) {
+        match choose::choose(&self.settings, &self.sources, self.facts(), &self.kept.gpus) {
             Choice::NotYet(what) => {
                 self.refit();
                 self.waiting_for = Some(what);
@@ -67,7 +67,7 @@ impl Plugin {
             return;
         };
         if let Choice::Candidate { applied: fitted, .. } =
-            in_force.choose(&self.settings, self.facts(), &self.kept_gpus)
+            in_force.choose(&self.settings, self.facts(), &self.kept.gpus)
             && fitted.roles != applied.roles
         {
             self.last_goods.staged = Some(in_force.clone());

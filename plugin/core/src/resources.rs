@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ResourceName;
 use crate::inventory::GpuUuid;
-use crate::mps::DesiredDaemon;
-use crate::view::Strategy;
+use crate::mps::{ClientLimits, DaemonGpu, DesiredDaemon};
+use crate::view::{MpsShare, Strategy};
 
 /// What stands between a GPU's UUID and the number of a replica.
 const REPLICA_SEPARATOR: &str = "::";
@@ -22,6 +22,9 @@ pub struct Role {
     /// What each of its MPS clients may use; under the other strategies nothing limits them.
     #[serde(default)]
     pub limits: Option<Limits>,
+    /// All GPUs of its MPS control daemon, in NVML's order, where one daemon serves the whole resource; otherwise empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub daemon_gpus: Vec<DaemonGpu>,
 }
 
 /// What one MPS client may use of its GPU.
@@ -31,6 +34,9 @@ pub struct Limits {
     pub active_thread_percentage: u32,
     /// Of its memory, in MiB; unlimited where the GPU's memory is not known.
     pub memory_mib: Option<u64>,
+    /// What a container is told of it.
+    #[serde(default, skip_serializing_if = "ClientLimits::is_empty")]
+    pub client: ClientLimits,
 }
 
 impl Role {
@@ -41,7 +47,7 @@ impl Role {
 
     /// The whole GPU for one holder, under a name.
     pub fn whole(resource: ResourceName) -> Self {
-        Role { resource, strategy: Strategy::Exclusive, replicas: 1, limits: None }
+        Role { resource, strategy: Strategy::Exclusive, replicas: 1, limits: None, daemon_gpus: Vec::new() }
     }
 
     /// The role that an earlier run of the plugin gave a GPU, read from the daemon that it wished for.
@@ -49,9 +55,22 @@ impl Role {
         let limits = Limits {
             active_thread_percentage: daemon.active_thread_percentage,
             memory_mib: daemon.pinned_memory_limit_mib,
+            client: daemon.client,
         };
         let (resource, replicas) = (daemon.resource.clone(), daemon.replicas);
-        Role { resource, strategy: Strategy::Mps, replicas, limits: Some(limits) }
+        let daemon_gpus = daemon.gpus.clone();
+        Role { resource, strategy: Strategy::Mps, replicas, limits: Some(limits), daemon_gpus }
+    }
+
+    /// Replicas that take turns, as earlier Allocates know them.
+    pub(crate) fn time_sliced(resource: ResourceName, replicas: u32) -> Self {
+        Role { resource, strategy: Strategy::TimeSlicing, replicas, limits: None, daemon_gpus: Vec::new() }
+    }
+
+    /// What each device of it means to an MPS client.
+    pub(crate) fn mps_share(&self) -> Option<MpsShare> {
+        let limits = self.limits.filter(|_| self.strategy == Strategy::Mps)?;
+        Some(MpsShare { per_resource: !self.daemon_gpus.is_empty(), client: limits.client })
     }
 
     /// The device ids under which a GPU in this role is known: its UUID, or `UUID::0`, `UUID::1`, ….
@@ -64,6 +83,13 @@ impl Role {
         }
     }
 
+    /// Whether the two differ in the number of replicas at most, and nothing but the list of ids has to change between them:
+    /// time-slicing needs no daemon that knows its clients.
+    pub fn is_resize_of(&self, other: &Role) -> bool {
+        let sliced = |role: &Role| role.strategy == Strategy::TimeSlicing;
+        sliced(self) && sliced(other) && self.resource == other.resource
+    }
+
     /// The control daemon that this role needs.
     pub fn daemon(&self) -> Option<DesiredDaemon> {
         let limits = self.limits.filter(|_| self.strategy == Strategy::Mps)?;
@@ -71,7 +97,10 @@ impl Role {
             resource: self.resource.clone(),
             replicas: self.replicas,
             active_thread_percentage: limits.active_thread_percentage,
-            pinned_memory_limit_mib: limits.memory_mib,
+            // all GPUs of one daemon must wish for the same one
+            pinned_memory_limit_mib: self.daemon_gpus.first().map_or(limits.memory_mib, |gpu| gpu.memory_mib),
+            client: limits.client,
+            gpus: self.daemon_gpus.clone(),
         })
     }
 }

@@ -104,6 +104,7 @@ impl Plugin {
             config_stands_in: self.applied.is_some() && self.last_goods.stands_in,
             config_ignored: self.ignored(),
             switch: switch.to_owned(),
+            now_ms: 0,
             config_problems: self.problems.clone(),
             driver_stuck: self.stuck_call().map(str::to_owned),
             driver_failing: self.driver_failing().map(str::to_owned),
@@ -169,6 +170,8 @@ impl Plugin {
             next_resource: target.filter(|t| Some(*t) != role).map(|t| t.resource.to_string()),
             holders: self.holders_of(unit),
             mps: self.actual.as_ref().and_then(|a| a.daemons.get(uuid).cloned()),
+            since_ms: self.changed_at.get(uuid).map_or(0, |at| at.as_nanos() / 1_000_000),
+            overdue: matches!(state, GpuState::Draining { since, .. } if self.is_overdue(*since)),
         }
     }
 

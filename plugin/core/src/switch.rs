@@ -14,6 +14,10 @@
 //! here may MPS daemons and compute modes change. An Allocate that was granted just before the GPU left its old role is told
 //! of afterwards: from wherever the GPU is by then it goes back to draining the role that its holder knows.
 //!
+//! GPUs of one MPS control daemon walk together: none leaves *Draining* before all of them are free, and their daemon is wished
+//! for when all of them are *Converting*.
+//! Another number of time-sliced replicas is no other role: the GPU stays settled, held ids stay, others come and go.
+//!
 //! A MIG device walks as a GPU does. What the configuration has no role for — a GPU that is served as its MIG devices, MIG
 //! devices of a GPU that is served as a whole — ends as *Unused*, and only then do its parts or its whole settle.
 
@@ -74,6 +78,8 @@ pub struct Situation {
     pub evidence: Option<Time>,
     /// PodResources cannot be read, and could not for so long that it never will.
     pub unreadable: bool,
+    /// Another GPU of the MPS control daemon that serves it may still be held.
+    pub mates_held: bool,
     /// Its control daemon.
     pub mps: MpsCondition,
 }
@@ -93,15 +99,17 @@ impl GpuState {
         }
         match self {
             GpuState::Found => found(s, target),
-            GpuState::Settled { role } if role == target && !s.blocked => GpuState::Settled { role },
-            GpuState::Settled { role } => GpuState::Draining { from: role, since: s.now },
-            GpuState::Draining { from, .. } if from == target && !s.blocked => {
-                GpuState::Settled { role: from }
+            GpuState::Settled { role } | GpuState::Draining { from: role, .. }
+                if (role == target || role.is_resize_of(&target)) && !s.blocked =>
+            {
+                GpuState::Settled { role: target }
             }
+            GpuState::Settled { role } => GpuState::Draining { from: role, since: s.now },
             GpuState::Draining { from, since } => {
                 let proven = s.evidence.is_some_and(|e| e >= since);
                 match (s.held_as.is_some(), proven) {
                     (true, _) | (false, false) => GpuState::Draining { from, since },
+                    (false, true) if s.mates_held => GpuState::Draining { from, since },
                     (false, true) => GpuState::Converting,
                 }
             }
@@ -130,7 +138,7 @@ impl GpuState {
             (GpuState::Settled { role }, _) => GpuState::Draining { from: role, since: s.now },
             (GpuState::Draining { from, since }, held_as) => {
                 let proven = s.evidence.is_some_and(|e| e >= since);
-                if held_as.is_none() && proven {
+                if held_as.is_none() && proven && !s.mates_held {
                     GpuState::Converting
                 } else {
                     GpuState::Draining { from, since }
@@ -186,7 +194,7 @@ mod tests {
     use crate::config::ResourceName;
 
     fn shared(strategy: Strategy) -> Role {
-        Role { resource: ResourceName::gpu().shared(), strategy, replicas: 4, limits: None }
+        Role { strategy, ..Role::time_sliced(ResourceName::gpu().shared(), 4) }
     }
 
     fn situation(target: Role) -> Situation {
@@ -199,6 +207,7 @@ mod tests {
             stranger: false,
             evidence: None,
             unreadable: false,
+            mates_held: false,
             mps: MpsCondition::Absent,
         }
     }
@@ -263,6 +272,28 @@ mod tests {
         }
     }
 
+    /// Every state in a role that differs from the wanted one in its number of replicas alone.
+    #[test]
+    fn another_number_of_time_sliced_replicas_is_no_other_role() {
+        let now = Role { replicas: 2, ..shared(Strategy::TimeSlicing) };
+        let target = shared(Strategy::TimeSlicing);
+        let since = Time::from_millis(50);
+        let there = GpuState::Settled { role: target.clone() };
+        for held_as in [None, Some(now.clone()), Some(target.clone())] {
+            let s = Situation { held_as, ..situation(target.clone()) };
+            assert_eq!(GpuState::Settled { role: now.clone() }.next(&s), there);
+            assert_eq!(GpuState::Draining { from: now.clone(), since }.next(&s), there);
+            let blocked = Situation { blocked: true, ..s.clone() };
+            assert_eq!(GpuState::Settled { role: now.clone() }.next(&blocked).tag(), "draining");
+        }
+        let mps = Role { replicas: 2, ..shared(Strategy::Mps) };
+        let renamed = Role { resource: ResourceName::gpu(), ..now.clone() };
+        for (role, target) in [(mps, shared(Strategy::Mps)), (renamed, target)] {
+            let s = situation(target);
+            assert_eq!(GpuState::Settled { role }.next(&s).tag(), "draining", "MPS, and another name, drain");
+        }
+    }
+
     #[test]
     fn without_a_configuration_nothing_moves() {
         let s = Situation { target: None, ..situation(Role::exclusive()) };
@@ -320,5 +351,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn another_count_of_time_sliced_replicas_needs_no_free_gpu() {
+        let sliced = |replicas| Role::time_sliced(ResourceName::gpu().shared(), replicas);
+        let (four, eight) = (sliced(4), sliced(8));
+        let held = |target: &Role, held_as: &Role| Situation {
+            held_as: Some(held_as.clone()),
+            evidence: Some(Time::from_millis(100)),
+            ..situation(target.clone())
+        };
+        let settled = |role: &Role| GpuState::Settled { role: role.clone() };
+        assert_eq!(settled(&four).next(&held(&eight, &eight)), settled(&eight), "more at once");
+        let draining = settled(&eight).next(&held(&four, &four));
+        assert_eq!(draining.tag(), "draining", "an Allocate of a high id may be under way");
+        assert_eq!(draining.clone().next(&held(&four, &four)), settled(&four), "held ids are among them");
+        let unproven = Situation { evidence: None, ..held(&four, &four) };
+        assert_eq!(draining.clone().next(&unproven), draining);
+        assert_eq!(draining.clone().next(&held(&four, &eight)), draining, "id 7 is still held");
+        let mps = |replicas| Role { strategy: Strategy::Mps, ..sliced(replicas) };
+        let drains = settled(&mps(4)).next(&held(&mps(8), &mps(4)));
+        assert_eq!(drains.tag(), "draining", "limits bind only new servers");
+        assert_eq!(drains.clone().next(&held(&mps(8), &mps(4))), drains);
+    }
+
+    #[test]
+    fn a_gpu_waits_for_those_that_share_its_daemon() {
+        let role = shared(Strategy::Mps);
+        let draining = GpuState::Draining { from: role, since: Time::from_millis(50) };
+        let free = Situation { evidence: Some(Time::from_millis(60)), ..situation(Role::exclusive()) };
+        let waits = Situation { mates_held: true, ..free.clone() };
+        assert_eq!(draining.clone().next(&waits), draining);
+        assert_eq!(draining.clone().next(&free), GpuState::Converting);
+        let unwanted = Situation { target: None, unwanted: true, ..waits };
+        assert_eq!(draining.clone().next(&unwanted), draining);
     }
 }

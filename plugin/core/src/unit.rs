@@ -72,6 +72,7 @@ impl<'a> Unit<'a> {
             gpu_index: self.gpu.index,
             gpu_minor: self.gpu.minor,
             mig: self.mig.map(|mig| MigPart { index: mig.index, nodes: mig.nodes.clone() }),
+            mps: role.mps_share(),
         }
     }
 }

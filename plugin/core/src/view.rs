@@ -10,6 +10,7 @@ use crate::budget::Budget;
 use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::links::Links;
+use crate::mps::ClientLimits;
 use crate::prefer::{self, PreferError};
 use crate::taints::Taint;
 
@@ -49,6 +50,19 @@ pub struct Device {
     pub gpu_minor: u32,
     /// What it is on its GPU, when it is a MIG device.
     pub mig: Option<MigPart>,
+    /// What it means to an MPS client, when it is one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mps: Option<MpsShare>,
+}
+
+/// What a replica means to an MPS client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MpsShare {
+    /// One control daemon serves all GPUs of the resource.
+    pub per_resource: bool,
+    /// What its container is told.
+    #[serde(default)]
+    pub client: ClientLimits,
 }
 
 /// Which part of its GPU a MIG device is, and by which nodes it is opened.
@@ -100,6 +114,12 @@ pub struct GpuStatus {
     pub holders: Vec<String>,
     /// Its MPS control daemon, when it has one.
     pub mps: Option<crate::mps::DaemonStatus>,
+    /// When it came into its state, in milliseconds on the clock of this process (see [`Status::now_ms`]).
+    #[serde(default)]
+    pub since_ms: u64,
+    /// It drains for longer than the configuration allows.
+    #[serde(default)]
+    pub overdue: bool,
 }
 
 /// One resource, for people.
@@ -139,6 +159,9 @@ pub struct Status {
     pub config_ignored: Vec<String>,
     /// `waiting`, `settled`, `staged` or `applying`.
     pub switch: String,
+    /// The time of this answer, in milliseconds since the process began; the core itself leaves it open.
+    #[serde(default)]
+    pub now_ms: u64,
     /// Every problem of the configuration that was asked for.
     pub config_problems: Vec<String>,
     /// The call to the driver that does not return.

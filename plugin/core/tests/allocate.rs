@@ -31,6 +31,7 @@ fn device(gpu: &str, id: &str, strategy: Strategy) -> (String, Device) {
         gpu_index: index,
         gpu_minor: index + 4,
         mig: None,
+        mps: None,
     };
     (id.to_owned(), device)
 }

@@ -308,6 +308,34 @@ fn files_that_are_right_already_are_not_written_again() {
 }
 
 #[test]
+fn a_file_that_somebody_else_removes_or_changes_is_written_again_and_told() {
+    let mut node = cdi_node(CDI);
+    let written = node.found.specs[GPU_FILE].clone();
+    for spoiled in [None, Some("{}".to_owned())] {
+        node.found.specs.remove(GPU_FILE);
+        node.found.specs.extend(spoiled.map(|text| (GPU_FILE.to_owned(), text)));
+        node.wait(Duration::from_secs(61));
+        assert_eq!(node.found.specs[GPU_FILE], written);
+        assert_eq!(node.counts(&gpu()), (2, 2), "the devices stay");
+    }
+    let told = node.said.iter().filter(|said| said.starts_with("CdiSpecsChanged"));
+    assert!(told.clone().count() >= 1 && told.clone().all(|said| said.contains(GPU_FILE)), "{:?}", node.said);
+    let writes =
+        |node: &Node| node.actions.iter().filter(|a| matches!(a, Action::WriteCdiSpecs { .. })).count();
+    let before = writes(&node);
+    node.wait(Duration::from_secs(600));
+    assert_eq!(writes(&node), before, "a look at what is right writes nothing");
+    assert_replays(&node);
+}
+
+#[test]
+fn a_node_without_cdi_is_never_woken_for_it() {
+    let mut node = Node::started(2);
+    node.wait(Duration::from_secs(600));
+    assert!(!node.actions.iter().any(|a| matches!(a, Action::FindDriverFiles { .. })));
+}
+
+#[test]
 fn a_new_driver_is_noticed_with_its_gpus() {
     let mut node = cdi_node(CDI);
     let mut facts = facts(3);

@@ -92,6 +92,7 @@ fn device(index: usize, numa: usize, strategy: Sharing) -> Device {
         gpu_index: u32::try_from(index).unwrap(),
         gpu_minor: 0,
         mig: None,
+        mps: None,
     }
 }
 

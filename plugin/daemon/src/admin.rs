@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use plugin_core::view::View;
+use plugin_core::view::{Status, View};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -57,6 +57,8 @@ pub(crate) enum AdminError {
 /// What the pages show.
 #[derive(Clone)]
 pub(crate) struct Admin {
+    /// When the plugin's clock began.
+    pub(crate) began: Instant,
     /// The current view.
     pub(crate) views: watch::Receiver<Arc<View>>,
     /// All metrics.
@@ -158,7 +160,8 @@ impl Admin {
 
     fn state(&self) -> Response<Full<Bytes>> {
         let view = Arc::clone(&self.views.borrow());
-        match serde_json::to_string_pretty(&view.status) {
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match serde_json::to_string_pretty(&Status { now_ms, ..view.status.clone() }) {
             Ok(text) => page(StatusCode::OK, JSON, text),
             Err(e) => {
                 page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("the state has no JSON form: {e}\n"))
@@ -183,7 +186,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("address");
         let (publish, views) = watch::channel(Arc::new(view));
-        let admin = Admin { views, metrics: Metrics::new() };
+        let admin = Admin { began: Instant::now(), views, metrics: Metrics::new() };
         admin.start("127.0.0.1:0", Some(&file)).await.unwrap();
         (std::fs::read_to_string(&file).unwrap(), publish, directory)
     }
@@ -223,7 +226,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
         let (_publish, views) = watch::channel(Arc::new(View::default()));
-        let admin = Admin { views, metrics: Metrics::new() };
+        let admin = Admin { began: Instant::now(), views, metrics: Metrics::new() };
         let task = tokio::spawn(admin.serve_socket(AdminSocket::bind(&path).unwrap()));
         let at = At::Socket(path);
         assert_eq!(get(&at, "/live").await.unwrap(), (200, "live\n".to_owned()));
@@ -236,7 +239,10 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let (_publish, views) = watch::channel(Arc::new(View::default()));
-        let error = Admin { views, metrics: Metrics::new() }.start(&address, None).await.unwrap_err();
+        let error = Admin { began: Instant::now(), views, metrics: Metrics::new() }
+            .start(&address, None)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(&address), "{error}");
     }
 }

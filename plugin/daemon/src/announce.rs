@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::node_client::{NodeSettings, WRITE_TIME_MAX};
 
 /// Where Events about cluster-wide objects go.
-const NAMESPACE: &str = "default";
+pub(crate) const NAMESPACE: &str = "default";
 /// Who speaks.
 const COMPONENT: &str = "tandem-device-plugin";
 /// Longest message of an Event in bytes (Kubernetes 1.36).

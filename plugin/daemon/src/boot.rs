@@ -74,7 +74,7 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
     let (events, queue) = mpsc::channel(EVENTS_MAX);
     let (publish, views) = watch::channel(Arc::new(View::default()));
     let metrics = Metrics::new();
-    let admin = Admin { views: views.clone(), metrics: metrics.clone() };
+    let admin = Admin { began: begin, views: views.clone(), metrics: metrics.clone() };
     admin.clone().start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
     let window = settings.admin_socket.as_deref().and_then(|path| open_socket(path, admin));
     let journal = JournalFile::begin_in(settings.journal_dir.as_deref(), "journal")?;
@@ -168,6 +168,7 @@ fn start(
         last_good,
         kept_gpus,
         servers: BTreeMap::new(),
+        registering: BTreeMap::new(),
         ending: Vec::new(),
     })
 }

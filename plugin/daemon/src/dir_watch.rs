@@ -1,8 +1,8 @@
 //! One directory, watched: every source of events that is a file waits here instead of asking again and again.
 //!
 //! The kernel reports changes of a directory that exists. One that is missing, or was removed and made again, is looked
-//! for every [`SLOW_LOOK`]. A lock is dropped a moment after its file's close is reported, and nothing reports that: so
-//! the last change is followed by one more look. Then only [`QUIET_LOOK`] wakes the process.
+//! for every [`SLOW_LOOK`]; so is one behind a link. A lock is dropped a moment after its file's close is reported, and
+//! nothing reports that: so the last change is followed by one more look. Then only [`QUIET_LOOK`] wakes the process.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -81,7 +81,10 @@ impl DirWatch {
     }
 
     fn pause(&self) -> Duration {
-        if self.restless || self.installed.is_none() { SLOW_LOOK } else { QUIET_LOOK }
+        // a link that leads elsewhere is a change of another directory
+        let leads_here = std::fs::canonicalize(&self.directory).is_ok_and(|path| path == self.directory);
+        let is_quiet = !self.restless && self.installed.is_some() && leads_here;
+        if is_quiet { QUIET_LOOK } else { SLOW_LOOK }
     }
 
     /// As [`Self::changed`], with another bound.
@@ -191,6 +194,25 @@ mod tests {
         );
         watch.changed_by(Instant::now()).await;
         assert_eq!(watch.pause(), QUIET_LOOK);
+    }
+
+    #[tokio::test]
+    async fn a_directory_behind_a_link_is_looked_at_often_because_nothing_reports_that_the_link_leads_elsewhere()
+     {
+        let parent = tempfile::tempdir().unwrap();
+        let (first, second) = (parent.path().join("first"), parent.path().join("second"));
+        let link = parent.path().join("link");
+        fs::create_dir_all(first.join("watched")).unwrap();
+        fs::create_dir_all(second.join("watched")).unwrap();
+        std::os::unix::fs::symlink(&first, &link).unwrap();
+        let mut watch = DirWatch::new(&link.join("watched"));
+        watch.changed_by(Instant::now()).await;
+        assert_eq!(watch.pause(), SLOW_LOOK);
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&second, &link).unwrap();
+        watch.changed_by(Instant::now()).await;
+        fs::write(second.join("watched/x"), "y").unwrap();
+        assert!(is_woken(&mut watch).await);
     }
 
     /// Whether something is reported now.

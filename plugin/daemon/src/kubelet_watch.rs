@@ -14,6 +14,13 @@ use crate::pod_resources::checkpoint_file;
 pub(crate) async fn watch(socket: PathBuf, directory: watch::Sender<u64>, events: mpsc::Sender<Event>) {
     let mut changes = DirWatch::new(files::directory_of(&socket));
     let mut seen: Option<Identity> = None;
+    if Identity::of(&socket).is_none() {
+        tracing::warn!(
+            "there is no kubelet at `{}`: nothing is registered until there is (hint: mount the host's device-plugins \
+             directory there, or set KUBELET_SOCKET)",
+            socket.display()
+        );
+    }
     loop {
         let now = Identity::of(&socket);
         if now != seen {

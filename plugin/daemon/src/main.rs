@@ -34,7 +34,6 @@ mod nvml_fabric;
 mod nvml_instances;
 mod nvml_links;
 mod nvml_mig;
-mod nvml_readers;
 mod perform;
 mod platform;
 mod pod_resources;

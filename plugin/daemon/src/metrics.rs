@@ -54,6 +54,16 @@ struct CallLabels {
     call: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabels {
+    state: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct GpuLabels {
+    gpu: String,
+}
+
 #[derive(Default)]
 struct Families {
     events: Family<EventLabels, Counter>,
@@ -66,6 +76,9 @@ struct Families {
     driver_stuck: Family<CallLabels, Gauge>,
     driver_failing: Gauge,
     gpus_ill: Gauge,
+    switch_gpus: Family<StateLabels, Gauge>,
+    switch_blockers: Family<GpuLabels, Gauge>,
+    switch_overdue: Family<GpuLabels, Gauge>,
     announcements_dropped: Counter,
     journal_failures: Counter,
     last_good_failures: Counter,
@@ -112,6 +125,11 @@ impl Metrics {
             f.driver_failing.clone(),
         );
         registry.register("gpus_ill", "GPUs on which nothing can be used now", f.gpus_ill.clone());
+        registry.register("switch_gpus", "GPUs and MIG devices by state", f.switch_gpus.clone());
+        let blockers = "Holders that a draining GPU waits for";
+        registry.register("switch_blockers", blockers, f.switch_blockers.clone());
+        let overdue = "1 while a GPU drains for longer than the configuration allows";
+        registry.register("switch_overdue", overdue, f.switch_overdue.clone());
         let dropped = "Announcements that did not reach the API server";
         registry.register("announcements_dropped", dropped, f.announcements_dropped.clone());
         let failures = "Journal lines that could not be written";
@@ -183,6 +201,22 @@ impl Metrics {
         }
     }
 
+    fn set_switch(&self, status: &Status) {
+        let f = &self.families;
+        f.switch_gpus.clear();
+        f.switch_blockers.clear();
+        f.switch_overdue.clear();
+        for gpu in &status.gpus {
+            f.switch_gpus.get_or_create(&StateLabels { state: gpu.state.clone() }).inc();
+            if gpu.state == "draining" {
+                let labels = GpuLabels { gpu: gpu.uuid.to_string() };
+                let blockers = i64::try_from(gpu.holders.len()).unwrap_or(i64::MAX);
+                f.switch_blockers.get_or_create(&labels).set(blockers);
+                f.switch_overdue.get_or_create(&labels).set(i64::from(gpu.overdue));
+            }
+        }
+    }
+
     /// What the view offers, as gauges.
     pub(crate) fn set_view(&self, view: &View) {
         let f = &self.families;
@@ -206,6 +240,7 @@ impl Metrics {
         let ill = view.status.gpus.iter().filter(|gpu| gpu.ill.is_some()).count();
         f.gpus_ill.set(i64::try_from(ill).unwrap_or(i64::MAX));
         self.set_config(&view.status);
+        self.set_switch(&view.status);
     }
 
     /// The OpenMetrics text.
@@ -269,5 +304,31 @@ mod tests {
         view.status.driver_stuck = None;
         metrics.set_view(&view);
         assert!(!metrics.text().contains(line));
+    }
+
+    #[test]
+    fn a_drain_has_gauges_while_it_lasts() {
+        let metrics = Metrics::new();
+        let mut view = View::default();
+        let gpu = serde_json::json!({
+            "uuid": "GPU-a", "index": 0, "name": "Tesla T4", "state": "draining", "holders": ["default/p/main"],
+            "overdue": true,
+        });
+        view.status.gpus = vec![serde_json::from_value(gpu).unwrap()];
+        metrics.set_view(&view);
+        for line in [
+            "tandem_switch_gpus{state=\"draining\"} 1",
+            "tandem_switch_blockers{gpu=\"GPU-a\"} 1",
+            "tandem_switch_overdue{gpu=\"GPU-a\"} 1",
+        ] {
+            assert!(metrics.text().contains(line), "{line} is not in\n{}", metrics.text());
+        }
+        view.status.gpus[0].state = "settled".into();
+        metrics.set_view(&view);
+        let text = metrics.text();
+        assert!(
+            !text.contains("GPU-a") && text.contains("tandem_switch_gpus{state=\"settled\"} 1"),
+            "{text}"
+        );
     }
 }

@@ -1,14 +1,15 @@
-//! One MPS control daemon per GPU: started or adopted, given its limits, and stopped for certain.
+//! MPS control daemons: started or adopted, given their limits, looked at, and stopped for certain.
 //!
-//! The daemon sees only its GPU, so that its device ordinal is always 0; UUIDs were found not to take effect in limits
-//! (NVIDIA k8s-device-plugin, pull request 572).
+//! Limits go by the daemon's own device ordinals, which are the positions in its `CUDA_VISIBLE_DEVICES`: NVML's indexes may
+//! be others, and UUIDs were found not to take effect (NVIDIA k8s-device-plugin, pull request 572).
+
+mod selinux;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use plugin_core::allocate::pipe_dir;
 use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::DesiredDaemon;
 
@@ -25,6 +26,12 @@ const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 const DIRECTORY_MODE: u32 = 0o755;
 /// `/dev/shm` of every MPS client, as a tmpfs there would be.
 const SHM_MODE: u32 = 0o1777;
+/// How often in a row a daemon must be silent until that counts.
+const LOOKS: usize = 2;
+/// Most servers that are asked for; there is one per user, or one in all.
+const SERVERS_MAX: usize = 16;
+/// What a server says that takes clients.
+const ACTIVE: &str = "ACTIVE";
 /// Answers are decimal fractions.
 const PERCENTAGE_TOLERANCE: f64 = 0.01;
 
@@ -35,10 +42,12 @@ pub(crate) struct MpsControl {
     pub(crate) program: PathBuf,
     /// The MPS root.
     pub(crate) root: MpsRoot,
+    /// One server serves every user.
+    pub(crate) multi_user: bool,
 }
 
 impl MpsControl {
-    /// Makes sure that a daemon answers for this GPU alone and has these limits; one that answers already is adopted.
+    /// Makes sure that a daemon answers for these GPUs alone and has these limits; one that answers already is adopted.
     /// Returns its process.
     ///
     /// # Errors
@@ -50,8 +59,10 @@ impl MpsControl {
             daemon.spawn().await?;
             daemon.wait_until_it_answers().await?;
         }
-        if let Some(mib) = wanted.pinned_memory_limit_mib {
-            daemon.ask(&format!("set_default_device_pinned_mem_limit 0 {mib}M")).await?;
+        for (ordinal, gpu) in daemon.gpus.iter().enumerate() {
+            if let Some(mib) = gpu.memory_mib {
+                daemon.ask(&format!("set_default_device_pinned_mem_limit {ordinal} {mib}M")).await?;
+            }
         }
         let percentage = wanted.active_thread_percentage;
         daemon.ask(&format!("set_default_active_thread_percentage {percentage}")).await?;
@@ -92,11 +103,48 @@ impl MpsControl {
         tokio::time::timeout(KILL_TIME_MAX, process.ended()).await.map_err(|_| too_late())
     }
 
-    fn daemon<'a>(&'a self, gpu: &'a GpuUuid, wanted: &DesiredDaemon) -> Daemon<'a> {
-        let pipe =
-            PathBuf::from(pipe_dir(&self.root.0.display().to_string(), &wanted.resource, gpu.as_str()));
+    /// Why a daemon takes no new clients; nothing when it does.
+    pub(crate) async fn look(&self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> Option<String> {
+        let daemon = self.daemon(gpu, wanted);
+        let mut silent = None;
+        for _ in 0..LOOKS {
+            match Self::fault(&daemon).await {
+                Ok(fault) => return fault,
+                Err(e) => silent = Some(format!("the control daemon does not answer: {e}")),
+            }
+        }
+        silent
+    }
+
+    async fn fault(daemon: &Daemon<'_>) -> Result<Option<String>, ControlError> {
+        let servers = daemon.ask("get_server_list").await?;
+        for server in servers.split_whitespace().take(SERVERS_MAX) {
+            // one that ended meanwhile is no obstacle: the next client starts another
+            let Ok(status) = daemon.ask(&format!("get_server_status {server}")).await else { continue };
+            let status = cause::one_line(&status);
+            if !status.is_empty() && status != ACTIVE {
+                return Ok(Some(format!(
+                    "MPS server {server} is in state `{status}`: it takes no clients until the present ones have ended"
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether its process lives.
+    pub(crate) fn is_alive(&self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> bool {
+        self.daemon(gpu, wanted).process().is_ok_and(|process| process.is_some())
+    }
+
+    /// Where the daemon and its servers write their logs.
+    pub(crate) fn log_dir(&self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> PathBuf {
+        self.daemon(gpu, wanted).log
+    }
+
+    fn daemon(&self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> Daemon<'_> {
+        let pipe = PathBuf::from(wanted.pipe_dir(&self.root.0.display().to_string(), gpu));
         let log = pipe.with_file_name("log");
-        Daemon { program: &self.program, gpu, pipe, log }
+        Daemon { program: &self.program, multi_user: self.multi_user, gpus: wanted.serves(gpu), pipe, log }
     }
 
     fn make_directories(&self, daemon: &Daemon<'_>) -> Result<(), ControlError> {
@@ -111,6 +159,7 @@ impl MpsControl {
         for (path, mode) in with_modes.chain([(shm.as_path(), SHM_MODE)]) {
             fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|why| failed(path, why))?;
         }
+        selinux::label(&[&daemon.pipe, &daemon.log, &shm]);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use plugin_core::inventory::GpuUuid;
+use plugin_core::mps::DaemonGpu;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -82,12 +82,14 @@ pub(crate) enum ControlError {
     },
 }
 
-/// One GPU's daemon.
+/// One daemon.
 pub(crate) struct Daemon<'a> {
     /// `nvidia-cuda-mps-control`, by path or by name.
     pub(crate) program: &'a Path,
-    /// The only GPU that it sees.
-    pub(crate) gpu: &'a GpuUuid,
+    /// One server serves every user.
+    pub(crate) multi_user: bool,
+    /// The only GPUs that it sees, in the order of its ordinals.
+    pub(crate) gpus: Vec<DaemonGpu>,
     /// Its pipe directory.
     pub(crate) pipe: PathBuf,
     /// Its log directory.
@@ -100,9 +102,14 @@ impl Daemon<'_> {
         command
             .env("CUDA_MPS_PIPE_DIRECTORY", &self.pipe)
             .env("CUDA_MPS_LOG_DIRECTORY", &self.log)
-            .env("CUDA_VISIBLE_DEVICES", self.gpu.as_str())
+            .env("CUDA_VISIBLE_DEVICES", self.visible())
             .kill_on_drop(true);
         command
+    }
+
+    /// UUIDs, because ordinals depend on what else the machine has.
+    fn visible(&self) -> String {
+        self.gpus.iter().map(|gpu| gpu.uuid.as_str()).collect::<Vec<_>>().join(",")
     }
 
     fn cannot_run(&self, why: io::Error) -> ControlError {
@@ -111,13 +118,13 @@ impl Daemon<'_> {
 
     /// Starts it. The daemon keeps its output open after the program returned, so that goes to a file and not to a pipe.
     pub(crate) async fn spawn(&self) -> Result<(), ControlError> {
-        let command = "-d";
+        let command = if self.multi_user { "-d -multiuser-server" } else { "-d" };
         let said = self.log.join("start.log");
         let open = || File::create(&said).and_then(|out| Ok((out.try_clone()?, out)));
         let (out, err) =
             open().map_err(|why| ControlError::Directory { path: said.display().to_string(), why })?;
         let mut program = self.command();
-        program.arg(command).stdin(Stdio::null()).stdout(out).stderr(err);
+        program.args(command.split(' ')).stdin(Stdio::null()).stdout(out).stderr(err);
         let mut child = program.spawn().map_err(|e| self.cannot_run(e))?;
         let ended = tokio::time::timeout(START_TIME_MAX, child.wait()).await;
         let too_late = |_| ControlError::TooLate { command: command.to_owned(), within: START_TIME_MAX };

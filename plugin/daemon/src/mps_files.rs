@@ -37,6 +37,11 @@ impl MpsRoot {
         self.0.join("compute-modes.json")
     }
 
+    /// The daemons that may run.
+    pub(crate) fn daemons(&self) -> PathBuf {
+        self.0.join("daemons.json")
+    }
+
     /// Held by the supervisor.
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("supervisor.lock")

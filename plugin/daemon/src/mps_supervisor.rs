@@ -1,17 +1,21 @@
 //! The `mps` subcommand: a process of its own around the core's supervisor, so that a restart of the plugin never touches
 //! an MPS client. The loop waits, writes down, asks the core and performs; nothing in it decides.
 
+pub(crate) mod alone;
+pub(crate) mod init;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use plugin_core::inventory::GpuUuid;
-use plugin_core::mps::{Actual, OriginalModes, Supervisor, SupervisorAction, SupervisorEvent};
+use plugin_core::mps::{Actual, Daemons, OriginalModes, Supervisor, SupervisorAction, SupervisorEvent};
 use plugin_core::time::Time;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::gpu::{GpuBackend, GpuThread};
 use crate::journal_file::JournalFile;
@@ -19,6 +23,7 @@ use crate::mps_control::MpsControl;
 use crate::mps_desired::{lock, watch_desired};
 use crate::mps_files::{self, MpsRoot};
 use crate::mps_worker::{Effect, Worker};
+use alone::AloneSettings;
 
 /// Most events that wait for the loop.
 const EVENTS_MAX: usize = 1024;
@@ -26,7 +31,7 @@ const EVENTS_MAX: usize = 1024;
 const REPORT_AGAIN: Duration = Duration::from_secs(2);
 
 /// How `mps` was told to behave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MpsSettings {
     /// The directory shared with the plugin.
     pub(crate) root: MpsRoot,
@@ -34,6 +39,12 @@ pub(crate) struct MpsSettings {
     pub(crate) control: PathBuf,
     /// Leave compute modes alone.
     pub(crate) keep_compute_mode: bool,
+    /// One MPS server serves every user.
+    pub(crate) multi_user: bool,
+    /// A configuration of its own, where no plugin of ours runs on the node.
+    pub(crate) alone: Option<AloneSettings>,
+    /// Whether a first process is needed that starts this one again.
+    pub(crate) init: bool,
     /// Where the journal is kept, if anywhere.
     pub(crate) journal_dir: Option<PathBuf>,
 }
@@ -55,17 +66,31 @@ pub(crate) async fn run(settings: MpsSettings, backend: Box<dyn GpuBackend>) -> 
     // without them a changed mode would be taken for the original
     let originals =
         mps_files::read_json(&root.compute_modes()).map_err(anyhow::Error::msg)?.unwrap_or_default();
-    let started = SupervisorEvent::Started { originals, change_modes: !settings.keep_compute_mode };
+    // without them a daemon that nobody wants any more would run for good
+    let daemons: Daemons =
+        mps_files::read_json(&root.daemons()).map_err(anyhow::Error::msg)?.unwrap_or_default();
+    let control =
+        MpsControl { program: settings.control, root: root.clone(), multi_user: settings.multi_user };
+    let alive = daemons.iter().filter(|(gpu, daemon)| control.is_alive(gpu, daemon));
+    let alive = alive.map(|(gpu, _)| gpu.clone()).collect();
+    let change_modes = !settings.keep_compute_mode;
+    let started = SupervisorEvent::Started { originals, change_modes, daemons, alive };
     tokio::spawn(watch_desired(root.clone(), events.clone()));
+    let gpus = GpuThread::start(backend);
+    let reload = listen_for_reload()?;
+    if let Some(alone) = settings.alone {
+        tokio::spawn(alone::watch(alone, gpus.clone(), reload, events.clone()));
+    }
     let mut supervisor = SupervisorLoop {
         core: Supervisor::new(),
         begin: Instant::now(),
         journal,
         root: root.clone(),
         originals_unsaved: None,
+        daemons_unsaved: None,
         report_unsaved: None,
-        control: MpsControl { program: settings.control, root },
-        gpus: GpuThread::start(backend),
+        control,
+        gpus,
         workers: BTreeMap::new(),
         events,
     };
@@ -88,6 +113,19 @@ fn listen_for_signals() -> std::io::Result<mpsc::Receiver<()>> {
     Ok(stopped)
 }
 
+/// SIGHUP: the configuration file is read again. It ends nothing.
+fn listen_for_reload() -> std::io::Result<Arc<Notify>> {
+    let mut signals = signal(SignalKind::hangup())?;
+    let reload = Arc::new(Notify::new());
+    let told = Arc::clone(&reload);
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            told.notify_one();
+        }
+    });
+    Ok(reload)
+}
+
 /// One line of the journal.
 #[derive(Serialize)]
 struct Line<'a, T: Serialize> {
@@ -104,6 +142,8 @@ struct SupervisorLoop {
     root: MpsRoot,
     /// Compute modes that could not be written down: no mode may change before they are.
     originals_unsaved: Option<OriginalModes>,
+    /// Daemons that could not be written down: none may start before they are.
+    daemons_unsaved: Option<Daemons>,
     /// The report that could not be written: the plugin would wait for it for good.
     report_unsaved: Option<Actual>,
     control: MpsControl,
@@ -194,6 +234,10 @@ impl SupervisorLoop {
                 self.originals_unsaved = Some(originals);
                 self.save_originals();
             }
+            SupervisorAction::PersistDaemons { daemons } => {
+                self.daemons_unsaved = Some(daemons);
+                self.save_daemons();
+            }
             SupervisorAction::WriteActual { actual } => {
                 self.report_unsaved = Some(actual);
                 self.save_report();
@@ -204,7 +248,10 @@ impl SupervisorLoop {
                 None => self.give(gpu, Effect::SetMode(mode)),
                 Some(why) => self.give(gpu, Effect::Refuse(why)),
             },
-            SupervisorAction::StartDaemon { gpu, daemon } => self.give(gpu, Effect::Start(daemon)),
+            SupervisorAction::StartDaemon { gpu, daemon } => match self.save_daemons() {
+                None => self.give(gpu, Effect::Start(daemon)),
+                Some(why) => self.give(gpu, Effect::RefuseStart(why)),
+            },
             SupervisorAction::StopDaemon { gpu, daemon } => self.give(gpu, Effect::Stop(daemon)),
         }
         None
@@ -216,6 +263,15 @@ impl SupervisorLoop {
         let why = mps_files::write_json(&self.root.compute_modes(), &originals).err()?;
         tracing::error!(why, "compute modes stay as they are until the original ones can be written down");
         self.originals_unsaved = Some(originals);
+        Some(why)
+    }
+
+    /// The same of the daemons that may run.
+    fn save_daemons(&mut self) -> Option<String> {
+        let daemons = self.daemons_unsaved.take()?;
+        let why = mps_files::write_json(&self.root.daemons(), &daemons).err()?;
+        tracing::error!(why, "no control daemon starts until it can be written down");
+        self.daemons_unsaved = Some(daemons);
         Some(why)
     }
 

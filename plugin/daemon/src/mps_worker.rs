@@ -1,15 +1,25 @@
 //! The effects on one GPU, one after the other: a daemon is stopped after its start ended, while other GPUs go on.
 
+mod logs;
+
+use std::time::Duration;
+
 use plugin_core::inventory::{ComputeMode, GpuUuid};
 use plugin_core::mps::{DesiredDaemon, SupervisorEvent};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::gpu::{GpuError, GpuThread};
 use crate::mps_control::MpsControl;
+use crate::mps_daemon::ControlError;
 use crate::process::Process;
+use logs::LogTail;
 
 /// Most effects that wait; the core asks for the next one when the last is answered.
 const EFFECTS_MAX: usize = 16;
+
+/// Between two looks at a daemon that runs.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Something to do with the GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +30,8 @@ pub(crate) enum Effect {
     SetMode(ComputeMode),
     /// Answer that its compute mode must not change, and why.
     Refuse(String),
+    /// Answer that no daemon may start, and why.
+    RefuseStart(String),
     /// Start or adopt its control daemon.
     Start(DesiredDaemon),
     /// Stop its control daemon.
@@ -40,7 +52,7 @@ impl Worker {
         events: mpsc::Sender<SupervisorEvent>,
     ) -> Self {
         let (effects, queue) = mpsc::channel(EFFECTS_MAX);
-        tokio::spawn(Work { gpu, control, gpus, daemon: None }.run(queue, events));
+        tokio::spawn(Work { gpu, control, gpus, watched: None }.run(queue, events));
         Worker { effects }
     }
 
@@ -57,7 +69,23 @@ struct Work {
     control: MpsControl,
     gpus: GpuThread,
     /// The daemon that is watched.
-    daemon: Option<Process>,
+    watched: Option<Watched>,
+}
+
+/// A daemon that was ready.
+struct Watched {
+    process: Process,
+    daemon: DesiredDaemon,
+    /// What the last look found.
+    ill: Option<String>,
+    look_at: Instant,
+    _logs: LogTail,
+}
+
+/// What a watched daemon does by itself.
+enum Found {
+    Ended,
+    Looked(Option<String>),
 }
 
 impl Work {
@@ -69,13 +97,53 @@ impl Work {
                     Some(effect) => self.perform(effect).await,
                     None => return,
                 },
-                () = ended(self.daemon.as_ref()) => {
-                    self.daemon = None;
-                    SupervisorEvent::DaemonExited { gpu: self.gpu.clone() }
-                }
+                found = self.watch() => match self.note(found) {
+                Some(event) => event,
+                None => continue,
+                },
             };
             if events.send(event).await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Waits until the daemon ends, or looks at it when that is due. An effect that comes meanwhile goes first.
+    async fn watch(&self) -> Found {
+        let Some(watched) = &self.watched else {
+            return std::future::pending().await;
+        };
+        let look = async {
+            tokio::time::sleep_until(watched.look_at).await;
+            self.control.look(&self.gpu, &watched.daemon).await
+        };
+        tokio::select! {
+            biased;
+            () = watched.process.ended() => Found::Ended,
+            ill = look => Found::Looked(ill),
+        }
+    }
+
+    /// What is new in it.
+    fn note(&mut self, found: Found) -> Option<SupervisorEvent> {
+        let gpu = self.gpu.clone();
+        match found {
+            Found::Ended => {
+                self.watched = None;
+                Some(SupervisorEvent::DaemonExited { gpu })
+            }
+            Found::Looked(ill) => {
+                let watched = self.watched.as_mut()?;
+                watched.look_at = Instant::now() + LOOK_EVERY;
+                if watched.ill == ill {
+                    return None;
+                }
+                match &ill {
+                    Some(why) => tracing::warn!(%gpu, why, "the MPS control daemon takes no new clients"),
+                    None => tracing::info!(%gpu, "the MPS control daemon takes clients again"),
+                }
+                watched.ill.clone_from(&ill);
+                Some(SupervisorEvent::DaemonLooked { gpu, ill })
             }
         }
     }
@@ -92,10 +160,11 @@ impl Work {
                 Err(e) => mode_failed(gpu, &e),
             },
             Effect::Refuse(why) => SupervisorEvent::ModeFailed { gpu, why },
-            Effect::Start(daemon) => match self.control.start(&gpu, &daemon).await {
-                Ok(process) => {
+            Effect::RefuseStart(why) => SupervisorEvent::DaemonFailed { gpu, why },
+            Effect::Start(daemon) => match self.start(&daemon).await {
+                Ok(watched) => {
                     tracing::info!(%gpu, resource = %daemon.resource, "the MPS control daemon is ready");
-                    self.daemon = Some(process);
+                    self.watched = Some(watched);
                     SupervisorEvent::DaemonReady { gpu }
                 }
                 Err(e) => {
@@ -104,16 +173,27 @@ impl Work {
                 }
             },
             Effect::Stop(daemon) => {
-                self.daemon = None;
+                self.watched = None;
                 match self.control.stop(&gpu, &daemon).await {
                     Ok(()) => {
-                        tracing::info!(%gpu, resource = %daemon.resource, "the MPS control daemon is gone")
+                        tracing::info!(%gpu, resource = %daemon.resource, "the MPS control daemon is gone");
+                        SupervisorEvent::DaemonStopped { gpu }
                     }
-                    Err(e) => tracing::error!(%gpu, why = %e, "the MPS control daemon may still run"),
+                    Err(e) => {
+                        tracing::error!(%gpu, why = %e, "the MPS control daemon may still run");
+                        SupervisorEvent::DaemonStayed { gpu, why: e.to_string() }
+                    }
                 }
-                SupervisorEvent::DaemonStopped { gpu }
             }
         }
+    }
+
+    async fn start(&self, daemon: &DesiredDaemon) -> Result<Watched, ControlError> {
+        // before the daemon writes its first line
+        let logs = LogTail::start(&self.control.log_dir(&self.gpu, daemon), &self.gpu);
+        let process = self.control.start(&self.gpu, daemon).await?;
+        let look_at = Instant::now() + LOOK_EVERY;
+        Ok(Watched { process, daemon: daemon.clone(), ill: None, look_at, _logs: logs })
     }
 }
 
@@ -123,12 +203,5 @@ fn mode_failed(gpu: GpuUuid, error: &GpuError) -> SupervisorEvent {
     match error {
         GpuError::Refused { .. } => SupervisorEvent::ModeFailed { gpu, why },
         GpuError::Stuck { .. } | GpuError::StillStuck => SupervisorEvent::ModeStuck { gpu, why },
-    }
-}
-
-async fn ended(daemon: Option<&Process>) {
-    match daemon {
-        Some(process) => process.ended().await,
-        None => std::future::pending().await,
     }
 }

@@ -1,5 +1,7 @@
 //! The GPUs of a node as NVML tells them: the one place that loads NVIDIA's library.
 
+mod readers;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use crate::cause;
 use crate::cdi_files::{dev_root, is_device};
 use crate::gpu::{FindError, GpuBackend, GpuError};
 use crate::nvml_mig::{self, MigReader, Whole};
-use crate::nvml_readers::{Readers, Readings};
+use self::readers::{Readers, Readings};
 use crate::{nvml_fabric, nvml_links, platform};
 
 /// The library's name; the `1` is NVML's ABI version.

@@ -11,7 +11,7 @@ use plugin_core::config::ResourceName;
 use plugin_core::event::Event;
 use plugin_core::mps::Desired;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::announce::{self, Announcement};
 use crate::cdi_files::SpecDir;
@@ -66,6 +66,8 @@ pub(crate) struct Performer {
     pub(crate) kept_gpus: StateWriter,
     /// Running servers.
     pub(crate) servers: BTreeMap<ResourceName, Server>,
+    /// Register calls that are not answered yet, as far as their socket is still the one that counts.
+    pub(crate) registering: BTreeMap<ResourceName, AbortHandle>,
     /// Servers that are ending.
     pub(crate) ending: Vec<JoinHandle<()>>,
 }
@@ -140,12 +142,13 @@ impl Performer {
         self.answer_later(async move { event });
     }
 
-    fn answer_later(&self, work: impl Future<Output = Event> + Send + 'static) {
+    fn answer_later(&self, work: impl Future<Output = Event> + Send + 'static) -> AbortHandle {
         let events = self.events.clone();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             // an error means that the process is ending
             let _ = events.send(work.await).await;
         });
+        task.abort_handle()
     }
 
     /// On another thread: a disk that hangs must not hold up an Allocate.
@@ -182,17 +185,22 @@ impl Performer {
         self.answer(event);
     }
 
-    fn register(&self, resource: ResourceName, endpoint: String, attempt: u64) {
-        let socket = self.kubelet_socket.clone();
-        self.answer_later(async move {
+    fn register(&mut self, resource: ResourceName, endpoint: String, attempt: u64) {
+        let (socket, name) = (self.kubelet_socket.clone(), resource.clone());
+        let call = self.answer_later(async move {
             match register::register(&socket, &resource, &endpoint).await {
                 Ok(()) => Event::Registered { resource, attempt },
                 Err(e) => Event::RegisterFailed { resource, attempt, why: e.to_string() },
             }
         });
+        self.registering.insert(name, call);
     }
 
     fn close(&mut self, resource: &ResourceName) {
+        // a kubelet that is busy would open a stream for each of them
+        if let Some(call) = self.registering.remove(resource) {
+            call.abort();
+        }
         self.ending.retain(|task| !task.is_finished());
         if let Some(server) = self.servers.remove(resource) {
             self.ending.push(server.close());

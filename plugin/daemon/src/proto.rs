@@ -83,6 +83,7 @@ mod tests {
             gpu_index: 0,
             gpu_minor: 0,
             mig: None,
+            mps: None,
             granted: healthy,
         }
     }

@@ -20,13 +20,14 @@ use crate::cdi_files::SpecDir;
 use crate::doctor::DoctorSettings;
 use crate::mps_files::MpsRoot;
 use crate::mps_supervisor::MpsSettings;
+use crate::mps_supervisor::alone::AloneSettings;
 use crate::nvml::NvmlPaths;
 use crate::print_config::PrintSettings;
 use crate::state_dir::StateDir;
 use crate::status::At;
 use crate::telemetry::LogFormat;
 use crate::validate::{Node, ValidateSettings};
-use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs, ValidateArgs};
+use args::{Cli, CommandArgs, GpuArgs, LogArgs, MpsArgs, NvidiaArgs, ValidateArgs};
 use given::{Environment, SettingError, given, given_text};
 use look_args::StatusArgs;
 
@@ -37,6 +38,8 @@ const SYSFS_ROOT: &str = "/sys";
 const PROC_ROOT: &str = "/proc";
 /// The host directory of MPS where nobody names one.
 pub(crate) const MPS_ROOT: &str = "/run/nvidia/mps";
+/// Where NVIDIA's DaemonSet of the MPS control daemon mounts it.
+const NVIDIA_MPS_ROOT: &str = "/mps";
 const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
 /// The words that are subcommands; anything else belongs to `run`.
 const SUBCOMMANDS: [&str; 12] = [
@@ -105,6 +108,12 @@ pub(crate) fn parse(
 
 fn with_subcommand(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
+    if is_control_daemon(args.first()) {
+        let root = ["--mps-root-ctr-path", NVIDIA_MPS_ROOT].map(OsString::from);
+        let given = args.iter().any(|arg| arg.to_string_lossy().starts_with("--mps-root-ctr-path"));
+        args.splice(1..1, std::iter::once("mps".into()).chain(root.into_iter().filter(|_| !given)));
+        return args;
+    }
     let named = args.get(1).and_then(|a| a.to_str()).is_some_and(|a| SUBCOMMANDS.contains(&a));
     if !named {
         let called = args.first().map(Path::new).and_then(Path::file_name);
@@ -112,6 +121,12 @@ fn with_subcommand(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         args.insert(args.len().min(1), command.into());
     }
     args
+}
+
+/// Whether the program is called by the name of NVIDIA's MPS control daemon, in whose DaemonSet it then stands.
+fn is_control_daemon(program: Option<&OsString>) -> bool {
+    let program = program.map(std::path::Path::new).and_then(std::path::Path::file_name);
+    program.is_some_and(|name| name == "mps-control-daemon")
 }
 
 fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, SettingError> {
@@ -176,14 +191,32 @@ fn mps_settings(args: &MpsArgs, env: Environment<'_>) -> Result<MpsSettings, Set
     let read = |text: &str| {
         if text.is_empty() { Ok(false) } else { parse_boolean(text) }
     };
-    let keep = given(args.keep_compute_mode.as_ref(), "--keep-compute-mode", env, &["KEEP_COMPUTE_MODE"]);
+    let is_on = |value: &Option<String>, flag: &str, variable: &str, otherwise: bool| {
+        let given = given(value.as_ref(), flag, env, &[variable]);
+        Ok(given.map(|g| g.parse(read)).transpose()?.unwrap_or(otherwise))
+    };
     let journal = given_text(args.journal_dir.as_ref(), "--journal-dir", env, &["JOURNAL_DIR"]);
     Ok(MpsSettings {
         root: mps_root(&args.mps_root, &args.gpu, env),
         control: text_or(&args.mps_control, "--mps-control", env, "MPS_CONTROL", MPS_CONTROL).into(),
-        keep_compute_mode: keep.map(|g| g.parse(read)).transpose()?.unwrap_or(false),
+        keep_compute_mode: is_on(&args.keep_compute_mode, "--keep-compute-mode", "KEEP_COMPUTE_MODE", false)?,
+        multi_user: is_on(&args.multi_user, "--multi-user", "MPS_MULTI_USER", false)?,
+        alone: alone_settings(args, env)?,
+        init: is_on(&args.init, "--init", "MPS_INIT", true)?,
         journal_dir: journal.map(|g| g.text.into()),
     })
+}
+
+/// A configuration file of its own makes the supervisor decide by itself.
+fn alone_settings(args: &MpsArgs, env: Environment<'_>) -> Result<Option<AloneSettings>, SettingError> {
+    let Some(file) = given_text(args.config_file.as_ref(), "--config-file", env, &["CONFIG_FILE"]) else {
+        return Ok(None);
+    };
+    let root = mps_root(&args.mps_root, &args.gpu, env).0.display().to_string();
+    let nvidia =
+        NvidiaArgs { mig_strategy: args.mig_strategy.clone(), mps_root: Some(root), ..NvidiaArgs::default() };
+    let overrides = overrides::overrides(&nvidia, &args.gpu, env)?;
+    Ok(Some(AloneSettings { file: file.text.into(), overrides }))
 }
 
 fn mps_root(host: &Option<String>, gpu: &GpuArgs, env: Environment<'_>) -> MpsRoot {

@@ -21,6 +21,15 @@ pub(crate) fn start(command: Command) -> ExitCode {
         Command::Run(settings, nvml, log) => {
             with_log(&log).and_then(|()| wait_for(boot::run(*settings, Box::new(NvmlBackend::new(nvml)))))
         }
+        Command::Mps(settings, _, log) if settings.init => {
+            let args = std::env::args_os().collect();
+            let ended =
+                with_log(&log).and_then(|()| wait_for(async { Ok(mps_supervisor::init::run(args).await?) }));
+            match ended {
+                Ok(code) => return code,
+                Err(e) => Err(e),
+            }
+        }
         Command::Mps(settings, nvml, log) => with_log(&log).and_then(|()| {
             let why = wait_for(mps_supervisor::run(settings, Box::new(NvmlBackend::new(nvml))))?;
             Ok(Exit { code: 0, why })

@@ -123,7 +123,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (_publish, views) = watch::channel(Arc::new(View::default()));
         let file = folder.path().join("address");
-        Admin { views, metrics: Metrics::new() }.start("127.0.0.1:0", Some(&file)).await.unwrap();
+        Admin { began: std::time::Instant::now(), views, metrics: Metrics::new() }
+            .start("127.0.0.1:0", Some(&file))
+            .await
+            .unwrap();
         let address = std::fs::read_to_string(&file).unwrap();
         let at = [At::Socket(folder.path().join("none")), At::Address(address)];
         assert!(ask(&at, "/state").await.unwrap().contains("\"ready\""));

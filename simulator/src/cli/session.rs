@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::{Common, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_PASSED, complain, read_all};
+use crate::manifests::read_manifests;
 use crate::on::StageError;
 use crate::on::cluster::ClusterSettings;
 use crate::on::wire::{Binaries, binaries};
@@ -28,6 +31,8 @@ pub(super) struct Session {
     seeds: u64,
     hold: bool,
     cluster: Option<ClusterSettings>,
+    /// Whether DaemonSets start the plugin, and the directory of the first ones.
+    deploy: Option<Option<PathBuf>>,
 }
 
 impl Session {
@@ -42,6 +47,7 @@ impl Session {
             seeds: 1,
             hold,
             cluster: None,
+            deploy: common.deploy.clone(),
         }
     }
 
@@ -56,10 +62,13 @@ impl Session {
     }
 
     pub(super) async fn play_all(&self, files: &[PathBuf], stages: &[StageName], outputs: &Outputs) -> u8 {
-        let scenarios = match read_all(files, &self.choice) {
+        let mut scenarios = match read_all(files, &self.choice) {
             Ok(scenarios) => scenarios,
             Err(code) => return code,
         };
+        if self.deploy == Some(None) {
+            scenarios.iter_mut().for_each(|scenario| scenario.steps.clear());
+        }
         if scenarios.is_empty() {
             return complain(&"no scenario or variant is chosen", EXIT_BAD_INPUT);
         }
@@ -67,8 +76,13 @@ impl Session {
             Ok(binaries) => binaries,
             Err(error) => return complain(&error, EXIT_FAILED),
         };
+        let manifests = match self.deploy.as_ref().map(|dir| read_manifests(dir.as_deref())).transpose() {
+            Ok(manifests) => manifests,
+            Err(why) => return complain(&why, EXIT_BAD_INPUT),
+        };
         let signals = Signals::listen();
-        let play = self.play_each(&scenarios, stages, &binaries, &signals.stop, outputs);
+        let products = (&binaries, manifests.as_deref());
+        let play = self.play_each(&scenarios, stages, products, &signals.stop, outputs);
         // dropped in the middle, a stage ends its processes and removes its temporary directory
         tokio::select! {
             code = play => code,
@@ -80,7 +94,7 @@ impl Session {
         &self,
         scenarios: &[Scenario],
         stages: &[StageName],
-        binaries: &Option<Binaries>,
+        (binaries, manifests): (&Option<Binaries>, Option<&[Value]>),
         stop: &Stop,
         outputs: &Outputs,
     ) -> u8 {
@@ -92,9 +106,12 @@ impl Session {
                     view.line(&format!("- {} is not played on {stage}: {why}", scenario.title()));
                     continue;
                 }
-                let place = match (stage, binaries) {
-                    (StageName::Wire, Some(binaries)) => Place::Wire(binaries),
-                    (StageName::Cluster, _) => match &self.cluster {
+                let place = match (stage, binaries, manifests) {
+                    (StageName::Wire, Some(binaries), None) => Place::Wire(binaries),
+                    (StageName::Wire, Some(binaries), Some(manifests)) => {
+                        Place::Deployed(binaries, manifests)
+                    }
+                    (StageName::Cluster, _, _) => match &self.cluster {
                         Some(cluster) => Place::Cluster(cluster),
                         None => return complain(&"stage `cluster` needs --kubeconfig", EXIT_BAD_INPUT),
                     },
@@ -120,7 +137,7 @@ impl Session {
     ) -> Result<bool, StageError> {
         let seeds = match place {
             Place::Model => self.seeds,
-            Place::Wire(_) | Place::Cluster(_) => 1,
+            Place::Wire(_) | Place::Deployed(..) | Place::Cluster(_) => 1,
         };
         let several = seeds > 1;
         for number in 0..seeds {

@@ -38,7 +38,7 @@ impl Kind {
 }
 
 /// Every kind that is drawn, by its word in scenarios.
-pub(super) const DRAWN: [&str; 35] = [
+pub(super) const DRAWN: [&str; 40] = [
     "pluginCrash",
     "pluginRestart",
     "pluginUpgrade",
@@ -48,6 +48,11 @@ pub(super) const DRAWN: [&str; 35] = [
     "mpsFault",
     "mpsOomKilled",
     "supervisorCrash",
+    "mpsControlMissing",
+    "mpsControlHang",
+    "mpsControlGarbage",
+    "mpsControlFails",
+    "mpsDirectoryBlocked",
     "kubeletRestart",
     "kubeletHang",
     "kubeletSocketRace",
@@ -85,18 +90,29 @@ fn plain(fault: Fault) -> Just<Kind> {
     Just(Kind::Plain(fault))
 }
 
-/// Of the plugin's programs and the MPS control daemons.
+/// Of the plugin's programs, the MPS control daemons and their program.
 fn process_faults() -> impl Strategy<Value = Kind> {
     prop_oneof![
         3 => plain(Fault::PluginCrash),
         2 => plain(Fault::PluginRestart),
         1 => plain(Fault::PluginUpgrade),
         1 => plain(Fault::PluginOomKilled),
+        2 => plain(Fault::SupervisorCrash),
+        1 => control_faults(),
         2 => any::<bool>().prop_map(|all| Kind::MpsDaemons { all }),
         1 => any::<bool>().prop_map(|all| Kind::MpsDaemonsHang { all }),
         1 => Just(Kind::MpsFault),
         1 => plain(Fault::MpsOomKilled),
-        2 => plain(Fault::SupervisorCrash),
+    ]
+}
+
+fn control_faults() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        plain(Fault::MpsControlMissing),
+        plain(Fault::MpsControlHang),
+        plain(Fault::MpsControlGarbage),
+        plain(Fault::MpsControlFails),
+        plain(Fault::MpsDirectoryBlocked),
     ]
 }
 

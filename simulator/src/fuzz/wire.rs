@@ -93,7 +93,7 @@ impl Seen {
         directory: &Path,
     ) -> Result<Seen, String> {
         let options = RunOptions { seed, runs_root: runs.to_owned(), keep: false, leave: Leave::WhenFailed };
-        let stage = WireStage::start(scenario, binaries, &options, directory).await;
+        let stage = WireStage::start(scenario, binaries, &options, directory, None).await;
         let stage = stage.map_err(|error| error.to_string())?;
         let invariants = Invariants::of(scenario);
         let mut seen = Seen { stage, world: World::default(), invariants, broken: Vec::new() };

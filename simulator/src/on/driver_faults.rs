@@ -1,6 +1,6 @@
 //! The faults of GPUs and their driver as changes of the fake driver's state, which is the same on all stages.
 
-use fake_gpu::{EventKind, GpuError, Node, Text, VERSION_MISMATCH};
+use fake_gpu::{ControlTrouble, EventKind, GpuError, Node, Text, VERSION_MISMATCH};
 
 use crate::faults::Fault;
 
@@ -27,6 +27,8 @@ pub(in crate::on) enum Ending {
     Fabric,
     /// The MPS servers of a GPU take clients again.
     MpsFault(Text<48>),
+    /// The MPS control program does what it should.
+    MpsControl,
 }
 
 /// Whether a fault is one of the driver's.
@@ -45,6 +47,10 @@ pub(in crate::on) fn is_drivers(fault: Fault) -> bool {
             | Fault::LateDeviceNodes
             | Fault::FabricNotReady
             | Fault::MpsFault { .. }
+            | Fault::MpsControlHang
+            | Fault::MpsControlGarbage
+            | Fault::MpsControlFails
+            | Fault::MpsControlMissing
     )
 }
 
@@ -106,12 +112,21 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
             gpus.set_mps_fault(gpu, true)?;
             Some(Ending::MpsFault(gpus.gpu(gpu)?.uuid))
         }
+        Fault::MpsControlHang => trouble(gpus, ControlTrouble::Hangs),
+        Fault::MpsControlGarbage => trouble(gpus, ControlTrouble::Garbage),
+        Fault::MpsControlFails => trouble(gpus, ControlTrouble::Fails),
+        Fault::MpsControlMissing => trouble(gpus, ControlTrouble::Missing),
         Fault::FabricNotReady => {
             gpus.fabric_starting = 1;
             Some(Ending::Fabric)
         }
         _ => None,
     })
+}
+
+fn trouble(gpus: &mut Node, trouble: ControlTrouble) -> Option<Ending> {
+    gpus.set_control_trouble(Some(trouble));
+    Some(Ending::MpsControl)
 }
 
 /// Undoes what [`happen`] did. A GPU that was pulled out meanwhile is well when it is put back.
@@ -144,6 +159,7 @@ pub(in crate::on) fn recover(gpus: &mut Node, ending: &Ending) -> Result<(), Gpu
         Ending::MpsFault(uuid) => {
             index(gpus, uuid).map_or(Ok(()), |gpu| gpus.set_mps_fault(gpu, false))?;
         }
+        Ending::MpsControl => gpus.set_control_trouble(None),
     }
     Ok(())
 }

@@ -19,6 +19,10 @@ pub(super) const ENDS_MAX: usize = 20;
 const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
 /// The environment variable that leads a program to its MPS daemon.
 const PIPE_DIRECTORY: &str = "CUDA_MPS_PIPE_DIRECTORY";
+/// The environment variable by which an MPS client limits its memory: `0=1G,1=512M`.
+const MEMORY_LIMIT: &str = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT";
+/// The environment variable by which an MPS client limits its threads.
+const THREAD_PERCENTAGE: &str = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE";
 /// What the CUDA driver calls its lack of memory.
 const OUT_OF_MEMORY: &str = "CUDA_ERROR_OUT_OF_MEMORY";
 
@@ -168,6 +172,22 @@ pub(super) fn pipe_directory(container: &ContainerView) -> Option<String> {
     })
 }
 
+/// The memory limit that a container's environment sets for its MPS clients, in bytes: the lowest of its GPUs'.
+pub(super) fn own_memory_limit(container: &ContainerView) -> Option<u64> {
+    let limits = container.env.get(MEMORY_LIMIT)?.split(',');
+    let bytes = |limit: &str| {
+        let amount = limit.split_once('=')?.1.trim_end_matches('B');
+        let shift = if amount.ends_with('G') { 30 } else { 20 };
+        amount.trim_end_matches(['M', 'G']).parse::<u64>().ok().map(|number| number << shift)
+    };
+    limits.filter_map(bytes).min()
+}
+
+/// The active thread percentage that a container's environment sets for its MPS clients.
+pub(super) fn own_percentage(container: &ContainerView) -> Option<u32> {
+    container.env.get(THREAD_PERCENTAGE)?.parse().ok()
+}
+
 /// Whether a container starts again after it ended.
 pub(super) fn starts_again(restart_policy: &str, code: i32) -> bool {
     restart_policy == "Always" || restart_policy == "OnFailure" && code != 0
@@ -217,6 +237,18 @@ mod tests {
         assert_eq!(process.go_on(&mut node, &work(4000), Duration::ZERO), None);
         let end = process.go_on(&mut node, &work(5000), Duration::ZERO).unwrap();
         assert!(end.why.contains(OUT_OF_MEMORY), "{}", end.why);
+    }
+
+    #[test]
+    fn an_mps_client_limits_itself_by_its_environment() {
+        let mut container = ContainerView::default();
+        assert_eq!((own_memory_limit(&container), own_percentage(&container)), (None, None));
+        for (text, mib) in [("0=1G,1=512M", 512), ("0=2048M", 2048), ("0=10G", 10240), ("0=300MB", 300)] {
+            container.env.insert(MEMORY_LIMIT.to_owned(), text.to_owned());
+            assert_eq!(own_memory_limit(&container), Some(mib << 20), "{text}");
+        }
+        container.env.insert(THREAD_PERCENTAGE.to_owned(), "25".to_owned());
+        assert_eq!(own_percentage(&container), Some(25));
     }
 
     #[test]

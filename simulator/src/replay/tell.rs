@@ -76,8 +76,7 @@ pub fn event(event: &Event) -> String {
                 devices.iter().map(|(name, ids)| format!("{name} {}", ids.len())).collect();
             counts.join(", ")
         }
-        Event::KubeletAppeared { age_ms, has_checkpoint: false } => format!("{age_ms} ms old, no checkpoint"),
-        Event::KubeletAppeared { age_ms, .. } => format!("{age_ms} ms old"),
+        Event::KubeletAppeared { age_ms, has_checkpoint } => kubelet(*age_ms, *has_checkpoint),
         Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
         _ => String::new(),
     };
@@ -147,6 +146,11 @@ pub fn plainly(record: &impl Serialize, tag: &str) -> String {
     line(name, &fields.join(", "))
 }
 
+fn kubelet(age_ms: u64, has_checkpoint: bool) -> String {
+    let checkpoint = if has_checkpoint { "" } else { ", no checkpoint" };
+    format!("{age_ms} ms old{checkpoint}")
+}
+
 /// How an Allocate was answered.
 pub fn answer(refused: Option<&str>) -> String {
     match refused {
@@ -174,7 +178,7 @@ fn mps(alive: bool, actual: Option<&Actual>) -> String {
     };
     let count = |wanted: fn(&DaemonStatus) -> bool| actual.daemons.values().filter(|s| wanted(s)).count();
     let ready = count(|s| *s == DaemonStatus::Ready);
-    let failed = count(|s| matches!(s, DaemonStatus::Failed { .. }));
+    let failed = count(|s| matches!(s, DaemonStatus::Failed { .. } | DaemonStatus::Ill { .. }));
     let busy = actual.daemons.len() - ready - failed;
     format!(
         "{head}; wish {}: {ready} daemons ready, {busy} starting or stopping, {failed} failed",

@@ -136,7 +136,7 @@ mod tests {
                 listed["resources"].as_array().unwrap().iter().map(|r| r["name"].clone()).collect();
             assert!(names.contains(&json!(resource.plural())), "{names:?}");
         }
-        assert_eq!(get("/apis")["groups"].as_array().map(Vec::len), Some(2));
+        assert_eq!(get("/apis")["groups"].as_array().map(Vec::len), Some(5));
     }
 
     #[test]

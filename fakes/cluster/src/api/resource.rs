@@ -22,7 +22,24 @@ pub enum Resource {
     Deployments,
     /// `leases` (coordination.k8s.io/v1).
     Leases,
+    /// `runtimeclasses` (node.k8s.io/v1), not namespaced.
+    RuntimeClasses,
+    /// `clusterroles` (rbac.authorization.k8s.io/v1), not namespaced. Roles are kept, and nobody is refused by them.
+    ClusterRoles,
+    /// `clusterrolebindings` (rbac.authorization.k8s.io/v1), not namespaced.
+    ClusterRoleBindings,
+    /// `roles` (rbac.authorization.k8s.io/v1).
+    Roles,
+    /// `rolebindings` (rbac.authorization.k8s.io/v1).
+    RoleBindings,
+    /// `validatingadmissionpolicies` (admissionregistration.k8s.io/v1), not namespaced; kept, and not evaluated.
+    ValidatingAdmissionPolicies,
+    /// `validatingadmissionpolicybindings` (admissionregistration.k8s.io/v1), not namespaced.
+    ValidatingAdmissionPolicyBindings,
 }
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
 
 struct Facts {
     group: &'static str,
@@ -46,7 +63,7 @@ const fn facts(
 
 impl Resource {
     /// Every resource, in the order discovery lists them.
-    pub const ALL: [Resource; 9] = [
+    pub const ALL: [Resource; 16] = [
         Resource::Namespaces,
         Resource::Nodes,
         Resource::Pods,
@@ -56,6 +73,13 @@ impl Resource {
         Resource::DaemonSets,
         Resource::Deployments,
         Resource::Leases,
+        Resource::RuntimeClasses,
+        Resource::ClusterRoles,
+        Resource::ClusterRoleBindings,
+        Resource::Roles,
+        Resource::RoleBindings,
+        Resource::ValidatingAdmissionPolicies,
+        Resource::ValidatingAdmissionPolicyBindings,
     ];
 
     const fn facts(self) -> Facts {
@@ -75,6 +99,33 @@ impl Resource {
                 facts("apps", ("deployments", "deployment", "Deployment"), &["deploy"], true, true)
             }
             Resource::Leases => facts("coordination.k8s.io", ("leases", "lease", "Lease"), &[], true, false),
+            Resource::RuntimeClasses => {
+                facts("node.k8s.io", ("runtimeclasses", "runtimeclass", "RuntimeClass"), &[], false, false)
+            }
+            Resource::ClusterRoles => {
+                facts(RBAC, ("clusterroles", "clusterrole", "ClusterRole"), &[], false, false)
+            }
+            Resource::ClusterRoleBindings => {
+                let names = ("clusterrolebindings", "clusterrolebinding", "ClusterRoleBinding");
+                facts(RBAC, names, &[], false, false)
+            }
+            Resource::Roles => facts(RBAC, ("roles", "role", "Role"), &[], true, false),
+            Resource::RoleBindings => {
+                facts(RBAC, ("rolebindings", "rolebinding", "RoleBinding"), &[], true, false)
+            }
+            Resource::ValidatingAdmissionPolicies => {
+                let names =
+                    ("validatingadmissionpolicies", "validatingadmissionpolicy", "ValidatingAdmissionPolicy");
+                facts(ADMISSION, names, &[], false, true)
+            }
+            Resource::ValidatingAdmissionPolicyBindings => {
+                let names = (
+                    "validatingadmissionpolicybindings",
+                    "validatingadmissionpolicybinding",
+                    "ValidatingAdmissionPolicyBinding",
+                );
+                facts(ADMISSION, names, &[], false, false)
+            }
         }
     }
 

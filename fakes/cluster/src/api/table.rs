@@ -104,6 +104,17 @@ fn columns(resource: Resource) -> &'static [Column] {
             ("Node Selector", false),
             ("Age", false),
         ],
+        Resource::RuntimeClasses => &[("Name", false), ("Handler", false), ("Age", false)],
+        Resource::ClusterRoles | Resource::Roles => &[("Name", false), ("Created At", false)],
+        Resource::ClusterRoleBindings | Resource::RoleBindings => {
+            &[("Name", false), ("Role", false), ("Age", false)]
+        }
+        Resource::ValidatingAdmissionPolicies => {
+            &[("Name", false), ("Validations", false), ("ParamKind", false), ("Age", false)]
+        }
+        Resource::ValidatingAdmissionPolicyBindings => {
+            &[("Name", false), ("PolicyName", false), ("ParamRef", false), ("Age", false)]
+        }
     }
 }
 
@@ -155,6 +166,21 @@ fn cells(resource: Resource, object: &Value, now: Timestamp) -> Vec<String> {
                 selector,
                 age,
             ]
+        }
+        Resource::RuntimeClasses => vec![name, text(&object["handler"]), age],
+        Resource::ClusterRoles | Resource::Roles => vec![name, text(&metadata["creationTimestamp"])],
+        Resource::ClusterRoleBindings | Resource::RoleBindings => {
+            let role = &object["roleRef"];
+            vec![name, format!("{}/{}", text(&role["kind"]), text(&role["name"])), age]
+        }
+        Resource::ValidatingAdmissionPolicies => {
+            let validations = object["spec"]["validations"].as_array().map_or(0, Vec::len);
+            let parameters = object["spec"]["paramKind"]["kind"].as_str().unwrap_or("<unset>");
+            vec![name, validations.to_string(), parameters.to_string(), age]
+        }
+        Resource::ValidatingAdmissionPolicyBindings => {
+            let parameters = object["spec"]["paramRef"]["name"].as_str().unwrap_or("<unset>");
+            vec![name, text(&object["spec"]["policyName"]), parameters.to_string(), age]
         }
     }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::api::events::{EventText, record};
-use crate::api::{ApiHandle, Key, Resource, Selector};
+use crate::api::{ApiHandle, Key, Part, PatchKind, Resource, Selector};
+use crate::scheduler::fit::belongs;
 
 /// Something that can run once on each node. `start` and `stop` of one node never overlap.
 pub trait Program: Send + Sync {
@@ -34,10 +35,12 @@ pub trait Program: Send + Sync {
 pub struct DaemonSet {
     /// Its name in messages.
     pub name: String,
-    /// Labels a node must have, with their values.
-    pub node_selector: BTreeMap<String, String>,
+    /// The pod template: its node selector, affinity and tolerations say on which nodes.
+    pub template: Value,
     /// What runs.
     pub program: Arc<dyn Program>,
+    /// The API object whose status tells of it, where there is one.
+    pub object: Option<Key>,
 }
 
 /// Bounds of the controller.
@@ -110,6 +113,7 @@ impl Controller {
             changes.mark_unchanged();
             let wanted = self.wanted();
             self.reconcile(&wanted);
+            self.tell(&wanted);
             let retry = self.next_retry();
             tokio::select! {
                 _ = &mut ended => break,
@@ -125,10 +129,15 @@ impl Controller {
         let nodes = self.handle.read(|store| store.list(Resource::Nodes, None, &Selector::everything()));
         let mut wanted = Vec::new();
         for (index, set) in self.sets.iter().enumerate() {
-            let selector =
-                Selector::of_labels(set.node_selector.iter().map(|(k, v)| (k.as_str(), v.as_str())));
-            let matching = nodes.iter().filter(|node| selector.matches(node));
-            wanted.extend(matching.filter_map(|node| name(node).map(|name| (index, name))));
+            for node in &nodes {
+                let Some(place) = name(node).map(|name| (index, name)) else {
+                    continue;
+                };
+                let runs = matches!(self.places.get(&place), Some(State::Busy | State::Running));
+                if belongs(&set.template, node, runs) {
+                    wanted.push(place);
+                }
+            }
         }
         wanted
     }
@@ -151,6 +160,32 @@ impl Controller {
         let surplus: Vec<Place> = self.places.iter().filter_map(surplus).collect();
         for place in surplus {
             self.begin_stop(place);
+        }
+    }
+
+    /// Keeps the status of the API objects true.
+    fn tell(&self, wanted: &[Place]) {
+        for (index, set) in self.sets.iter().enumerate() {
+            let Some(key) = &set.object else {
+                continue;
+            };
+            let of_set = |place: &&Place| place.0 == index;
+            let states = || self.places.iter().filter(|(place, _)| of_set(place)).map(|(_, state)| *state);
+            let running = states().filter(|state| *state == State::Running).count();
+            let status = json!({
+                "desiredNumberScheduled": wanted.iter().filter(of_set).count(),
+                "currentNumberScheduled": states().count(),
+                "numberReady": running,
+                "updatedNumberScheduled": running,
+                "numberAvailable": running,
+                "numberMisscheduled": 0,
+            });
+            self.handle.write(|store, now| {
+                let told = store.get(key).is_ok_and(|object| object["status"] == status);
+                let patch = json!({"status": status});
+                // a DaemonSet that is being removed has no status any more
+                told || store.patch(key, PatchKind::Merge, &patch, Part::Status, now).is_ok()
+            });
         }
     }
 
@@ -250,8 +285,6 @@ fn report(handle: &ApiHandle, node: &str, program: &str, why: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Part, PatchKind};
-    use serde_json::json;
     use tokio::sync::watch;
 
     /// Remembers what it was asked; the first starts may fail, and `stop` may hang.
@@ -324,8 +357,8 @@ mod tests {
     }
 
     fn start(handle: &ApiHandle, program: Arc<Recorder>) -> DaemonSets {
-        let node_selector = [("nvidia.com/mps.capable".to_string(), "true".to_string())].into();
-        let sets = vec![DaemonSet { name: "mps".to_string(), node_selector, program }];
+        let template = json!({"spec": {"nodeSelector": {"nvidia.com/mps.capable": "true"}}});
+        let sets = vec![DaemonSet { name: "mps".to_string(), template, program, object: None }];
         let settings =
             DaemonSetSettings { stop_max: Duration::from_millis(20), retry_after: Duration::from_millis(5) };
         DaemonSets::start(handle.clone(), sets, settings)

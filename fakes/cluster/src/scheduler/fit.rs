@@ -135,6 +135,13 @@ pub fn obstacles(pod: &Value, view: &NodeView<'_>) -> Vec<Reason> {
     insufficient(pod, view)
 }
 
+/// Whether a DaemonSet's pod, given as the set's template, belongs on a node: resources do not count, and neither does a
+/// cordon. One that `runs` there already stays until a label or a taint with the effect NoExecute drives it away.
+pub fn belongs(template: &Value, node: &Value, runs: bool) -> bool {
+    let effects: &[&str] = if runs { &["NoExecute"] } else { &["NoSchedule", "NoExecute"] };
+    matches_affinity(template, node) && untolerated_taint(template, node, effects).is_none()
+}
+
 fn unschedulable(pod: &Value, node: &Value) -> Option<Reason> {
     let taint = serde_json::json!({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"});
     let cordoned = node["spec"]["unschedulable"] == true && !tolerates(pod, &taint);
@@ -320,5 +327,19 @@ mod tests {
         assert_eq!(why(&pod(1), &cordoned, &[])[0].0, "node(s) were unschedulable");
         let full = node(json!({"nvidia.com/gpu": "4", "pods": "1"}), json!({}));
         assert_eq!(why(&pod(1), &full, &[pod(1)])[0], ("Too many pods".to_string(), true));
+    }
+
+    #[test]
+    fn a_daemon_starts_where_labels_match_and_taints_are_tolerated_and_stays_under_a_later_taint() {
+        let template = json!({"spec": {"nodeSelector": {"gpu": "true"}}});
+        let node = |labels: Value, taints: Value| json!({"metadata": {"labels": labels}, "spec": {"taints": taints, "unschedulable": true}});
+        let taint = |effect: &str| json!([{"key": "a", "effect": effect}]);
+        assert!(belongs(&template, &node(json!({"gpu": "true"}), json!([])), false));
+        assert!(!belongs(&template, &node(json!({}), json!([])), true));
+        let tainted = node(json!({"gpu": "true"}), taint("NoSchedule"));
+        assert!(!belongs(&template, &tainted, false) && belongs(&template, &tainted, true));
+        assert!(!belongs(&template, &node(json!({"gpu": "true"}), taint("NoExecute")), true));
+        let tolerant = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
+        assert!(belongs(&tolerant, &tainted, false));
     }
 }

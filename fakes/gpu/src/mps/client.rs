@@ -17,6 +17,8 @@ pub struct ClientSpec {
     pub gpus: Vec<String>,
     /// Its own memory limit (CUDA_MPS_PINNED_DEVICE_MEM_LIMIT) in bytes, 0 for none; it can only tighten.
     pub limit_bytes: u64,
+    /// Its own active thread percentage (CUDA_MPS_ACTIVE_THREAD_PERCENTAGE), 0 for none; it can only tighten.
+    pub thread_percentage: u32,
     /// Name of the program, without white space.
     pub name: String,
 }
@@ -26,18 +28,21 @@ impl ClientSpec {
         let gpus = if self.gpus.is_empty() { "-".to_owned() } else { self.gpus.join(",") };
         let name: String = self.name.split_whitespace().collect();
         let name = if name.is_empty() { "-" } else { &name };
-        format!("@connect {} {} {gpus} {} {name}", self.pid, self.uid, self.limit_bytes)
+        let limits = format!("{}:{}", self.limit_bytes, self.thread_percentage);
+        format!("@connect {} {} {gpus} {limits} {name}", self.pid, self.uid)
     }
 
     pub(crate) fn from_words(words: &[&str]) -> Option<Self> {
-        let [pid, uid, gpus, limit, name] = words else {
+        let [pid, uid, gpus, limits, name] = words else {
             return None;
         };
+        let (limit, percentage) = limits.split_once(':').unwrap_or((limits, "0"));
         Some(Self {
             pid: pid.parse().ok()?,
             uid: uid.parse().ok()?,
             gpus: gpus.split(',').filter(|gpu| *gpu != "-").map(str::to_owned).collect(),
             limit_bytes: limit.parse().ok()?,
+            thread_percentage: percentage.parse().ok()?,
             name: (*name).to_owned(),
         })
     }

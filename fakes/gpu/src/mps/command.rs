@@ -110,7 +110,7 @@ pub enum Command {
         /// How long clients may take.
         timeout: Option<Duration>,
     },
-    /// Not in the language: what the CUDA driver says for a program. `@connect PID UID GPUS LIMIT NAME`.
+    /// Not in the language: what the CUDA driver says for a program. `@connect PID UID GPUS LIMIT[:PERCENTAGE] NAME`.
     Connect {
         /// Who joins.
         client: super::ClientSpec,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::GpuError;
 use crate::file::{NodeFile, NodeFileError};
 
+use super::arguments::Users;
 use super::client::ClientSpec;
 use super::command::{Command, GpuName};
 use super::limits::{Limits, size};
@@ -32,6 +33,8 @@ pub(crate) struct Control {
     pub(crate) servers: Vec<Server>,
     pub(crate) launcher: Box<dyn Launcher>,
     pub(crate) logs: Logs,
+    /// Whose clients a server takes.
+    pub(crate) users: Users,
     /// Quitting: nobody may join any more.
     pub(crate) closing: bool,
 }
@@ -45,7 +48,16 @@ impl Control {
         launcher: Box<dyn Launcher>,
         logs: Logs,
     ) -> Self {
-        Self { node, gpus, defaults: Limits::none(), servers: Vec::new(), launcher, logs, closing: false }
+        Self {
+            node,
+            gpus,
+            defaults: Limits::none(),
+            servers: Vec::new(),
+            launcher,
+            logs,
+            users: Users::One,
+            closing: false,
+        }
     }
 
     /// Answers one command. `Quit` only closes the door; the daemon does the rest.
@@ -106,6 +118,11 @@ impl Control {
         }
     }
 
+    /// Whether a server takes the clients of a user.
+    pub(crate) fn takes(&self, server: &Server, uid: u32) -> bool {
+        server.uid == uid || self.users == Users::All
+    }
+
     /// Whether any server still has clients.
     pub(crate) fn has_clients(&self) -> Result<bool, NodeFileError> {
         self.node.read(|node| self.servers.iter().any(|server| !node.mps_clients(server.pid).is_empty()))
@@ -148,7 +165,7 @@ impl Control {
 
     fn join(&mut self, client: &ClientSpec) -> Result<u32, String> {
         let who = format!("NEW CLIENT {} from user {}", client.pid, client.uid);
-        if self.servers.iter().all(|server| server.uid != client.uid) {
+        if !self.servers.iter().any(|server| self.takes(server, client.uid)) {
             self.logs.control(&format!("{who}: Server is not ready, push client to pending list"));
         }
         let pid = self.start_server(client.uid)?;

@@ -157,3 +157,23 @@ fn a_quitting_daemon_takes_no_more_clients() {
     bench.control.end_all();
     assert!(!bench.control.has_clients().unwrap());
 }
+
+#[test]
+fn one_server_takes_the_clients_of_all_users_when_it_is_told_to() {
+    let mut bench = Bench::new();
+    bench.control.users = Users::All;
+    assert_eq!(bench.ok("@connect 1 0 - 0 train"), "101");
+    assert_eq!(bench.ok("@connect 2 1000 - 0 train"), "101");
+}
+
+#[test]
+fn a_client_tightens_its_share_of_threads_and_cannot_widen_it() {
+    let mut bench = Bench::new();
+    bench.ok("set_default_active_thread_percentage 50");
+    bench.ok("@connect 1 0 - 0:25 train");
+    bench.ok("@connect 2 0 - 0:90 train");
+    let gpus = bench.node.read(|node| node.snapshot()).unwrap().gpus;
+    let clients = gpus[0].processes.iter().filter(|process| process.server_pid.is_some());
+    let shares: Vec<u32> = clients.map(|process| process.thread_percentage_tenths).collect();
+    assert_eq!(shares, [250, 500]);
+}

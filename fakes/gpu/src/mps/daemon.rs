@@ -14,6 +14,7 @@ use crate::file::{NodeFile, NodeFileError};
 use crate::record::MpsDaemon;
 use crate::text::Text;
 
+use super::arguments::{MULTI_USER_WORD, Users};
 use super::claim::Claim;
 use super::command::Command;
 use super::control::Control;
@@ -63,12 +64,13 @@ pub enum DaemonError {
 ///
 /// # Errors
 /// What the daemon says, or it cannot be started.
-pub fn start_in_background() -> Result<(), DaemonError> {
+pub fn start_in_background(users: Users) -> Result<(), DaemonError> {
     let program =
         std::env::current_exe().map_err(|why| DaemonError::Io { what: "/proc/self/exe".into(), why })?;
     let io_error = |why| DaemonError::Io { what: program.clone(), why };
     let mut child = Program::new(&program)
         .arg(BACKGROUND_WORD)
+        .args((users == Users::All).then_some(MULTI_USER_WORD))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -87,9 +89,9 @@ pub fn start_in_background() -> Result<(), DaemonError> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_detached(settings: &Settings) -> Result<(), DaemonError> {
+pub fn run_detached(settings: &Settings, users: Users) -> Result<(), DaemonError> {
     let done = detach().map_err(|why| DaemonError::Io { what: "the session".into(), why });
-    let done = done.and_then(|()| run(settings, || println!("{READY}")));
+    let done = done.and_then(|()| run(settings, users, || println!("{READY}")));
     if let Err(error) = &done {
         println!("{error}");
     }
@@ -100,7 +102,7 @@ pub fn run_detached(settings: &Settings) -> Result<(), DaemonError> {
 ///
 /// # Errors
 /// It cannot start, or another one has the pipe directory.
-pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<(), DaemonError> {
+pub fn run(settings: &Settings, users: Users, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let termination = Termination::hold_back().map_err(|why| io_error(Path::new("signals"), why))?;
     let directory = &settings.pipe_directory;
     let node = Arc::new(NodeFile::open(&settings.state)?);
@@ -120,7 +122,8 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<(), DaemonError>
     logs.control(&format!(
         "To connect CUDA applications to this daemon, set env CUDA_MPS_PIPE_DIRECTORY={shown}"
     ));
-    let control = Control::new(Arc::clone(&node), gpus, Box::new(Children::new(program)), logs);
+    let mut control = Control::new(Arc::clone(&node), gpus, Box::new(Children::new(program)), logs);
+    control.users = users;
     let control = Arc::new(Mutex::new(control));
     let (ends, end) = sync_channel(1);
     serve(listener, termination, &control, &node, ends);

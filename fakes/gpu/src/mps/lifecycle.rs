@@ -15,7 +15,7 @@ impl Control {
         if self.closing {
             return Err("the daemon is quitting".to_owned());
         }
-        if let Some(server) = self.servers.iter().find(|server| server.uid == uid) {
+        if let Some(server) = self.servers.iter().find(|server| self.takes(server, uid)) {
             return Ok(server.pid);
         }
         // One user at a time: an idle server of another user makes room, a busy one does not.

@@ -31,11 +31,16 @@ impl Limits {
             (server, 0) => server,
             (server, own) => server.min(own),
         };
+        let server_percentage = (self.thread_percentage * 10.0).round() as u32;
+        let thread_percentage_tenths = match client.thread_percentage {
+            0 => server_percentage,
+            own => server_percentage.min(own * 10),
+        };
         ProcessSpec {
             uid: client.uid,
             server_pid: server,
             limit_bytes,
-            thread_percentage_tenths: (self.thread_percentage * 10.0).round() as u32,
+            thread_percentage_tenths,
             ..ProcessSpec::new(client.pid, gpu, ProcessKind::MpsClient, &client.name)
         }
     }

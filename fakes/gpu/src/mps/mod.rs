@@ -23,7 +23,7 @@ mod server;
 mod settings;
 mod usage;
 
-pub use arguments::{Mode, ModeError, mode};
+pub use arguments::{Mode, ModeError, Users, mode};
 pub use client::{ClientError, ClientSpec, connect, run_commands};
 pub use command::{Command, CommandError, GpuName};
 pub use daemon::{DaemonError, start_in_background};

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::file::{STATE_FILE_NAME, STATE_VARIABLE};
+use super::arguments::Mode;
+use crate::file::{NodeFile, STATE_FILE_NAME, STATE_VARIABLE};
 use crate::record::Node;
+use crate::trouble::ControlTrouble;
 
 /// What the environment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,17 @@ impl Settings {
             visible_devices: std::env::var("CUDA_VISIBLE_DEVICES").ok(),
             state: path(STATE_VARIABLE).unwrap_or_else(beside),
         }
+    }
+}
+
+impl Settings {
+    /// What is wrong with the program when it is called by people; a daemon that runs goes on.
+    pub fn trouble(&self, mode: Mode) -> Option<ControlTrouble> {
+        match mode {
+            Mode::Commands | Mode::StartDaemon(_) | Mode::Foreground(_) | Mode::Version => {}
+            Mode::Background(_) | Mode::Server => return None,
+        }
+        NodeFile::open(&self.state).ok()?.read(Node::control_trouble).ok()?
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn usage(name: &str) -> Option<&'static str> {
         "get_device_pinned_mem_limit" => "get_device_pinned_mem_limit PID GPU",
         "terminate_client" => "terminate_client SERVER_PID CLIENT_PID",
         "quit" => "quit [-t SECONDS]",
-        "@connect" => "@connect PID UID GPUS LIMIT NAME",
+        "@connect" => "@connect PID UID GPUS LIMIT[:PERCENTAGE] NAME",
         _ => return None,
     })
 }

@@ -3,7 +3,8 @@
 //! * a configuration with a CDI strategy holds only once its devices can be looked up: until then it is staged;
 //! * a name means the same GPU for as long as a container may be started again with it: names that are no longer needed
 //!   stay in the file while their GPU is held, also after a restart of the plugin, because the file itself is read back;
-//! * files outlive the plugin. Only `tandem-device-plugin uninstall` removes them.
+//! * files outlive the plugin. Only `tandem-device-plugin uninstall` removes them; what somebody else removes or changes is
+//!   written again, and told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::time::Time;
 
 /// First and longest pause between two tries to write.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Between two looks at the files while all is well: containers do not start without them.
+const LOOK: Duration = Duration::from_secs(60);
 /// What the UUIDs of GPUs and MIG devices begin with.
 const UUIDS: [&str; 2] = ["GPU-", "MIG-"];
 
@@ -35,6 +38,10 @@ pub(crate) struct Specs {
     on_disk: BTreeMap<String, String>,
     writing: Option<BTreeMap<String, String>>,
     retry_at: Option<Time>,
+    /// When the files are looked at, changed or not.
+    look_at: Option<Time>,
+    /// Something was written since the newest search began, so that it may have seen what was there before.
+    wrote: bool,
     backoff: Backoff,
     /// Everything that is wanted is on disk.
     ready: bool,
@@ -53,6 +60,8 @@ impl Default for Specs {
             on_disk: BTreeMap::new(),
             writing: None,
             retry_at: None,
+            look_at: None,
+            wrote: false,
             backoff: Backoff::new(RETRY.0, RETRY.1),
             ready: false,
             keeps: false,
@@ -77,15 +86,33 @@ impl Plugin {
         !is_wanted(flags) || self.specs.ready
     }
 
-    /// When writing is tried again.
+    /// When writing is tried again, or the files are looked at.
     pub(crate) fn specs_deadline(&self) -> Option<Time> {
-        self.specs.retry_at
+        self.specs.retry_at.into_iter().chain(self.specs.look_at).min()
     }
 
     pub(crate) fn driver_files_found(&mut self, attempt: u64, found: Found) {
         if attempt == self.specs.searched.0 {
+            self.tell_foreign_changes(&found.specs);
             self.specs.on_disk.clone_from(&found.specs);
             self.specs.found = Some(found);
+        }
+    }
+
+    /// Files that are not as they were written or found last.
+    fn tell_foreign_changes(&mut self, now: &BTreeMap<String, String>) {
+        let before = self.specs.on_disk.iter().filter(|_| !self.specs.wrote);
+        let changed: Vec<String> = before
+            .filter(|(name, text)| now.get(*name) != Some(*text))
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        if !changed.is_empty() {
+            let message = format!(
+                "somebody else removed or changed the CDI spec {}; it is written again (does a second plugin use the same \
+                 --cdi-vendor?)",
+                changed.join(", ")
+            );
+            self.say_once("cdi-changed", Severity::Warning, "CdiSpecsChanged", message);
         }
     }
 
@@ -111,8 +138,13 @@ impl Plugin {
         if retry {
             self.specs.retry_at = None;
         }
+        let look = self.specs.look_at.is_some_and(|at| at <= self.now);
+        if look {
+            self.specs.look_at = None;
+            self.specs.stale = true;
+        }
         let released = self.specs.keeps && !self.change.holders.is_empty();
-        if !(self.change.all || retry || released) {
+        if !(self.change.all || retry || look || released) {
             return;
         }
         let configs = [&self.next, &self.applied].into_iter().flatten().map(|a| &a.effective);
@@ -123,9 +155,12 @@ impl Plugin {
         let search = Search::new(flags, &facts);
         if std::mem::take(&mut self.specs.stale) || self.specs.searched.1.as_ref() != Some(&search) {
             let attempt = self.specs.searched.0 + 1;
+            // what is known holds until it is found to be otherwise
+            self.specs.ready &= look && !self.change.all;
             self.specs.searched = (attempt, Some(search.clone()));
             self.specs.found = None;
-            self.specs.ready = false;
+            self.specs.wrote = false;
+            self.specs.look_at = Some(self.now + LOOK);
             return self.act(Action::FindDriverFiles { attempt, search });
         }
         let Some(files) = self.wanted_files(&wanted, &facts) else { return };
@@ -136,6 +171,7 @@ impl Plugin {
         if news.is_empty() || self.specs.writing.is_some() || self.specs.retry_at.is_some() {
             return;
         }
+        self.specs.wrote = true;
         self.specs.writing = Some(news.clone());
         self.act(Action::WriteCdiSpecs { specs: news });
     }

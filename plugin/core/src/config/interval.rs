@@ -1,6 +1,7 @@
 //! Durations in Go's notation, because NVIDIA's files and flags write them so (`1m30s`, `infinite`).
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use thiserror::Error;
@@ -28,6 +29,16 @@ pub enum Interval {
     Nanoseconds(i64),
     /// Never.
     Infinite,
+}
+
+impl Interval {
+    /// As a time to wait for; `None` when it never ends or is negative.
+    pub fn duration(self) -> Option<Duration> {
+        match self {
+            Interval::Nanoseconds(nanoseconds) => u64::try_from(nanoseconds).ok().map(Duration::from_nanos),
+            Interval::Infinite => None,
+        }
+    }
 }
 
 /// A text that is not a duration.

@@ -38,7 +38,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("resources", &["gpus", "mig"]),
     ("resources.gpus[]", &["pattern", "name"]),
     ("resources.mig[]", &["pattern", "name"]),
-    ("sharing", &["timeSlicing", "mps", "taint", "pressure"]),
+    ("sharing", &["timeSlicing", "mps", "taint", "drainDeadline", "pressure"]),
     ("sharing.taint", &["key", "value", "effect"]),
     ("sharing.mps", &["renameByDefault", "failRequestsGreaterThanOne", "resources"]),
     ("sharing.timeSlicing", &["renameByDefault", "failRequestsGreaterThanOne", "resources"]),

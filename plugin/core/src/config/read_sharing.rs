@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::devices::{DeviceRef, Devices};
 use super::findings::Findings;
+use super::interval::Interval;
 use super::keys::shortened;
 use super::memory::Memory;
 use super::name::ResourceName;
@@ -33,7 +34,22 @@ pub(super) fn sharing(found: &mut Findings, object: &Object<'_>, out: &mut Shari
         out.mps = if field.node.is_null() { None } else { replicated(found, &field) };
     }
     object.read(found, "taint", taint::taint, &mut out.taint);
+    object.read(found, "drainDeadline", deadline, &mut out.drain_deadline);
     not_built::refuse(found, object, "pressure");
+}
+
+/// A time to wait for, in Go's notation.
+fn deadline(found: &mut Findings, field: &Field<'_>) -> Option<Interval> {
+    const DEADLINE: &str = "a time longer than none, such as `90s`, `1h30m` or `infinite`";
+    let read = match &field.node.content {
+        Content::Scalar(text, Meaning::Text) => text.parse::<Interval>().ok(),
+        Content::Scalar(..) | Content::List(_) | Content::Map(_) => None,
+    };
+    let waits = |interval: &Interval| match interval {
+        Interval::Nanoseconds(nanoseconds) => *nanoseconds > 0,
+        Interval::Infinite => true,
+    };
+    read.filter(waits).or_else(|| wrong_type(found, field.node, &field.path, DEADLINE, None))
 }
 
 /// `resources`.

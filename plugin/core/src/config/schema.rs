@@ -132,6 +132,9 @@ pub struct Sharing {
     pub time_slicing: Option<ReplicatedResources>,
     /// Shared through an MPS control daemon.
     pub mps: Option<ReplicatedResources>,
+    /// How long a GPU may wait for the holders of its old role until that is announced (ours); never unless it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_deadline: Option<Interval>,
     /// The taint of nodes that share and serve no whole GPU (ours); none unless it is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taint: Option<Taint>,

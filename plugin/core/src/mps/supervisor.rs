@@ -1,66 +1,56 @@
-//! The other process: keeps one MPS control daemon per desired GPU alive, and gives GPUs back as it found them.
+//! The other process: keeps the desired MPS control daemons alive, and gives GPUs back as it found them.
 //!
-//! Each GPU is a small machine of its own:
-//!
-//! ```text
-//!            wanted                 ModeSet                 DaemonReady
-//! (absent) ─────────► Claiming ─────────────► Starting ───────────────► Ready
-//!     ▲                   │  ModeFailed           │ DaemonFailed          │ DaemonExited
-//!     │                   ▼                       ▼                       ▼
-//!     │                 Waiting ◄─────────────────┴───────────────────────┘   (backoff, then Claiming)
-//!     │ ModeSet                 DaemonStopped
-//!     └──────── Restoring ◄──────────────── Stopping ◄── not wanted, in any state with a daemon
-//! ```
-//!
-//! The original compute mode is written down before the first change, so that a crash cannot lose it.
+//! Each daemon is a small machine of its own: the diagram is in `machine`. Here is what they share: which are wanted, what
+//! an earlier run left behind, and what is written down before it is done. The original compute mode is written down before
+//! the first change, and a daemon before its start, so that a crash of this process loses neither.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
+use super::machine::{Context, Input, State, Step};
 use super::messages::{SupervisorAction, SupervisorEvent};
-use super::{Actual, DaemonStatus, Desired, DesiredDaemon, OriginalModes};
+use super::{Actual, DaemonStatus, Daemons, Desired, DesiredDaemon, OriginalModes};
 use crate::backoff::Backoff;
-use crate::config::ResourceName;
 use crate::inventory::{ComputeMode, GpuUuid};
 use crate::time::Time;
 
-/// Where one GPU is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    /// Its mode is being read and changed; nothing runs yet.
-    Claiming,
-    /// `StartDaemon` is under way.
-    Starting,
-    /// It serves.
-    Ready,
-    /// Something failed; the next try comes at this time.
-    Waiting { why: String, retry_at: Time },
-    /// `StopDaemon` is under way.
-    Stopping,
-    /// The daemon is gone, the mode is being given back; after a failure, when it is tried again and why.
-    Restoring { failed: Option<(Time, String)> },
-}
+/// Most steps of one daemon in one event: each of its GPUs may have no mode to give back.
+const STEPS_MAX: usize = 256;
+/// How long an earlier run's report stands at most.
+const QUIET_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
-struct Gpu {
-    daemon: DesiredDaemon,
-    state: State,
-    backoff: Backoff,
+pub(super) struct Service {
+    pub(super) daemon: DesiredDaemon,
+    pub(super) gpus: Vec<GpuUuid>,
+    pub(super) state: State,
+    pub(super) backoff: Backoff,
 }
 
-/// The supervisor's decisions. See the module's diagram.
+/// The supervisor's decisions. Daemons go by the first GPU that they serve.
 #[derive(Clone, Debug, Default)]
 pub struct Supervisor {
-    gpus: BTreeMap<GpuUuid, Gpu>,
-    desired: Desired,
+    pub(super) services: BTreeMap<GpuUuid, Service>,
+    pub(super) desired: Desired,
     /// Nothing is given back before the first wish is known: what an earlier run claimed may still be wanted.
-    wish_known: bool,
-    originals: OriginalModes,
-    change_modes: bool,
-    stopping: bool,
+    pub(super) wish_known: bool,
+    /// It is the plugin's, and not that of a file that was given to this process.
+    plugin_wishes: bool,
+    pub(super) originals: OriginalModes,
+    /// What may run, as it is written down.
+    pub(super) may_run: Daemons,
+    /// Daemons of an earlier run that live and are not adopted yet.
+    alive: BTreeSet<GpuUuid>,
+    /// Until when an earlier run's report stands.
+    quiet_until: Option<Time>,
+    pub(super) change_modes: bool,
+    pub(super) stopping: bool,
     /// GPUs whose mode could not be given back before the end.
-    given_up: BTreeSet<GpuUuid>,
+    pub(super) modes_given_up: BTreeSet<GpuUuid>,
+    /// Daemons that could not be stopped before the end.
+    pub(super) daemons_given_up: BTreeSet<GpuUuid>,
     reported: Option<Actual>,
-    actions: VecDeque<SupervisorAction>,
+    pub(super) actions: VecDeque<SupervisorAction>,
 }
 
 impl Supervisor {
@@ -72,27 +62,42 @@ impl Supervisor {
     /// Something happened at `now`; afterwards drain [`Self::poll_action`].
     pub fn handle(&mut self, now: Time, event: SupervisorEvent) {
         match event {
-            SupervisorEvent::Started { originals, change_modes } => {
+            SupervisorEvent::Started { originals, change_modes, daemons, alive } => {
+                self.quiet_until = (!alive.is_empty()).then(|| now + QUIET_MAX);
+                self.alive = alive;
                 self.originals = originals;
                 self.change_modes = change_modes;
+                self.may_run = daemons;
             }
             SupervisorEvent::DesiredRead { desired } => {
                 self.desired = desired;
                 self.wish_known = true;
+                self.plugin_wishes = true;
             }
+            SupervisorEvent::AloneRead { desired } if !self.plugin_wishes => {
+                self.desired = desired;
+                self.wish_known = true;
+            }
+            SupervisorEvent::AloneRead { .. } => {}
             SupervisorEvent::StopRequested => self.stopping = true,
             SupervisorEvent::Timeout => {}
-            SupervisorEvent::ModeRead { gpu, mode } => self.mode_read(&gpu, mode),
-            SupervisorEvent::ModeSet { gpu } => self.mode_set(&gpu),
-            SupervisorEvent::ModeFailed { gpu, why } => self.mode_failed(now, &gpu, why),
-            SupervisorEvent::ModeStuck { gpu, why } => self.mode_stuck(now, &gpu, why),
-            SupervisorEvent::DaemonReady { gpu } => self.daemon_ready(&gpu),
-            SupervisorEvent::DaemonFailed { gpu, why } => self.wait(now, &gpu, why),
-            SupervisorEvent::DaemonExited { gpu } => self.daemon_exited(now, &gpu),
-            SupervisorEvent::DaemonStopped { gpu } => self.daemon_stopped(&gpu),
+            SupervisorEvent::ModeRead { gpu, mode } => self.mode_read(now, &gpu, mode),
+            SupervisorEvent::ModeSet { gpu } => self.mode_answered(now, &gpu, &Input::ModeSet),
+            SupervisorEvent::ModeFailed { gpu, why } => {
+                self.mode_answered(now, &gpu, &Input::ModeFailed(why));
+            }
+            SupervisorEvent::ModeStuck { gpu, why } => {
+                self.mode_answered(now, &gpu, &Input::ModeStuck(why));
+            }
+            SupervisorEvent::DaemonReady { gpu } => self.tell(now, &gpu, &Input::Ready),
+            SupervisorEvent::DaemonFailed { gpu, why } => self.tell(now, &gpu, &Input::Failed(why)),
+            SupervisorEvent::DaemonExited { gpu } => self.tell(now, &gpu, &Input::Exited),
+            SupervisorEvent::DaemonLooked { gpu, ill } => self.tell(now, &gpu, &Input::Looked(ill)),
+            SupervisorEvent::DaemonStopped { gpu } => self.tell(now, &gpu, &Input::Stopped),
+            SupervisorEvent::DaemonStayed { gpu, why } => self.tell(now, &gpu, &Input::Stayed(why)),
         }
         self.advance(now);
-        self.report();
+        self.report(now);
     }
 
     /// The next thing to do.
@@ -102,234 +107,173 @@ impl Supervisor {
 
     /// When to send `Timeout`.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.gpus
-            .values()
-            .filter_map(|g| match &g.state {
-                State::Waiting { retry_at, .. } => Some(*retry_at),
-                State::Restoring { failed } => failed.as_ref().map(|(retry_at, _)| *retry_at),
-                State::Claiming | State::Starting | State::Ready | State::Stopping => None,
-            })
-            .min()
+        let quiet = self.quiet_until.filter(|_| !self.wish_known);
+        self.services.values().filter_map(|service| service.state.due()).chain(quiet).min()
     }
 
-    fn wants(&self, gpu: &GpuUuid) -> Option<&DesiredDaemon> {
-        if self.stopping { None } else { self.desired.daemons.get(gpu) }
+    /// The daemon that is wanted under this name.
+    pub(super) fn wants(&self, first: &GpuUuid) -> Option<&DesiredDaemon> {
+        let wanted = self.desired.daemons.iter().find(|(gpu, daemon)| daemon.first(gpu) == first);
+        wanted.map(|(_, daemon)| daemon).filter(|_| !self.stopping)
     }
 
-    fn mode_read(&mut self, gpu: &GpuUuid, mode: ComputeMode) {
-        if self.gpus.get(gpu).is_none_or(|g| g.state != State::Claiming) {
-            return;
-        }
-        if !self.originals.contains_key(gpu) {
+    fn mode_read(&mut self, now: Time, gpu: &GpuUuid, mode: ComputeMode) {
+        let Some(first) = self.at_gpu(gpu) else { return };
+        let claims = self.services.get(&first).is_some_and(|s| matches!(s.state, State::Claiming { .. }));
+        if claims && self.wants_present(&first) && !self.originals.contains_key(gpu) {
             self.originals.insert(gpu.clone(), mode);
             self.actions.push_back(SupervisorAction::PersistOriginals { originals: self.originals.clone() });
         }
-        self.actions
-            .push_back(SupervisorAction::SetMode { gpu: gpu.clone(), mode: ComputeMode::ExclusiveProcess });
+        self.tell(now, &first, &Input::ModeRead);
     }
 
-    fn mode_set(&mut self, gpu: &GpuUuid) {
-        match self.gpus.get(gpu).map(|g| g.state.clone()) {
-            Some(State::Claiming) => self.start(gpu),
-            Some(State::Restoring { .. }) => self.restored(gpu),
+    fn mode_answered(&mut self, now: Time, gpu: &GpuUuid, input: &Input) {
+        let Some(first) = self.at_gpu(gpu) else { return };
+        let restores = self.services.get(&first).is_some_and(|s| matches!(s.state, State::Restoring { .. }));
+        match input {
+            Input::ModeSet if restores => self.mode_given_back(gpu),
+            Input::ModeStuck(_) if restores && self.stopping => {
+                self.modes_given_up.insert(gpu.clone());
+            }
             _ => {}
         }
+        self.tell(now, &first, input);
     }
 
-    fn mode_failed(&mut self, now: Time, gpu: &GpuUuid, why: String) {
-        match self.gpus.get_mut(gpu) {
-            Some(entry) if matches!(entry.state, State::Restoring { .. }) => {
-                entry.state = State::Restoring { failed: Some((now + entry.backoff.next_delay(), why)) };
-            }
-            Some(entry) if entry.state == State::Claiming => self.wait(now, gpu, why),
-            _ => {}
-        }
-    }
-
-    /// The driver does not answer. A process that is to end does not wait for it: the mode is written down, and the next
-    /// start gives it back.
-    fn mode_stuck(&mut self, now: Time, gpu: &GpuUuid, why: String) {
-        let restores = self.gpus.get(gpu).is_some_and(|g| matches!(g.state, State::Restoring { .. }));
-        if self.stopping && restores {
-            self.gpus.remove(gpu);
-            self.given_up.insert(gpu.clone());
-        } else {
-            self.mode_failed(now, gpu, why);
-        }
-    }
-
-    fn daemon_ready(&mut self, gpu: &GpuUuid) {
-        if let Some(entry) = self.gpus.get_mut(gpu).filter(|g| g.state == State::Starting) {
-            entry.state = State::Ready;
-            entry.backoff.reset();
-        }
-    }
-
-    fn daemon_exited(&mut self, now: Time, gpu: &GpuUuid) {
-        if self.gpus.get(gpu).is_some_and(|g| g.state == State::Ready) {
-            self.wait(now, gpu, "the control daemon exited".to_owned());
-        }
-    }
-
-    fn daemon_stopped(&mut self, gpu: &GpuUuid) {
-        if self.gpus.get(gpu).is_some_and(|g| g.state == State::Stopping) {
-            self.give_back(gpu);
-        }
-    }
-
-    fn wait(&mut self, now: Time, gpu: &GpuUuid, why: String) {
-        if let Some(entry) = self.gpus.get_mut(gpu) {
-            if matches!(entry.state, State::Stopping | State::Restoring { .. }) {
-                return;
-            }
-            let retry_at = now + entry.backoff.next_delay();
-            entry.state = State::Waiting { why, retry_at };
-        }
-    }
-
-    fn start(&mut self, gpu: &GpuUuid) {
-        if let Some(entry) = self.gpus.get_mut(gpu) {
-            entry.state = State::Starting;
-            self.actions
-                .push_back(SupervisorAction::StartDaemon { gpu: gpu.clone(), daemon: entry.daemon.clone() });
-        }
-    }
-
-    fn claim(&mut self, gpu: &GpuUuid) {
-        if !self.change_modes {
-            return self.start(gpu);
-        }
-        if let Some(entry) = self.gpus.get_mut(gpu) {
-            entry.state = State::Claiming;
-            self.actions.push_back(SupervisorAction::ReadMode { gpu: gpu.clone() });
-        }
-    }
-
-    fn give_back(&mut self, gpu: &GpuUuid) {
-        let Some(mode) = self.originals.get(gpu).copied().filter(|_| self.change_modes) else {
-            return self.restored(gpu);
-        };
-        if let Some(entry) = self.gpus.get_mut(gpu) {
-            entry.state = State::Restoring { failed: None };
-            self.actions.push_back(SupervisorAction::SetMode { gpu: gpu.clone(), mode });
-        }
-    }
-
-    fn restored(&mut self, gpu: &GpuUuid) {
-        self.gpus.remove(gpu);
+    fn mode_given_back(&mut self, gpu: &GpuUuid) {
         if self.originals.remove(gpu).is_some() {
             self.actions.push_back(SupervisorAction::PersistOriginals { originals: self.originals.clone() });
         }
     }
 
-    /// Moves every GPU towards what is wanted now.
-    fn advance(&mut self, now: Time) {
-        if !self.wish_known && !self.stopping {
+    /// The daemon that waits for an answer about this GPU's mode.
+    fn at_gpu(&self, gpu: &GpuUuid) -> Option<GpuUuid> {
+        let is_at = |service: &Service| match service.state {
+            State::Claiming { at } | State::Restoring { at, .. } => service.gpus.get(at) == Some(gpu),
+            State::Starting
+            | State::Ready { .. }
+            | State::Waiting { .. }
+            | State::Stopping { .. }
+            | State::Gone => false,
+        };
+        self.services.iter().find(|(_, service)| is_at(service)).map(|(first, _)| first.clone())
+    }
+
+    /// Whether what is there is what is wanted.
+    fn wants_present(&self, first: &GpuUuid) -> bool {
+        self.services.get(first).is_some_and(|service| self.wants(first) == Some(&service.daemon))
+    }
+
+    /// One daemon's machine takes an input, and its effect begins.
+    pub(super) fn tell(&mut self, now: Time, first: &GpuUuid, input: &Input) {
+        let wanted = self.wants_present(first);
+        let Some(service) = self.services.get_mut(first) else { return };
+        let before = service.state.clone();
+        let (ending, change_modes, gpus) = (self.stopping, self.change_modes, service.gpus.len());
+        let delay = service.backoff.clone().next_delay();
+        let (state, step) =
+            before.clone().on(input, Context { now, wanted, gpus, change_modes, ending, delay });
+        match (&before, &state) {
+            (_, State::Ready { .. }) => service.backoff.reset(),
+            (_, after) if after.due().is_some() && before.due() != after.due() => {
+                service.backoff.next_delay();
+            }
+            _ => {}
+        }
+        match (&before, input) {
+            (State::Stopping { .. }, Input::Stopped) => self.ran(first),
+            (State::Stopping { .. }, Input::Stayed(_)) if ending => {
+                self.daemons_given_up.insert(first.clone());
+            }
+            _ => {}
+        }
+        if !matches!(state, State::Claiming { .. } | State::Starting) {
+            self.alive.remove(first);
+        }
+        self.enter(first, state, step);
+    }
+
+    pub(super) fn enter(&mut self, first: &GpuUuid, state: State, step: Option<Step>) {
+        let (mut state, mut step) = (state, step);
+        for _ in 0..STEPS_MAX {
+            let Some(Step::GiveBack(at)) = step else { break };
+            let Some(service) = self.services.get(first) else { return };
+            // what was never changed needs no driver
+            if service.gpus.get(at).is_some_and(|gpu| self.originals.contains_key(gpu)) {
+                break;
+            }
+            (state, step) = match at + 1 < service.gpus.len() {
+                true => State::give_back(at + 1),
+                false => (State::Gone, None),
+            };
+        }
+        if state == State::Gone {
+            self.services.remove(first);
             return;
         }
-        let wanted: Vec<(GpuUuid, DesiredDaemon)> =
-            if self.stopping { Vec::new() } else { self.desired.daemons.clone().into_iter().collect() };
-        for (gpu, daemon) in wanted {
-            if !self.gpus.contains_key(&gpu) {
-                let entry = Gpu { daemon, state: State::Claiming, backoff: Backoff::for_daemons() };
-                self.gpus.insert(gpu.clone(), entry);
-                self.claim(&gpu);
+        let Some(service) = self.services.get_mut(first) else { return };
+        service.state = state;
+        let daemon = service.daemon.clone();
+        let gpu = |at: usize| service.gpus.get(at).cloned().unwrap_or_else(|| first.clone());
+        let action = match step {
+            None => return,
+            Some(Step::Read(at)) => SupervisorAction::ReadMode { gpu: gpu(at) },
+            Some(Step::Claim(at)) => {
+                SupervisorAction::SetMode { gpu: gpu(at), mode: ComputeMode::ExclusiveProcess }
             }
-        }
-        // GPUs that an earlier run changed and nobody wants now
-        let forgotten: Vec<GpuUuid> = self
-            .originals
-            .keys()
-            .filter(|g| !self.gpus.contains_key(*g) && !self.given_up.contains(*g))
-            .cloned()
-            .collect();
-        for gpu in forgotten {
-            self.adopt_forgotten(&gpu);
-        }
-        let known: Vec<GpuUuid> = self.gpus.keys().cloned().collect();
-        for gpu in known {
-            self.advance_one(now, &gpu);
-        }
-        if self.stopping && self.gpus.is_empty() {
-            self.actions.push_back(SupervisorAction::Exit { why: self.farewell() });
-        }
-    }
-
-    fn farewell(&self) -> String {
-        if self.given_up.is_empty() {
-            return "asked to stop; all GPUs given back".to_owned();
-        }
-        let gpus: Vec<String> = self.given_up.iter().map(|gpu| format!("`{gpu}`")).collect();
-        format!(
-            "asked to stop; the driver does not answer, so the next start gives back the compute mode of {}",
-            gpus.join(", ")
-        )
-    }
-
-    /// A GPU whose mode an earlier run did not give back. Its daemon, if one still runs, belongs to a directory that nobody
-    /// knows any more; only the mode can be restored.
-    fn adopt_forgotten(&mut self, gpu: &GpuUuid) {
-        let daemon = DesiredDaemon {
-            resource: ResourceName::gpu(),
-            replicas: 0,
-            active_thread_percentage: 0,
-            pinned_memory_limit_mib: None,
+            Some(Step::GiveBack(at)) => {
+                let gpu = gpu(at);
+                let mode = self.originals.get(&gpu).copied().unwrap_or_default();
+                SupervisorAction::SetMode { gpu, mode }
+            }
+            Some(Step::Start) => {
+                self.will_run(first, &daemon);
+                SupervisorAction::StartDaemon { gpu: first.clone(), daemon }
+            }
+            Some(Step::Stop) => SupervisorAction::StopDaemon { gpu: first.clone(), daemon },
         };
-        let state = State::Restoring { failed: None };
-        self.gpus.insert(gpu.clone(), Gpu { daemon, state, backoff: Backoff::for_daemons() });
-        self.give_back(gpu);
+        self.actions.push_back(action);
     }
 
-    fn advance_one(&mut self, now: Time, gpu: &GpuUuid) {
-        let Some(entry) = self.gpus.get(gpu) else { return };
-        let same = self.wants(gpu) == Some(&entry.daemon);
-        match &entry.state {
-            State::Ready | State::Starting | State::Waiting { .. } if !same => {
-                let daemon = entry.daemon.clone();
-                self.actions.push_back(SupervisorAction::StopDaemon { gpu: gpu.clone(), daemon });
-                self.set_state(gpu, State::Stopping);
-            }
-            State::Claiming if !same => self.give_back(gpu),
-            State::Waiting { retry_at, .. } if *retry_at <= now => self.claim(gpu),
-            State::Restoring { failed: Some((at, _)) } if *at <= now => self.give_back(gpu),
-            State::Claiming
-            | State::Starting
-            | State::Ready
-            | State::Waiting { .. }
-            | State::Stopping
-            | State::Restoring { .. } => {}
+    /// From now on the daemon may run.
+    fn will_run(&mut self, first: &GpuUuid, daemon: &DesiredDaemon) {
+        if self.may_run.insert(first.clone(), daemon.clone()).as_ref() != Some(daemon) {
+            self.actions.push_back(SupervisorAction::PersistDaemons { daemons: self.may_run.clone() });
         }
     }
 
-    fn set_state(&mut self, gpu: &GpuUuid, state: State) {
-        if let Some(entry) = self.gpus.get_mut(gpu) {
-            entry.state = state;
+    /// It does not run any more.
+    fn ran(&mut self, first: &GpuUuid) {
+        if self.may_run.remove(first).is_some() {
+            self.actions.push_back(SupervisorAction::PersistDaemons { daemons: self.may_run.clone() });
         }
     }
 
-    /// Writes the report when it changed.
-    fn report(&mut self) {
-        let daemons = self.gpus.iter().map(|(gpu, g)| (gpu.clone(), g.state.status())).collect();
-        let actual = Actual { generation: self.desired.generation, daemons };
+    /// Writes the report when it changed. While it is not known what is wanted of an earlier run's living daemons, that run's
+    /// report stands: this one knows nothing better.
+    fn report(&mut self, now: Time) {
+        if self.wish_known || self.stopping || self.quiet_until.is_some_and(|until| until <= now) {
+            self.quiet_until = None;
+        }
+        if self.quiet_until.is_some() {
+            return;
+        }
+        let told = self.services.iter().flat_map(|(first, service)| {
+            let adopts = matches!(service.state, State::Claiming { .. } | State::Starting);
+            // it serves while it is adopted
+            let status = match adopts && self.alive.contains(first) {
+                true => DaemonStatus::Ready,
+                false => service.state.status(),
+            };
+            service.gpus.iter().map(move |gpu| (gpu.clone(), status.clone()))
+        });
+        let actual = Actual { generation: self.desired.generation, daemons: told.collect() };
         if self.reported.as_ref() != Some(&actual) {
             self.reported = Some(actual.clone());
             // before Exit, which is last
             let exit = self.actions.iter().position(|a| matches!(a, SupervisorAction::Exit { .. }));
             let at = exit.unwrap_or(self.actions.len());
             self.actions.insert(at, SupervisorAction::WriteActual { actual });
-        }
-    }
-}
-
-impl State {
-    fn status(&self) -> DaemonStatus {
-        match self {
-            State::Claiming | State::Starting => DaemonStatus::Starting,
-            State::Ready => DaemonStatus::Ready,
-            State::Waiting { why, .. } | State::Restoring { failed: Some((_, why)) } => {
-                DaemonStatus::Failed { why: why.clone() }
-            }
-            State::Stopping | State::Restoring { failed: None } => DaemonStatus::Stopping,
         }
     }
 }

@@ -21,6 +21,7 @@ fn view(devices: &[(&str, u32)], strategy: Strategy) -> View {
             gpu_index: u32::try_from(index).unwrap(),
             gpu_minor: 0,
             mig: None,
+            mps: None,
         };
         ((*id).to_owned(), device)
     };

@@ -89,7 +89,7 @@ pub(super) fn claims(
         picked.extend(more.iter().map(|unit| unit.uuid().clone()));
         picks.insert(group.path.clone(), picked);
     }
-    (settled(groups, wanted, offer.units, finder), picks)
+    (settled(groups, wanted, offer, finder), picks)
 }
 
 /// What a count chose before and still may have: taken out of `own`. A GPU that is away keeps its place, so that none moves
@@ -201,12 +201,13 @@ fn range(facts: &Facts) -> String {
 fn settled(
     groups: &[Group<'_>],
     wanted: BTreeMap<GpuUuid, Vec<usize>>,
-    units: &[Unit<'_>],
+    offer: &Offer<'_>,
     finder: &mut Finder<'_>,
 ) -> BTreeMap<GpuUuid, usize> {
     let mut out = BTreeMap::new();
     let mut said: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for unit in units.iter().copied() {
+    let count = |group, unit| size::count(group, unit, offer.facts.cuda_version);
+    for unit in offer.units.iter().copied() {
         let Some((first, others)) = wanted.get(unit.uuid()).and_then(|all| all.split_first()) else {
             continue;
         };
@@ -218,7 +219,7 @@ fn settled(
             if said.insert((kept, *other)) {
                 meet(a, b, unit, finder);
             }
-            if a.strategy == b.strategy && size::count(b, unit) > size::count(a, unit) {
+            if a.strategy == b.strategy && count(b, unit) > count(a, unit) {
                 kept = *other;
             }
         }

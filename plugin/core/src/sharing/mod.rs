@@ -114,13 +114,16 @@ pub fn assign(
         let group = claims.get(unit.uuid()).and_then(|index| groups.get(*index));
         let role = match group {
             None => Some(Role::whole(name)),
-            Some(group) => size::role(group, *unit, &mut finder),
+            Some(group) => size::role(group, *unit, facts.cuda_version, &mut finder),
         };
         if let Some(role) = role {
             members.insert(unit.uuid().clone(), group);
             out.roles.insert(unit.uuid().clone(), role);
         }
     }
+    let several = groups.iter().filter(|g| g.strategy == Strategy::Mps && !g.one_at_most);
+    let several = several.map(|group| group.advertised.clone()).collect();
+    size::join_daemons(&mut out.roles, &several, facts);
     meaning::check(&out.roles, &members, &units, &mut finder);
     list_size::check(&out.roles, &members, &mut finder);
     if !finder.has_errors() {

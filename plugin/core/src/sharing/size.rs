@@ -1,31 +1,43 @@
 //! How many replicas one GPU gets and what each may use of it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Finder, Group};
-use crate::config::{MIB, Memory, REPLICAS_MAX, Replicas};
-use crate::mps::clients_max;
+use crate::config::{MIB, Memory, REPLICAS_MAX, Replicas, ResourceName};
+use crate::inventory::{Facts, GpuUuid};
+use crate::mps::{ClientLimits, DaemonGpu, clients_max};
 use crate::resources::{Limits, Role};
 use crate::unit::Unit;
 use crate::view::Strategy;
 
+/// The CUDA version of the driver: major, minor.
+type CudaVersion = (u32, u32);
+
 /// The role of a GPU in a group; `None` when it cannot play it, which is reported.
-pub(super) fn role(group: &Group<'_>, unit: Unit<'_>, finder: &mut Finder<'_>) -> Option<Role> {
-    let replicas = count(group, unit);
+pub(super) fn role(
+    group: &Group<'_>,
+    unit: Unit<'_>,
+    cuda: CudaVersion,
+    finder: &mut Finder<'_>,
+) -> Option<Role> {
+    let replicas = count(group, unit, cuda);
     let parts_are_shared = mps_can_share(group, unit, finder);
     let fits = memory_fits(group, unit, replicas, finder);
-    let served = clients_fit(group, unit, replicas, finder);
+    let served = clients_fit(group, unit, (replicas, cuda), finder);
     (parts_are_shared && fits && served && replicas > 0).then(|| Role {
         resource: group.advertised.clone(),
         strategy: group.strategy,
         replicas,
         limits: (group.strategy == Strategy::Mps).then(|| limits(group, unit, replicas)),
+        daemon_gpus: Vec::new(),
     })
 }
 
 /// How many replicas: as given, or as many as the GPU's memory has room for, an MPS daemon serves and the kubelet's list can
 /// hold. None when there is no room for one.
-pub(super) fn count(group: &Group<'_>, unit: Unit<'_>) -> u32 {
+pub(super) fn count(group: &Group<'_>, unit: Unit<'_>, cuda: CudaVersion) -> u32 {
     let most = match group.strategy {
-        Strategy::Mps => clients_max(unit.gpu.compute_capability),
+        Strategy::Mps => clients_max(unit.gpu.compute_capability, cuda),
         Strategy::Exclusive | Strategy::TimeSlicing => REPLICAS_MAX,
     };
     match (group.entry.replicas, group.entry.memory_per_replica) {
@@ -83,8 +95,13 @@ fn memory_fits(group: &Group<'_>, unit: Unit<'_>, replicas: u32, finder: &mut Fi
     true
 }
 
-fn clients_fit(group: &Group<'_>, unit: Unit<'_>, replicas: u32, finder: &mut Finder<'_>) -> bool {
-    let most = clients_max(unit.gpu.compute_capability);
+fn clients_fit(
+    group: &Group<'_>,
+    unit: Unit<'_>,
+    (replicas, cuda): (u32, CudaVersion),
+    finder: &mut Finder<'_>,
+) -> bool {
+    let most = clients_max(unit.gpu.compute_capability, cuda);
     if group.strategy != Strategy::Mps || replicas <= most {
         return true;
     }
@@ -94,16 +111,58 @@ fn clients_fit(group: &Group<'_>, unit: Unit<'_>, replicas: u32, finder: &mut Fi
         group.advertised,
         named(unit)
     );
-    finder.error(&path, message, "lower `replicas`");
+    finder.error(&path, message, clients_hint(unit, cuda));
     false
 }
 
+/// A newer driver may serve more.
+fn clients_hint(unit: Unit<'_>, cuda: CudaVersion) -> &'static str {
+    let newest = clients_max(unit.gpu.compute_capability, (u32::MAX, 0));
+    match newest > clients_max(unit.gpu.compute_capability, cuda) {
+        true => "lower `replicas`, or install a driver for CUDA 13.1 or newer, which serves 60",
+        false => "lower `replicas`",
+    }
+}
+
+/// What one client may use: as configured, or its share of the GPU. Where a container may hold several replicas, its
+/// environment narrows what is configured down to what its replicas are worth, so the daemon allows what all are worth.
 fn limits(group: &Group<'_>, unit: Unit<'_>, replicas: u32) -> Limits {
     let entry = group.entry;
-    let share = (unit.memory_bytes() > 0).then(|| unit.memory_bytes() / u64::from(replicas.max(1)) / MIB);
+    let replicas = replicas.max(1);
+    let total = unit.memory_bytes() / MIB;
+    let share = (total > 0).then(|| unit.memory_bytes() / u64::from(replicas) / MIB);
+    let client = ClientLimits {
+        active_thread_percentage: entry.active_thread_percentage,
+        memory_mib: entry.pinned_memory_limit.or(entry.memory_per_replica).map(Memory::mib),
+    };
+    let held = if group.one_at_most { 1 } else { replicas };
+    let percentage = |each: u32| each.saturating_mul(held).min(100);
+    let memory = |each: u64| each.saturating_mul(u64::from(held)).min(total);
     Limits {
-        active_thread_percentage: entry.active_thread_percentage.unwrap_or(100 / replicas.max(1)),
-        memory_mib: entry.pinned_memory_limit.or(entry.memory_per_replica).map(Memory::mib).or(share),
+        active_thread_percentage: client.active_thread_percentage.map_or(100 / replicas, percentage),
+        memory_mib: client.memory_mib.map(memory).or(share),
+        client,
+    }
+}
+
+/// The pods of a resource that may hold several of its replicas talk to one daemon, which serves all its GPUs.
+pub(super) fn join_daemons(
+    roles: &mut BTreeMap<GpuUuid, Role>,
+    several: &BTreeSet<ResourceName>,
+    facts: &Facts,
+) {
+    for resource in several {
+        let plays = |gpu: &GpuUuid| {
+            let role = roles.get(gpu).filter(|r| r.resource == *resource && r.strategy == Strategy::Mps)?;
+            let memory_mib = role.limits.and_then(|limits| limits.memory_mib);
+            Some(DaemonGpu { uuid: gpu.clone(), memory_mib })
+        };
+        let gpus: Vec<DaemonGpu> = facts.units().filter_map(|unit| plays(unit.uuid())).collect();
+        for gpu in &gpus {
+            if let Some(role) = roles.get_mut(&gpu.uuid) {
+                role.daemon_gpus.clone_from(&gpus);
+            }
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use plugin_api::deviceplugin as pb;
 use plugin_api::deviceplugin::registration_server::{Registration, RegistrationServer};
+use plugin_api::podresources;
+use plugin_api::podresources::pod_resources_lister_server::{PodResourcesLister, PodResourcesListerServer};
 use plugin_core::cdi::VENDOR;
 use plugin_core::inventory::{Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{self, Record};
@@ -30,7 +32,44 @@ impl Registration for KubeletStub {
     }
 }
 
+/// A kubelet on which no pod holds anything.
+struct NoPods;
+
+#[tonic::async_trait]
+impl PodResourcesLister for NoPods {
+    async fn list(
+        &self,
+        _: Request<podresources::ListPodResourcesRequest>,
+    ) -> Result<Response<podresources::ListPodResourcesResponse>, Status> {
+        Ok(Response::new(podresources::ListPodResourcesResponse::default()))
+    }
+
+    async fn get_allocatable_resources(
+        &self,
+        _: Request<podresources::AllocatableResourcesRequest>,
+    ) -> Result<Response<podresources::AllocatableResourcesResponse>, Status> {
+        Err(Status::unimplemented("GetAllocatableResources"))
+    }
+
+    async fn get(
+        &self,
+        _: Request<podresources::GetPodResourcesRequest>,
+    ) -> Result<Response<podresources::GetPodResourcesResponse>, Status> {
+        Err(Status::unimplemented("Get"))
+    }
+}
+
+/// PodResources beside a kubelet's socket: without it the plugin waits for long.
+fn serve_pod_resources(kubelet: &Path) {
+    let listener = UnixListener::bind(kubelet.with_file_name("pod-resources.sock")).unwrap();
+    let server = tonic::transport::Server::builder().add_service(PodResourcesListerServer::new(NoPods));
+    tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+}
+
 fn serve_kubelet(socket: &Path) -> mpsc::Receiver<pb::RegisterRequest> {
+    if !socket.with_file_name("pod-resources.sock").exists() {
+        serve_pod_resources(socket);
+    }
     let (registered, requests) = mpsc::channel(8);
     let listener = UnixListener::bind(socket).unwrap();
     let service = RegistrationServer::new(KubeletStub(registered));
@@ -193,5 +232,47 @@ async fn a_kubelet_that_restarts_is_registered_with_again() {
     let request = tokio::time::timeout(PATIENCE, requests.recv()).await.unwrap().unwrap();
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     assert!(folder.path().join(request.endpoint).exists());
+    task.abort();
+}
+
+/// A kubelet that is too busy to answer Register; it tells when a call came, and when it was given up.
+struct BusyKubelet(mpsc::Sender<&'static str>);
+
+/// Told with the end of a call.
+struct GivenUp(mpsc::Sender<&'static str>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        let _ = self.0.try_send("given up");
+    }
+}
+
+#[tonic::async_trait]
+impl Registration for BusyKubelet {
+    async fn register(&self, _: Request<pb::RegisterRequest>) -> Result<Response<pb::Empty>, Status> {
+        let _told_at_the_end = GivenUp(self.0.clone());
+        let _ = self.0.send("called").await;
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_registration_that_a_new_socket_overtakes_is_given_up_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("kubelet.sock");
+    let (told, mut calls) = mpsc::channel(8);
+    let listener = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
+    serve_pod_resources(&socket);
+    let busy = RegistrationServer::new(BusyKubelet(told));
+    tokio::spawn(tonic::transport::Server::builder().add_service(busy).serve_with_incoming(listener));
+    let task = tokio::spawn(run(settings(folder.path()), backend(|| Ok(facts()))));
+    assert_eq!(tokio::time::timeout(PATIENCE, calls.recv()).await.unwrap(), Some("called"));
+    std::fs::remove_file(folder.path().join("nvidia-gpu.sock")).unwrap();
+    std::fs::remove_file(&socket).unwrap();
+    let mut requests = serve_kubelet(&socket);
+    tokio::time::timeout(PATIENCE, requests.recv()).await.unwrap().unwrap();
+    // the call itself may take ten seconds
+    let given_up = tokio::time::timeout(PATIENCE / 5, calls.recv()).await;
+    assert_eq!(given_up.unwrap(), Some("given up"));
     task.abort();
 }

@@ -14,6 +14,7 @@ use kube::{Api, Client};
 use plugin_core::taints::Taint;
 
 use super::facts::{DaemonSet, NodeObject, Seen};
+use crate::announce;
 use crate::cause;
 use crate::node_client::{self, NodeSettings};
 
@@ -21,13 +22,13 @@ use crate::node_client::{self, NodeSettings};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Most DaemonSets that are looked at.
 const SETS_MAX: u32 = 500;
-/// What the plugin does: verb, group, resource.
-const NEEDED: [(&str, &str, &str); 5] = [
-    ("get", "", "nodes"),
-    ("list", "", "nodes"),
-    ("watch", "", "nodes"),
-    ("patch", "", "nodes"),
-    ("create", "", "events"),
+/// What the plugin does: verb, group, resource, namespace (none: in the whole cluster).
+const NEEDED: [(&str, &str, &str, Option<&str>); 5] = [
+    ("get", "", "nodes", None),
+    ("list", "", "nodes", None),
+    ("watch", "", "nodes", None),
+    ("patch", "", "nodes", None),
+    ("create", "", "events", Some(announce::NAMESPACE)),
 ];
 
 /// What the API server tells.
@@ -122,11 +123,12 @@ pub(super) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 async fn permissions(client: Client) -> Seen<BTreeMap<String, bool>> {
     let reviews = Api::<SelfSubjectAccessReview>::all(client);
     let mut allowed = BTreeMap::new();
-    for (verb, group, resource) in NEEDED {
+    for (verb, group, resource, namespace) in NEEDED {
         let attributes = ResourceAttributes {
             verb: Some(verb.to_owned()),
             group: Some(group.to_owned()),
             resource: Some(resource.to_owned()),
+            namespace: namespace.map(str::to_owned),
             ..Default::default()
         };
         let review = SelfSubjectAccessReview {

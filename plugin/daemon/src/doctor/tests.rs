@@ -41,6 +41,8 @@ fn healthy() -> NodeFacts {
         next_resource: None,
         holders: Vec::new(),
         mps: None,
+        since_ms: 0,
+        overdue: false,
     };
     let status = Status {
         ready: true,

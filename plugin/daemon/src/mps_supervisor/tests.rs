@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use plugin_core::config::ResourceName;
 use plugin_core::inventory::ComputeMode;
-use plugin_core::mps::{Actual, DaemonStatus, Desired, DesiredDaemon};
+use plugin_core::mps::{Actual, ClientLimits, DaemonStatus, Desired, DesiredDaemon};
 
 use super::*;
 use crate::dir_watch::DirWatch;
@@ -23,6 +23,8 @@ fn desired() -> Desired {
         replicas: 4,
         active_thread_percentage: 25,
         pinned_memory_limit_mib: None,
+        client: ClientLimits::default(),
+        gpus: Vec::new(),
     };
     Desired { generation: 1, daemons: BTreeMap::from([(gpu(), daemon)]) }
 }
@@ -50,8 +52,9 @@ fn supervisor(root: &MpsRoot, modes: &ModesSet) -> (SupervisorLoop, mpsc::Receiv
         journal: None,
         root: root.clone(),
         originals_unsaved: None,
+        daemons_unsaved: None,
         report_unsaved: None,
-        control: MpsControl { program: "/nonexistent/control".into(), root: root.clone() },
+        control: MpsControl { program: "/nonexistent/control".into(), root: root.clone(), multi_user: false },
         gpus: GpuThread::start(backend(modes)),
         workers: BTreeMap::new(),
         events,
@@ -60,7 +63,12 @@ fn supervisor(root: &MpsRoot, modes: &ModesSet) -> (SupervisorLoop, mpsc::Receiv
 }
 
 fn started() -> SupervisorEvent {
-    SupervisorEvent::Started { originals: OriginalModes::new(), change_modes: true }
+    SupervisorEvent::Started {
+        originals: OriginalModes::new(),
+        change_modes: true,
+        daemons: Daemons::new(),
+        alive: [].into(),
+    }
 }
 
 /// Waits, by the kernel's notice, until `actual.json` is as wanted.

@@ -63,6 +63,7 @@ fn view(generation: u64, devices: &[(&str, bool)]) -> View {
             gpu_index: 0,
             gpu_minor: 0,
             mig: None,
+            mps: None,
             granted: *healthy,
         };
         (device.id.clone(), device)

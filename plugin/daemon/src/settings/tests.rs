@@ -162,6 +162,28 @@ fn run_and_mps_share_one_root() {
 }
 
 #[test]
+fn mps_decides_by_itself_only_with_a_file_and_under_the_name_of_nvidias_daemon_it_is_that() {
+    let mps = |args: &[&str], env: &[(&str, &str)]| {
+        let env: std::collections::BTreeMap<&str, &str> = env.iter().copied().collect();
+        let args = args.iter().map(OsString::from);
+        match parse(args, &|name| env.get(name).map(|v| (*v).to_owned())).unwrap() {
+            Command::Mps(settings, _, _) => settings,
+            other => panic!("{other:?}"),
+        }
+    };
+    let ours = mps(&["tandem-device-plugin", "mps"], &[]);
+    assert_eq!((ours.alone, ours.init, ours.multi_user), (None, true, false));
+    let env = [("CONFIG_FILE", "/config/config.yaml"), ("MIG_STRATEGY", "none"), ("MPS_MULTI_USER", "true")];
+    let theirs = mps(&["/usr/bin/mps-control-daemon"], &env);
+    let alone = theirs.alone.unwrap();
+    assert_eq!(alone.file, PathBuf::from("/config/config.yaml"));
+    assert_eq!(alone.overrides.flags.mps_root.as_deref(), Some("/mps"));
+    assert_eq!((theirs.root, theirs.multi_user), (MpsRoot("/mps".into()), true));
+    let child = mps(&["mps-control-daemon", "--init=true", "--init=false"], &env);
+    assert!(!child.init, "the last one counts");
+}
+
+#[test]
 fn the_subcommands_are_told_apart_and_run_is_the_default() {
     assert!(matches!(parse_with(&["run", "--mig-strategy=none"], &[]), Ok(Command::Run(..))));
     assert!(

@@ -27,7 +27,7 @@ pub(super) fn table(status: &Status) -> String {
         "GPU", "UUID", "RESOURCE", "ROLE", "MPS", "HEALTH"
     );
     for gpu in &status.gpus {
-        out.push_str(&gpu_line(gpu));
+        out.push_str(&gpu_line(gpu, status.now_ms));
     }
     out
 }
@@ -63,11 +63,12 @@ fn driver_lines(status: &Status, out: &mut String) {
     }
 }
 
-fn gpu_line(gpu: &GpuStatus) -> String {
+fn gpu_line(gpu: &GpuStatus, now_ms: u64) -> String {
     let mps = match &gpu.mps {
         None => "-",
         Some(DaemonStatus::Starting) => "starting",
         Some(DaemonStatus::Ready) => "ready",
+        Some(DaemonStatus::Ill { .. }) => "ill",
         Some(DaemonStatus::Stopping) => "stopping",
         Some(DaemonStatus::Failed { .. }) => "failed",
     };
@@ -80,9 +81,28 @@ fn gpu_line(gpu: &GpuStatus) -> String {
     let strategy = gpu.strategy.and_then(|s| serde_json::to_value(s).ok());
     let strategy = strategy.as_ref().and_then(|s| s.as_str()).unwrap_or("-");
     let holders = if gpu.holders.is_empty() { "-".to_owned() } else { gpu.holders.join(", ") };
-    let (index, uuid, health) = (gpu.index, gpu.uuid.as_str(), health(gpu));
+    let (index, uuid) = (gpu.index, gpu.uuid.as_str());
+    let health = format!("{}{}", health(gpu), waited(gpu, now_ms));
     let index = gpu.mig_index.map_or_else(|| index.to_string(), |part| format!("{index}:{part}"));
     format!("{index:<4} {uuid:<42} {resource:<24} {strategy:<14} {mps:<10} {health:<24} {holders}\n")
+}
+
+/// For how long a GPU has been on its way.
+fn waited(gpu: &GpuStatus, now_ms: u64) -> String {
+    if !matches!(gpu.state.as_str(), "draining" | "converting") || now_ms == 0 {
+        return String::new();
+    }
+    let seconds = now_ms.saturating_sub(gpu.since_ms) / 1000;
+    let late = if gpu.overdue { ", overdue" } else { "" };
+    format!(" ({}{late})", humanly(seconds))
+}
+
+fn humanly(seconds: u64) -> String {
+    match (seconds / 3600, seconds % 3600 / 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{}s", seconds % 60),
+        (hours, minutes) => format!("{hours}h{minutes}m"),
+    }
 }
 
 /// What keeps a GPU from being handed out, and why.
@@ -90,7 +110,7 @@ fn health(gpu: &GpuStatus) -> String {
     if let Some(why) = &gpu.ill {
         return format!("ill: {why}");
     }
-    if let Some(DaemonStatus::Failed { why }) = &gpu.mps {
+    if let Some(DaemonStatus::Failed { why } | DaemonStatus::Ill { why }) = &gpu.mps {
         return format!("{}: its MPS daemon failed: {why}", gpu.state);
     }
     match (gpu.state.as_str(), &gpu.next_resource) {
@@ -122,6 +142,8 @@ mod tests {
             next_resource: None,
             holders: vec!["default/p/main".into()],
             mps: None,
+            since_ms: 0,
+            overdue: false,
         }
     }
 
@@ -136,6 +158,19 @@ mod tests {
             "time-slicing",
             "default/p/main",
         ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_drain_is_shown_with_its_age() {
+        let gpu = GpuStatus { state: "draining".into(), since_ms: 5_000, overdue: true, ..gpu() };
+        for (now_ms, part) in [
+            (6_500, "holders are gone (1s, overdue)"),
+            (95_000, "(1m30s, overdue)"),
+            (7_300_000, "(2h1m, overdue)"),
+        ] {
+            let text = table(&Status { gpus: vec![gpu.clone()], now_ms, ..Default::default() });
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }

@@ -74,6 +74,8 @@ pub(super) enum Ending {
     MpsDaemonHang(Vec<u32>),
     /// The disk has room again.
     DiskFull,
+    /// MPS directories can be made again.
+    MpsDirectoryBlocked,
     /// The kernel has inotify watches again.
     InotifyExhausted,
     /// The Node object is registered again.
@@ -221,6 +223,8 @@ pub(super) enum What {
     MpsTold(u32, Box<SupervisorEvent>),
     /// The supervisor looks at `desired.json`.
     DesiredLooked(u32),
+    /// A control daemon that runs is looked at; a watch that is over is lost.
+    DaemonLooked(u32, GpuUuid, u64),
     /// The effect at the head of a GPU's queue is done.
     EffectDone(u32, GpuUuid),
     /// An NVML call about a GPU that hung returns.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fake_gpu::{ComputeMode as GpuMode, Gpu, GpuError, MpsDaemon, Node as Gpus, Text};
 use plugin_core::cdi::{Found, NodeAccess, Search};
 use plugin_core::inventory::{ComputeMode, GpuUuid};
-use plugin_core::mps::{Actual, Desired, DesiredDaemon, OriginalModes};
+use plugin_core::mps::{Actual, Daemons, Desired, DesiredDaemon, OriginalModes};
 
 use super::happening::{ServerId, What};
 use super::latency::{self, Latency};
@@ -38,6 +38,12 @@ pub(super) struct MpsFiles {
     pub(super) actual: Option<Actual>,
     /// `compute-modes.json`.
     pub(super) originals: Option<OriginalModes>,
+    /// `daemons.json`.
+    pub(super) daemons: Option<Daemons>,
+    /// A pipe directory was made.
+    pub(super) has_directories: bool,
+    /// A file stands where they should be made.
+    pub(super) is_blocked: bool,
     /// The life of the supervisor that holds the lock.
     pub(super) lock: Option<u32>,
 }
@@ -183,24 +189,28 @@ impl Host {
 
     /// The pid of the MPS control daemon that serves this directory.
     pub(super) fn mps_daemon(&self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> Option<u32> {
-        let directory = pipe_directory(gpu, wanted);
+        let directory = wanted.pipe_dir(MPS_ROOT, gpu);
         let daemons = self.gpus.as_ref()?.mps_daemons();
         daemons.iter().find(|d| d.pipe_directory.as_str() == directory).map(|d| d.pid)
     }
 
     /// Starts an MPS control daemon on one GPU.
     pub(super) fn start_mps_daemon(&mut self, gpu: &GpuUuid, wanted: &DesiredDaemon) -> Result<u32, String> {
-        let (index, lost) = self.gpu(gpu).map(|record| (record.index, record.lost))?;
-        if lost != 0 {
-            return Err(format!("MPS command `-d` failed: GPU `{gpu}` is lost"));
+        let mut seen = 0;
+        for gpu in wanted.serves(gpu) {
+            let record = self.gpu(&gpu.uuid)?;
+            if record.lost != 0 {
+                return Err(format!("MPS command `-d` failed: GPU `{}` is lost", gpu.uuid));
+            }
+            seen |= 1 << record.index;
         }
         let pid = self.new_pid();
         let daemon = MpsDaemon {
             pid,
             reserved: 0,
             started_ticks: 0,
-            gpus: 1 << index,
-            pipe_directory: Text::new(&pipe_directory(gpu, wanted)),
+            gpus: seen,
+            pipe_directory: Text::new(&wanted.pipe_dir(MPS_ROOT, gpu)),
         };
         let gpus = self.gpus.as_mut().ok_or("there is no driver")?;
         gpus.add_mps_daemon(daemon).map_err(|e| e.to_string())?;
@@ -220,14 +230,15 @@ impl Host {
         daemons.filter(on).map(|daemon| daemon.pid).collect()
     }
 
+    /// The NVML index of a GPU.
+    pub(super) fn index(&self, gpu: &GpuUuid) -> Option<u32> {
+        self.gpu(gpu).ok().map(|record| record.index)
+    }
+
     fn gpu(&self, gpu: &GpuUuid) -> Result<&Gpu, String> {
         let found = self.gpus.as_ref().and_then(|gpus| gpus.gpu_by_uuid(gpu.as_str()));
         found.ok_or_else(|| format!("GPU `{gpu}`: not found"))
     }
-}
-
-fn pipe_directory(gpu: &GpuUuid, wanted: &DesiredDaemon) -> String {
-    plugin_core::allocate::pipe_dir(MPS_ROOT, &wanted.resource, gpu.as_str())
 }
 
 pub(super) fn from_gpu(mode: GpuMode) -> ComputeMode {

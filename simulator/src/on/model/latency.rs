@@ -77,6 +77,10 @@ pub(super) const DIAL_TIME_MAX: u64 = 10 * SECOND;
 pub(super) const REPORT_AGAIN: u64 = 2 * SECOND;
 /// How long a command to an MPS control daemon may take, as the supervisor bounds it.
 pub(super) const MPS_COMMAND_MAX: u64 = 5 * SECOND;
+/// How long an MPS control daemon may take until it answers, as the supervisor bounds it.
+pub(super) const MPS_START_MAX: u64 = 10 * SECOND;
+/// Between two looks at an MPS control daemon.
+pub(super) const MPS_LOOK: u64 = 5 * SECOND;
 /// How long an MPS control daemon may take to quit, as the supervisor bounds it.
 pub(super) const MPS_QUIT_MAX: u64 = 10 * SECOND;
 /// The kubelet's first back-off for a container that died.

@@ -1,6 +1,8 @@
 //! The driver's library as the plugin's programs find it in the model: it fails, takes its time or hangs, and is of an old
 //! version after an upgrade.
 
+use std::collections::BTreeSet;
+
 use fake_gpu::{Gpu, MigDevice, Node as Gpus, Text, VERSION_MISMATCH, mig_minors};
 use plugin_core::inventory::{Facts, GpuFacts, GpuUuid};
 use plugin_core::mig::{MigEngines, MigFacts, MigSlices};
@@ -45,10 +47,10 @@ impl Host {
         !self.parked.is_empty()
     }
 
-    /// How much longer a look at all GPUs takes because some of them do not answer.
-    pub(super) fn silence(&self) -> u64 {
-        let any = self.gpus.iter().any(|gpus| gpus.gpus().iter().any(|gpu| gpu.nvml_hangs != 0));
-        if any { latency::GPU_SILENCE } else { 0 }
+    /// The GPUs about which calls hang.
+    pub(super) fn silent_gpus(&self) -> BTreeSet<u32> {
+        let gpus = self.gpus.iter().flat_map(|gpus| gpus.gpus());
+        gpus.filter(|gpu| gpu.nvml_hangs != 0).map(|gpu| gpu.index).collect()
     }
 
     /// NVML calls return again, all or some: those that do not are held again.

@@ -96,6 +96,7 @@ impl Node {
             | What::MpsTold(..)
             | What::ReportDue(_)
             | What::DesiredLooked(_)
+            | What::DaemonLooked(..)
             | What::EffectDone(..)
             | What::EffectReturns(..)
             | What::EffectOverdue(..) => self.on_mps(cx, what),
@@ -173,11 +174,6 @@ impl Node {
                     shell.node_listed(cx);
                 }
             }
-            What::KeptGpusWritten(life) => {
-                if let Some(shell) = program.living(life) {
-                    shell.kept_gpus_written(cx, host);
-                }
-            }
             What::BoundPodsListed(life, attempt) => {
                 if let Some(shell) = program.living(life) {
                     shell.bound_pods_listed(cx, attempt);
@@ -186,11 +182,6 @@ impl Node {
             What::BoundPodsSeen(pods) => {
                 if let Some(shell) = program.living(newest) {
                     shell.bound_pods_seen(cx, &pods);
-                }
-            }
-            What::LastGoodWritten(life) => {
-                if let Some(shell) = program.living(life) {
-                    shell.last_good_written(cx, host);
                 }
             }
             What::DesiredWritten(life) => {
@@ -233,7 +224,25 @@ impl Node {
         }
     }
 
+    /// Whether the plugin has given up this Register call, because a newer socket has overtaken it.
+    fn is_given_up(&mut self, what: &What) -> bool {
+        let call = match what {
+            What::RegisterArrives(call) => call.as_ref(),
+            What::Dials(dial) => &dial.call,
+            _ => return false,
+        };
+        let shell = self.plugin.living(call.plugin);
+        let given_up = shell.is_some_and(|shell| !shell.registers(&call.resource, call.attempt));
+        if let (true, What::Dials(dial)) = (given_up, what) {
+            self.kubelet.forgets(dial);
+        }
+        given_up
+    }
+
     fn on_kubelet(&mut self, cx: &mut Context<'_>, what: What) {
+        if self.is_given_up(&what) {
+            return;
+        }
         let kubelet = &mut self.kubelet;
         let died = match what {
             What::RegisterArrives(call) => {

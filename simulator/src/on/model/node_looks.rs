@@ -28,13 +28,23 @@ impl Node {
         }
     }
 
-    /// What becomes of CDI specs.
+    /// What becomes of CDI specs and state files.
     fn on_specs(&mut self, cx: &mut Context<'_>, what: What) {
         let (host, program) = (&mut self.host, &mut self.plugin);
         match what {
             What::DriverFilesLooked(life, attempt, search) => {
                 if let Some(shell) = program.living(life) {
                     shell.driver_files_looked(cx, host, attempt, &search);
+                }
+            }
+            What::KeptGpusWritten(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.kept_gpus_written(cx, host);
+                }
+            }
+            What::LastGoodWritten(life) => {
+                if let Some(shell) = program.living(life) {
+                    shell.last_good_written(cx, host);
                 }
             }
             What::SpecsWritten(life, specs) => {

@@ -42,6 +42,12 @@ impl Node {
                 }
                 None
             }
+            What::DaemonLooked(life, gpu, watch) => {
+                if let Some(shell) = program.living(life) {
+                    shell.daemon_looked(cx, host, &gpu, watch);
+                }
+                None
+            }
             What::EffectDone(life, gpu) => {
                 if let Some(shell) = program.living(life) {
                     shell.effect_done(cx, host, &gpu);

@@ -107,7 +107,7 @@ impl Node {
         let gpus = work::visible(gpus, &container)?;
         let pid = self.host.new_pid();
         if let Some(pipe) = work::pipe_directory(&container) {
-            let joined = self.host.join_mps(&pipe, pid, &gpus, name);
+            let joined = self.host.join_mps(&pipe, pid, &gpus, &container, name);
             joined.map_err(|error| format!("CUDA_ERROR_MPS_CONNECTION_FAILED: {error}"))?;
         } else if let Some(driver) = self.host.gpus.as_mut() {
             for gpu in &gpus {

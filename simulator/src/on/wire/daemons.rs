@@ -7,7 +7,9 @@ use std::time::Duration;
 use fake_cluster::api::ApiHandle;
 use fake_cluster::node::daemonsets::{DaemonSet, DaemonSetSettings, DaemonSets, Program};
 use futures::future::BoxFuture;
+use serde_json::json;
 
+use super::deployed::Deployment;
 use super::process::{Ended, Launch};
 use super::programs::{MPS, Name, PLUGIN, Programs};
 
@@ -18,6 +20,25 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 /// How long after a failed start the next one comes.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// What starts the plugin's programs.
+#[derive(Debug)]
+pub(super) enum Daemons {
+    /// The laboratory.
+    Fixed(DaemonSets),
+    /// The DaemonSets of the API server.
+    Deployed(Deployment),
+}
+
+impl Daemons {
+    /// Stops every program.
+    pub(super) async fn stop(self) {
+        match self {
+            Daemons::Fixed(daemons) => daemons.stop().await,
+            Daemons::Deployed(deployment) => deployment.stop().await,
+        }
+    }
+}
+
 /// How to start each program on each node.
 pub(super) type Launches = BTreeMap<Name, Launch>;
 
@@ -25,12 +46,17 @@ pub(super) type Launches = BTreeMap<Name, Launch>;
 pub(super) fn start(api: &ApiHandle, programs: &Programs, launches: &Launches) -> DaemonSets {
     let set = |program: &'static str, node_selector| DaemonSet {
         name: program.to_owned(),
-        node_selector,
+        template: json!({"spec": {"nodeSelector": node_selector, "tolerations": [{"operator": "Exists"}]}}),
         program: Arc::new(Daemon { program, programs: programs.clone(), launches: launches.clone() }),
+        object: None,
     };
-    let labelled = BTreeMap::from([(MPS_LABEL.0.to_owned(), MPS_LABEL.1.to_owned())]);
-    let sets = vec![set(PLUGIN, BTreeMap::new()), set(MPS, labelled)];
-    DaemonSets::start(api.clone(), sets, DaemonSetSettings { stop_max: STOP_MAX, retry_after: RETRY_AFTER })
+    let sets = vec![set(PLUGIN, json!({})), set(MPS, json!({MPS_LABEL.0: MPS_LABEL.1}))];
+    DaemonSets::start(api.clone(), sets, settings())
+}
+
+/// The bounds of every controller.
+pub(super) fn settings() -> DaemonSetSettings {
+    DaemonSetSettings { stop_max: STOP_MAX, retry_after: RETRY_AFTER }
 }
 
 struct Daemon {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use fake_gpu::{ComputeMode, GpuSnapshot, Memory, MigSnapshot, NodeFile, NodeSnapshot, ProcessKind};
 
+use super::binaries::Binaries;
 use super::capabilities;
 use super::layout::NodeLayout;
 use super::refused;
@@ -26,7 +27,7 @@ impl Driver {
         node: &str,
         gpus: &GpuNode,
         layout: &NodeLayout,
-        library: &Path,
+        binaries: &Binaries,
     ) -> Result<Driver, StageError> {
         let state = NodeFile::create(&layout.gpus, &gpus.spec(node))
             .map_err(|error| refused(format!("install a driver on node `{node}`"), &error))?;
@@ -34,12 +35,14 @@ impl Driver {
         snapshot.gpus.iter().try_for_each(|gpu| on_the_bus(gpu, &layout.sysfs))?;
         files(&snapshot.driver_version, layout)?;
         capabilities::install(&state, layout)?;
-        let link = layout.nvml();
-        std::os::unix::fs::symlink(library, &link).map_err(|error| StageError::File {
-            what: "link",
-            path: link.clone(),
-            error,
-        })?;
+        let links = [(&binaries.mps_control, layout.mps_control()), (&binaries.nvml, layout.nvml())];
+        for (made, link) in links {
+            std::os::unix::fs::symlink(made, &link).map_err(|error| StageError::File {
+                what: "link",
+                path: link.clone(),
+                error,
+            })?;
+        }
         Ok(Driver { state })
     }
 

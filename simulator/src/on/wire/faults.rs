@@ -1,6 +1,7 @@
 //! How faults happen on the wire stage: to real processes, sockets and the fake driver's state; those that end by
 //! themselves are undone when their time has come, whatever step plays then.
 
+mod control;
 mod endings;
 mod on_node;
 
@@ -74,7 +75,7 @@ impl WireStage {
         let node = self.node(name)?;
         match spec.fault {
             Fault::PluginCrash => node.kill(Process::Plugin).await,
-            Fault::SupervisorCrash => node.kill(Process::Mps).await,
+            Fault::SupervisorCrash => node.crash_supervisor(),
             Fault::PluginRestart => node.restart(Process::Plugin).await,
             Fault::PluginOomKilled => {
                 self.dies(name, Process::Plugin, spec.lasts.unwrap_or(BACK_OFF), true).await
@@ -86,6 +87,13 @@ impl WireStage {
                 self.kill_mps_daemons(name, None)?;
                 Ok(done)
             }
+            Fault::MpsDirectoryBlocked => match node.block_mps_directories()? {
+                true => {
+                    self.ends_in(lasts, Ends::MpsDirectories { node: name.to_owned() });
+                    Ok(Done::Did)
+                }
+                false => skipped(&format!("MPS directories of node `{name}` were made already")),
+            },
             Fault::MpsDaemonCrash { gpu } => self.kill_mps_daemons(name, gpu),
             Fault::MpsDaemonHang { gpu } => self.stop_mps_daemons(name, gpu, lasts),
             Fault::KubeletRestart if spec.lasts.is_some() => {

@@ -54,7 +54,7 @@ pub(super) fn mps(binaries: &Binaries, layout: &NodeLayout) -> Launch {
     flag("--driver-root-ctr-path", text(&layout.driver_root));
     flag("--sysfs-root", text(&layout.sysfs));
     flag("--proc-root", text(&layout.driver_root.join("proc")));
-    flag("--mps-control", text(&binaries.mps_control));
+    flag("--mps-control", text(&layout.mps_control()));
     flag("--journal-dir", text(&layout.journal.join("mps")));
     flag("--log-format", "json".to_owned());
     Launch { program: binaries.plugin.clone(), args, env: environment(layout), log: layout.log("mps") }

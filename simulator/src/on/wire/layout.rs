@@ -36,6 +36,8 @@ pub(super) struct NodeLayout {
     pub(super) state: PathBuf,
     /// The driver root: holds `libnvidia-ml.so.1` when a driver is installed.
     pub(super) driver_root: PathBuf,
+    /// Programs of the driver, each a link to what this build made.
+    pub(super) programs: PathBuf,
     /// The machine's sysfs, as far as the plugin reads it.
     pub(super) sysfs: PathBuf,
     /// The fake GPUs' state.
@@ -68,9 +70,10 @@ impl NodeLayout {
             cdi: base.join("cdi"),
             state: base.join("state"),
             driver_root: base.join("driver"),
+            programs: base.join("bin"),
             sysfs: base.join("sys"),
             gpus: base.join("gpu.state"),
-            admin_address: base.join("admin"),
+            admin_address: base.join("probes/admin"),
             journal: kept.join("journal"),
             kept,
         };
@@ -82,8 +85,10 @@ impl NodeLayout {
             &layout.cdi,
             &layout.state,
             &layout.driver_root,
+            &layout.programs,
             &layout.sysfs,
             &layout.journal,
+            &base.join("probes"),
         ];
         for directory in directories {
             std::fs::create_dir_all(directory).map_err(|error| (directory.clone(), error))?;
@@ -94,6 +99,11 @@ impl NodeLayout {
     /// The driver library, whether it is there or not.
     pub(super) fn nvml(&self) -> PathBuf {
         self.driver_root.join("libnvidia-ml.so.1")
+    }
+
+    /// The MPS control program, whether it is installed or not.
+    pub(super) fn mps_control(&self) -> PathBuf {
+        self.programs.join("nvidia-cuda-mps-control")
     }
 
     /// The log file of a process.

@@ -3,7 +3,7 @@
 //! Per run a temporary directory with short paths for sockets (`layout`), an API server and a scheduler (`cluster`),
 //! and per node a kubelet with its node agent (`node`), the fake driver (`driver`), and the plugin's two processes
 //! (`launch`, `programs`, `process`), started by the
-//! simulated DaemonSet controller (`daemons`). What can be seen from the outside
+//! simulated DaemonSet controller (`daemons`), or by what DaemonSets of the API server say (`deployed`). What can be seen from the outside
 //! becomes the world's view (`look`, `objects`, `logs`).
 
 mod actions;
@@ -12,7 +12,9 @@ mod books;
 mod capabilities;
 mod config_map;
 mod daemons;
+mod deployed;
 pub(super) mod driver;
+mod end;
 mod faults;
 mod http;
 mod kubelet_deaths;
@@ -33,11 +35,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fake_cluster::api::{ApiHandle, ApiServer, kubeconfig};
-use fake_cluster::node::daemonsets::DaemonSets;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 pub use binaries::Binaries;
+use daemons::Daemons;
+use deployed::Deployment;
+pub use deployed::cannot_play;
 use node::Node;
 use programs::{MPS, PLUGIN, Programs};
 
@@ -48,12 +53,8 @@ use crate::world::World;
 
 /// The namespace of scenario pods.
 const NAMESPACE: &str = "default";
-/// How long processes that a stopped program left behind may take to vanish before they count as leaked.
-const LEFTOVERS_VANISH_WITHIN: Duration = Duration::from_secs(2);
 /// How often ends of faults and the work of pods are seen to while time passes.
 const TEND_EVERY: Duration = Duration::from_millis(20);
-/// How often leftovers are looked for.
-const LEFTOVERS_EVERY: Duration = Duration::from_millis(20);
 
 /// A simulated cluster with the real plugin on its nodes.
 #[derive(Debug)]
@@ -75,11 +76,12 @@ pub struct WireStage {
     scheduler: JoinHandle<()>,
     programs: Programs,
     nodes: Vec<Node>,
-    daemons: Option<DaemonSets>,
+    daemons: Option<Daemons>,
 }
 
 impl WireStage {
-    /// Starts API server, scheduler and nodes; the DaemonSet controllers then start the plugin.
+    /// Starts API server, scheduler and nodes; the DaemonSet controllers then start the plugin. With `manifests` they start
+    /// what these objects say, and what is applied later; the story's own configurations are then not used.
     ///
     /// # Errors
     /// What could not be started; everything started before is stopped again.
@@ -88,6 +90,7 @@ impl WireStage {
         binaries: &Binaries,
         options: &RunOptions,
         run_dir: &Path,
+        manifests: Option<&[Value]>,
     ) -> Result<WireStage, StageError> {
         let temporary = layout::temporary().map_err(|error| StageError::File {
             what: "make a temporary directory in",
@@ -124,7 +127,7 @@ impl WireStage {
             nodes: Vec::new(),
             daemons: None,
         };
-        match stage.start_nodes(scenario, binaries, options, run_dir).await {
+        match stage.start_nodes(scenario, binaries, options, run_dir, manifests).await {
             Ok(()) => Ok(stage),
             Err(error) => {
                 stage.finish().await;
@@ -139,8 +142,12 @@ impl WireStage {
         binaries: &Binaries,
         options: &RunOptions,
         run_dir: &Path,
+        manifests: Option<&[Value]>,
     ) -> Result<(), StageError> {
-        config_map::create(&self.api, &scenario.configs)?;
+        match manifests {
+            Some(objects) => deployed::apply(&self.api, objects)?,
+            None => config_map::create(&self.api, &scenario.configs)?,
+        }
         for (index, spec) in (0_u64..).zip(&scenario.nodes) {
             let setting = node::Setting {
                 scenario,
@@ -150,11 +157,18 @@ impl WireStage {
                 run_dir,
                 kubeconfig: &self.kubeconfig,
                 seed: options.seed.wrapping_add(index),
+                deployed: manifests.is_some(),
             };
             self.nodes.push(Node::start(&setting, &self.api, &self.programs).await?);
         }
-        let launches = self.nodes.iter().flat_map(Node::launches).collect();
-        self.daemons = Some(daemons::start(&self.api, &self.programs, &launches));
+        let (api, programs) = (&self.api, &self.programs);
+        self.daemons = Some(if manifests.is_some() {
+            let how = (binaries, self.kubeconfig.as_path());
+            Daemons::Deployed(Deployment::start(api, programs, &self.nodes, how, scenario)?)
+        } else {
+            let launches = self.nodes.iter().flat_map(Node::launches).collect();
+            Daemons::Fixed(daemons::start(api, programs, &launches))
+        });
         Ok(())
     }
 
@@ -175,18 +189,6 @@ impl WireStage {
             }
         }
         ends
-    }
-
-    /// Waits until no process of this run lives; says which still do.
-    async fn leftovers(&self) -> Vec<String> {
-        let begun = std::time::Instant::now();
-        loop {
-            let alive = process::alive_with(&self.directory);
-            if alive.is_empty() || begun.elapsed() >= LEFTOVERS_VANISH_WITHIN {
-                return alive.iter().map(|left| format!("process {} `{}`", left.pid, left.command)).collect();
-            }
-            tokio::time::sleep(LEFTOVERS_EVERY).await;
-        }
     }
 }
 
@@ -263,26 +265,6 @@ impl Stage for WireStage {
             }
         }
         leaks
-    }
-}
-
-impl Drop for WireStage {
-    /// Somebody left in the middle of a run.
-    fn drop(&mut self) {
-        let Some(temporary) = self.temporary.take() else { return };
-        process::kill_all_with(&self.directory);
-        if self.keep {
-            let _kept = temporary.keep();
-            return;
-        }
-        let begun = std::time::Instant::now();
-        // what a dying process still writes would stay behind
-        while !process::alive_with(&self.directory).is_empty() && begun.elapsed() < LEFTOVERS_VANISH_WITHIN {
-            std::thread::sleep(LEFTOVERS_EVERY);
-        }
-        if let Err(error) = temporary.close() {
-            eprintln!("temporary directory `{}` stays: {error}", self.directory.display());
-        }
     }
 }
 

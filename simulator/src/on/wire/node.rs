@@ -1,7 +1,7 @@
 //! One simulated node: its paths, driver, kubelet with node agent, config volume, and how its programs are started.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use fake_cluster::api::{ApiHandle, Key, Resource};
@@ -20,7 +20,7 @@ use super::layout::NodeLayout;
 use super::other_plugins::OtherPlugins;
 use super::process::Launch;
 use super::programs::{MPS, Name, PLUGIN, Programs};
-use super::{config_map, launch, objects, refused};
+use super::{config_map, deployed, launch, objects, refused};
 use crate::invariants::{count_by_gpu, replicas_of};
 use crate::on::{Done, StageError};
 use crate::scenario::{GpuNode, NodeSpec, Scenario};
@@ -45,6 +45,8 @@ pub(super) struct Setting<'s> {
     pub(super) kubeconfig: &'s Path,
     /// Seed of this node's kubelet.
     pub(super) seed: u64,
+    /// Whether DaemonSets of the API server say what runs, and not the laboratory.
+    pub(super) deployed: bool,
 }
 
 /// A running node.
@@ -56,7 +58,7 @@ pub(super) struct Node {
     pub(super) layout: NodeLayout,
     /// Its driver, if one is installed.
     pub(super) driver: Option<Driver>,
-    library: PathBuf,
+    binaries: Binaries,
     pub(super) launches: BTreeMap<Name, Launch>,
     pub(super) programs: Programs,
     config: Option<ConfigVolume>,
@@ -95,7 +97,7 @@ impl Node {
         let layout = NodeLayout::create(setting.directory, setting.run_dir, &name)
             .map_err(|(path, error)| StageError::File { what: "create directory", path, error })?;
         let driver = match &spec.gpus {
-            Some(gpus) => Some(Driver::install(&name, gpus, &layout, &binaries.nvml)?),
+            Some(gpus) => Some(Driver::install(&name, gpus, &layout, binaries)?),
             None => None,
         };
         let key = Key::new(Resource::ConfigMaps, config_map::NAMESPACE, config_map::NAME);
@@ -114,14 +116,14 @@ impl Node {
             .await
             .map_err(|error| refused(format!("start node `{name}`"), &error))?;
         Ok(Node {
-            mps_root: layout.mps_root.display().to_string(),
+            mps_root: deployed::mps_root(&layout, setting.deployed),
             agent,
             lives: KubeletLives { starts: 1, ..KubeletLives::default() },
             other_plugins: OtherPlugins::start(spec, binaries, &layout)?,
             books: Books::default(),
             layout,
             driver,
-            library: binaries.nvml.clone(),
+            binaries: (*binaries).clone(),
             launches,
             programs: programs.clone(),
             config: Some(config),
@@ -258,7 +260,7 @@ impl Node {
                 &"there is one already",
             ));
         }
-        self.driver = Some(Driver::install(&self.name, gpus, &self.layout, &self.library)?);
+        self.driver = Some(Driver::install(&self.name, gpus, &self.layout, &self.binaries)?);
         Ok(Done::Did)
     }
 

@@ -8,6 +8,9 @@ use super::refused;
 use crate::on::{Done, StageError};
 use crate::scenario::Process;
 
+/// What the command line of the supervisor itself has, and that of its first process has not.
+const SUPERVISOR_FLAG: &str = "--init=false";
+
 impl Node {
     /// Stops a program in order and starts it again.
     ///
@@ -32,6 +35,20 @@ impl Node {
         let name = self.running(process)?;
         self.programs.kill(&name).await;
         self.start_again(&name)
+    }
+
+    /// Kills the MPS supervisor alone: the first process of its container, which starts it again, goes on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(super) fn crash_supervisor(&mut self) -> Result<Done, StageError> {
+        let name = self.running(Process::Mps)?;
+        match self.programs.kill_worker(&name, SUPERVISOR_FLAG) {
+            true => Ok(Done::Did),
+            false => {
+                Err(refused(format!("kill the MPS supervisor of node `{}`", self.name), &"it does not run"))
+            }
+        }
     }
 
     /// Ends a program, killed or in order, and leaves it so.
@@ -85,8 +102,8 @@ impl Node {
     }
 
     fn start_again(&self, name: &Name) -> Result<Done, StageError> {
-        if let Some(launch) = self.launches.get(name) {
-            self.programs.start(name, launch).map_err(|error| StageError::Spawn {
+        if let Some(launch) = self.programs.launched(name) {
+            self.programs.start(name, &launch).map_err(|error| StageError::Spawn {
                 process: name.program.to_owned(),
                 node: name.node.clone(),
                 error,

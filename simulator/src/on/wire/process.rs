@@ -88,6 +88,18 @@ impl Process {
         }
     }
 
+    /// SIGKILL for its child with this argument alone; `false` when there is none.
+    pub(super) fn kill_child(&self, argument: &str) -> bool {
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
+        let children = children.unwrap_or_default();
+        let has_argument = |pid: &u32| {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+        };
+        let child = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(has_argument);
+        child.inspect(|pid| spawn::signal_process(*pid, Signal::Kill)).is_some()
+    }
+
     /// SIGHUP.
     pub(super) fn hang_up(&self) {
         spawn::signal_process(self.pid, Signal::HangUp);

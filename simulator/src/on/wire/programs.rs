@@ -26,6 +26,8 @@ pub(super) struct Name {
 #[derive(Debug, Default)]
 struct Entry {
     process: Option<Process>,
+    /// How it was started last.
+    launch: Option<Launch>,
     starts: u64,
 }
 
@@ -56,6 +58,7 @@ impl Programs {
         let entry = state.entries.entry(name.clone()).or_default();
         if entry.process.is_none() {
             entry.process = Some(Process::start(launch)?);
+            entry.launch = Some(launch.clone());
             entry.starts += 1;
         }
         Ok(())
@@ -76,6 +79,11 @@ impl Programs {
         self.lock().entries.get(name)?.process.as_ref().map(Process::pid)
     }
 
+    /// How a program was started last.
+    pub(super) fn launched(&self, name: &Name) -> Option<Launch> {
+        self.lock().entries.get(name)?.launch.clone()
+    }
+
     /// Kills a program if it runs.
     pub(super) async fn kill(&self, name: &Name) -> bool {
         match self.take(name) {
@@ -85,6 +93,15 @@ impl Programs {
             }
             None => false,
         }
+    }
+
+    /// Kills the process that a program has for its work; the program starts another.
+    pub(super) fn kill_worker(&self, name: &Name, argument: &str) -> bool {
+        let mut state = self.lock();
+        let Some(entry) = state.entries.get_mut(name) else { return false };
+        let hit = entry.process.as_ref().is_some_and(|process| process.kill_child(argument));
+        entry.starts += u64::from(hit);
+        hit
     }
 
     /// Whether the program lives, and how often it was started.

@@ -14,12 +14,19 @@ fn the_supervisors_journal_replays_too() {
         replicas: 4,
         active_thread_percentage: 25,
         pinned_memory_limit_mib: None,
+        client: Default::default(),
+        gpus: Vec::new(),
     };
     let desired = Desired { generation: 1, daemons: [(gpu.clone(), daemon)].into() };
     let mode = ComputeMode::Default;
     let mut supervisor = Supervisor::new();
     let events = [
-        SupervisorEvent::Started { originals: Default::default(), change_modes: true },
+        SupervisorEvent::Started {
+            originals: Default::default(),
+            change_modes: true,
+            daemons: Default::default(),
+            alive: Default::default(),
+        },
         SupervisorEvent::DesiredRead { desired },
         SupervisorEvent::ModeRead { gpu: gpu.clone(), mode },
         SupervisorEvent::ModeSet { gpu: gpu.clone() },

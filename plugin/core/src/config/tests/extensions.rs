@@ -186,3 +186,16 @@ fn the_json_schema_describes_every_key_and_forbids_all_others() {
         });
     }
 }
+
+#[test]
+fn the_deadline_of_a_drain_is_a_time_longer_than_none() {
+    let deadline = |text: &str| config(&format!("sharing: {{drainDeadline: {text}}}")).sharing.drain_deadline;
+    assert_eq!(deadline("90s"), "90s".parse().ok());
+    assert_eq!(deadline("infinite"), Some(Interval::Infinite));
+    assert_eq!(deadline("null"), None);
+    for text in ["0s", "-1m", "90", "soon", "[]", "yes"] {
+        let problems = refused(&format!("sharing: {{drainDeadline: {text}}}"));
+        let expected = "1:26: `sharing.drainDeadline` must be a time longer than none";
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{text}: {problems:?}");
+    }
+}

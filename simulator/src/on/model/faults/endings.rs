@@ -11,6 +11,7 @@ impl Node {
         match ending {
             Ending::PodResources => self.kubelet.pod_resources = true,
             Ending::MpsDaemonHang(pids) => self.host.hung.retain(|pid| !pids.contains(pid)),
+            Ending::MpsDirectoryBlocked => self.host.mps.is_blocked = false,
             Ending::DiskFull => self.host.disk_full = false,
             Ending::InotifyExhausted => self.host.no_inotify = false,
             Ending::NodeRecreated => {

@@ -40,6 +40,13 @@ impl Node {
                 self.host.hung.extend(pids.iter().copied());
                 self.ends_in(cx, lasts.unwrap_or(nanos(LASTS_DEFAULT)), Ending::MpsDaemonHang(pids))
             }
+            Fault::MpsDirectoryBlocked => {
+                if self.host.mps.has_directories {
+                    return Some(format!("MPS directories of node `{}` were made already", self.name));
+                }
+                self.host.mps.is_blocked = true;
+                self.ends_in(cx, lasts.unwrap_or(nanos(LASTS_DEFAULT)), Ending::MpsDirectoryBlocked)
+            }
             fault => self.driver_suffers(cx, fault, lasts),
         }
     }

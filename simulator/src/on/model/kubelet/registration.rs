@@ -50,6 +50,13 @@ impl Kubelet {
         }
     }
 
+    /// The plugin has hung up before its registration was answered.
+    pub(in super::super) fn forgets(&mut self, dial: &Dial) {
+        if let Some(running) = self.living(dial.kubelet) {
+            running.ledger.connect_failed(dial.client, dial.call.resource.as_str());
+        }
+    }
+
     /// Dials the plugin back and asks for its options, or gives up.
     pub(in super::super) fn dials(&mut self, cx: &mut Context<'_>, host: &Host, dial: Dial) {
         let now = cx.now();

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
+use fake_gpu::ControlTrouble;
 use plugin_core::inventory::{ComputeMode, GpuUuid};
 use plugin_core::mps::{DesiredDaemon, SupervisorEvent};
 
 use super::super::engine::Context;
 use super::super::happening::What;
-use super::super::host::Host;
+use super::super::host::{Host, MPS_ROOT};
 use super::super::latency;
 use super::super::library::Library;
 use super::super::saboteur::Sabotage;
@@ -22,6 +23,8 @@ pub(super) enum Effect {
     SetMode(ComputeMode),
     /// Answer that its compute mode cannot be changed.
     Refuse(String),
+    /// Answer that no daemon can be started.
+    RefuseStart(String),
     /// Start or adopt its control daemon.
     Start(DesiredDaemon),
     /// Stop its control daemon.
@@ -34,6 +37,10 @@ pub(super) struct Worker {
     effects: VecDeque<Effect>,
     /// The control daemon that is watched.
     daemon: Option<u32>,
+    /// Counts the daemons that were watched: a look at an earlier one is void.
+    watch: u64,
+    /// What the last look found.
+    ill: Option<String>,
     /// Counts the NVML calls that hung.
     turn: u64,
     /// One hangs, and is still waited for.
@@ -56,12 +63,20 @@ impl MpsShell {
         let first = self.workers.get(gpu).and_then(|worker| worker.effects.front());
         let hangs =
             |wanted: &DesiredDaemon| host.mps_daemon(gpu, wanted).is_some_and(|pid| host.hung.contains(&pid));
+        let trouble = host.gpus.as_ref().and_then(|gpus| gpus.control_trouble());
         let is_late = self.workers.get(gpu).is_some_and(|worker| worker.late.is_some());
         let (latency, wait) = match first {
             None => return,
             Some(Effect::ReadMode | Effect::SetMode(_)) if is_late => (latency::TASK, 0),
             Some(Effect::ReadMode | Effect::SetMode(_)) => (latency::NVML_CALL, host.nvml_delay(1)),
-            Some(Effect::Refuse(_)) => (latency::TASK, 0),
+            Some(Effect::Refuse(_) | Effect::RefuseStart(_)) => (latency::TASK, 0),
+            Some(Effect::Start(_)) if trouble == Some(ControlTrouble::Hangs) => {
+                (latency::MPS_ADOPT, latency::MPS_COMMAND_MAX + latency::MPS_START_MAX)
+            }
+            Some(Effect::Start(_)) if trouble.is_some() => (latency::MPS_ADOPT, 0),
+            Some(Effect::Stop(wanted)) if trouble.is_some() && host.mps_daemon(gpu, wanted).is_some() => {
+                (latency::MPS_STOP, latency::MPS_COMMAND_MAX + latency::MPS_QUIT_MAX)
+            }
             Some(Effect::Start(wanted)) if hangs(wanted) => (latency::MPS_ADOPT, latency::MPS_COMMAND_MAX),
             Some(Effect::Start(wanted)) if host.mps_daemon(gpu, wanted).is_some() => (latency::MPS_ADOPT, 0),
             Some(Effect::Start(_)) => (latency::MPS_START, 0),
@@ -140,10 +155,40 @@ impl MpsShell {
             return;
         };
         let event = worker.perform(host, &mut self.nvml, gpu.clone(), effect);
+        if matches!(event, SupervisorEvent::DaemonReady { .. }) {
+            let look = What::DaemonLooked(self.life, gpu.clone(), worker.watch);
+            cx.at(cx.now() + latency::MPS_LOOK, look);
+        }
         self.post(cx, event);
         self.begin(cx, host, gpu);
         self.daemons_changed(cx, host);
         cx.show();
+    }
+
+    /// A control daemon that runs is looked at, and again later.
+    pub(in super::super) fn daemon_looked(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: &Host,
+        gpu: &GpuUuid,
+        watch: u64,
+    ) {
+        let Some(worker) = self.workers.get_mut(gpu).filter(|worker| worker.watch == watch) else {
+            return;
+        };
+        let Some(pid) = worker.daemon else { return };
+        cx.at(cx.now() + latency::MPS_LOOK, What::DaemonLooked(self.life, gpu.clone(), watch));
+        let found = host.mps_ill(pid);
+        // effects go first
+        if !worker.effects.is_empty() || found.as_ref().map(|(why, _)| why) == worker.ill.as_ref() {
+            return;
+        }
+        let silent = found.as_ref().is_some_and(|(_, silent)| *silent);
+        worker.ill = found.map(|(why, _)| why);
+        let event = SupervisorEvent::DaemonLooked { gpu: gpu.clone(), ill: worker.ill.clone() };
+        let wait = if silent { 2 * latency::MPS_COMMAND_MAX } else { 0 };
+        let at = cx.now() + cx.engine.draw_from(latency::MPS_ADOPT) + wait;
+        cx.at(at, What::MpsTold(self.life, Box::new(event)));
     }
 
     /// Control daemons that are gone although nobody asked them to.
@@ -164,6 +209,24 @@ impl MpsShell {
     }
 }
 
+/// Why no control daemon can be started or adopted now.
+fn cannot_start(host: &Host, running: Option<u32>) -> Option<String> {
+    if host.mps.is_blocked {
+        return Some(format!("MPS directory `{MPS_ROOT}/nvidia.com` cannot be made: not a directory"));
+    }
+    let why = match host.gpus.as_ref()?.control_trouble() {
+        Some(ControlTrouble::Missing) => "`nvidia-cuda-mps-control` cannot be run: no such file",
+        Some(ControlTrouble::Hangs) => "MPS command `-d` had no answer within 10s",
+        Some(ControlTrouble::Garbage) => "the active thread percentage is `MPS??` after it was set",
+        Some(ControlTrouble::Fails) => "MPS command `-d` failed: cuInit failed (exit status: 1)",
+        None if running.is_some_and(|pid| host.hung.contains(&pid)) => {
+            "MPS command `-d` failed: an instance of this daemon is already running"
+        }
+        None => return None,
+    };
+    Some(why.to_owned())
+}
+
 impl Worker {
     fn perform(
         &mut self,
@@ -182,16 +245,19 @@ impl Worker {
                 Err(why) => SupervisorEvent::ModeFailed { gpu, why },
             },
             Effect::Refuse(why) => SupervisorEvent::ModeFailed { gpu, why },
+            Effect::RefuseStart(why) => SupervisorEvent::DaemonFailed { gpu, why },
             Effect::Start(wanted) => {
                 let running = host.mps_daemon(&gpu, &wanted);
-                if running.is_some_and(|pid| host.hung.contains(&pid)) {
-                    let why = "MPS command `-d` failed: an instance of this daemon is already running";
-                    return SupervisorEvent::DaemonFailed { gpu, why: why.to_owned() };
+                if let Some(why) = cannot_start(host, running) {
+                    return SupervisorEvent::DaemonFailed { gpu, why };
                 }
+                host.mps.has_directories = true;
                 match running.map_or_else(|| host.start_mps_daemon(&gpu, &wanted), Ok) {
                     Ok(pid) => {
-                        host.limit_mps(pid, &wanted);
+                        host.limit_mps(pid, &gpu, &wanted);
                         self.daemon = Some(pid);
+                        self.watch += 1;
+                        self.ill = None;
                         SupervisorEvent::DaemonReady { gpu }
                     }
                     Err(why) => SupervisorEvent::DaemonFailed { gpu, why },

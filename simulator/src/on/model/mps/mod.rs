@@ -7,7 +7,9 @@ pub(super) mod server;
 use std::collections::{BTreeMap, VecDeque};
 
 use plugin_core::inventory::GpuUuid;
-use plugin_core::mps::{Actual, Desired, OriginalModes, Supervisor, SupervisorAction, SupervisorEvent};
+use plugin_core::mps::{
+    Actual, Daemons, Desired, OriginalModes, Supervisor, SupervisorAction, SupervisorEvent,
+};
 use plugin_core::time::Time;
 
 use self::effects::{Effect, Worker};
@@ -25,6 +27,7 @@ const DISK_FULL: &str = "No space left on device (os error 28)";
 #[derive(Debug, Default)]
 struct Unwritten {
     originals: Option<OriginalModes>,
+    daemons: Option<Daemons>,
     actual: Option<Actual>,
 }
 
@@ -69,7 +72,10 @@ impl MpsShell {
             journal,
         };
         let originals: OriginalModes = host.mps.originals.clone().unwrap_or_default();
-        shell.post(cx, SupervisorEvent::Started { originals, change_modes: true });
+        let daemons = host.mps.daemons.clone().unwrap_or_default();
+        let alive = daemons.iter().filter(|(gpu, daemon)| host.mps_daemon(gpu, daemon).is_some());
+        let alive = alive.map(|(gpu, _)| gpu.clone()).collect();
+        shell.post(cx, SupervisorEvent::Started { originals, change_modes: true, daemons, alive });
         cx.after(latency::TASK, What::DesiredLooked(life));
         shell
     }
@@ -142,6 +148,17 @@ impl MpsShell {
         true
     }
 
+    /// So must the daemons that may run before any is started.
+    fn save_daemons(&mut self, host: &mut Host) -> bool {
+        if host.disk_full && self.unwritten.daemons.is_some() {
+            return false;
+        }
+        if let Some(daemons) = self.unwritten.daemons.take() {
+            host.mps.daemons = Some(daemons);
+        }
+        true
+    }
+
     /// Writes the newest report; what the disk has no room for is tried again later.
     pub(super) fn save_actual(&mut self, cx: &mut Context<'_>, host: &mut Host) {
         if host.disk_full && self.unwritten.actual.is_some() {
@@ -200,6 +217,10 @@ impl MpsShell {
                 self.unwritten.originals = Some(originals);
                 self.save_originals(host);
             }
+            SupervisorAction::PersistDaemons { daemons } => {
+                self.unwritten.daemons = Some(daemons);
+                self.save_daemons(host);
+            }
             SupervisorAction::WriteActual { actual } => {
                 self.unwritten.actual = Some(actual);
                 self.save_actual(cx, host);
@@ -210,9 +231,10 @@ impl MpsShell {
                 true => self.give(cx, host, gpu, Effect::SetMode(mode)),
                 false => self.give(cx, host, gpu, Effect::Refuse(DISK_FULL.to_owned())),
             },
-            SupervisorAction::StartDaemon { gpu, daemon } => {
-                self.give(cx, host, gpu, Effect::Start(daemon));
-            }
+            SupervisorAction::StartDaemon { gpu, daemon } => match self.save_daemons(host) {
+                true => self.give(cx, host, gpu, Effect::Start(daemon)),
+                false => self.give(cx, host, gpu, Effect::RefuseStart(DISK_FULL.to_owned())),
+            },
             SupervisorAction::StopDaemon { gpu, daemon } => {
                 self.give(cx, host, gpu, Effect::Stop(daemon));
             }

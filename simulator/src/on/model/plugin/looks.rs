@@ -1,6 +1,6 @@
 //! Looks at the GPUs: asked for, or because time has passed; what is new is told, and a look that hangs as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fake_gpu::Node as Gpus;
 use plugin_core::event::Event;
@@ -22,6 +22,8 @@ const LOOKS_MAX: usize = 4;
 /// The looks of a process.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
+    /// GPUs that did not answer the last look.
+    silent: BTreeSet<u32>,
     begun: u64,
     answered: u64,
     /// Those under way, and whether somebody asked for them.
@@ -43,7 +45,11 @@ impl Shell {
         self.looks.under_way.insert(number, asked);
         let calls = |gpus: &Gpus| CALLS_PER_GPU * gpus.gpus().len() as u64 + links::calls(gpus);
         let delay = host.nvml_delay(CALLS_PER_LIST + host.gpus.as_deref().map_or(0, calls));
-        let at = cx.now() + cx.engine.draw_from(latency::NVML_FIND) + delay + host.silence();
+        // a GPU that has been waited for in vain is not asked again before its call returns
+        let silent = host.silent_gpus();
+        let wait = if silent.is_subset(&self.looks.silent) { 0 } else { latency::GPU_SILENCE };
+        self.looks.silent = silent;
+        let at = cx.now() + cx.engine.draw_from(latency::NVML_FIND) + delay + wait;
         cx.at(at, What::GpusListed(self.life, number));
         cx.at(cx.now() + self.driver_patience, What::LookOverdue(self.life, number));
     }

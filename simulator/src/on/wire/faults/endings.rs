@@ -34,6 +34,8 @@ pub(super) enum Ends {
     NodeObject { node: String },
     /// A program starts again.
     Program { node: String, process: Process },
+    /// MPS directories can be made again.
+    MpsDirectories { node: String },
     /// Processes go on.
     Stopped { pids: Vec<u32> },
 }
@@ -102,6 +104,7 @@ impl WireStage {
                 let ended = state.change(|gpus| driver_faults::recover(gpus, &ending));
                 ended.map_err(|error| refused(what, &error))?;
                 self.node(&node)?.show_capabilities()?;
+                self.node(&node)?.show_control_program()?;
             }
             Ends::Kubelet { node } => self.node(&node)?.start_kubelet().await?,
             Ends::Directory { node, checkpoint } => {
@@ -115,6 +118,7 @@ impl WireStage {
             Ends::Program { node, process } => {
                 self.node(&node)?.start_program(process)?;
             }
+            Ends::MpsDirectories { node } => self.node(&node)?.unblock_mps_directories()?,
             Ends::Stopped { pids } => {
                 pids.into_iter().for_each(|pid| signal_process(pid, Signal::Continue));
             }

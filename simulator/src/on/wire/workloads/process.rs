@@ -20,7 +20,8 @@ pub(super) fn start(node: &Node, pod: &str, container: &ContainerView, pid: u32)
             pid,
             uid: 0,
             gpus: gpus.iter().map(|(_, uuid)| uuid.clone()).collect(),
-            limit_bytes: 0,
+            limit_bytes: work::own_memory_limit(container).unwrap_or(0),
+            thread_percentage: work::own_percentage(container).unwrap_or(0),
             name: pod.to_owned(),
         };
         connect(Path::new(&pipe), &client)

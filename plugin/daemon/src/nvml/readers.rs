@@ -5,24 +5,28 @@
 //! whoever asked waits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long GPUs may be silent after another one has answered. A GPU that has to be woken takes two seconds, one after the
 /// other, because the driver has one lock.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Most GPUs whose calls are counted; machines have 16.
+const GPUS_MAX: usize = 256;
 
 /// The calls that are under way, by the GPU's index. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Readers {
-    under_way: Arc<Mutex<BTreeMap<u32, usize>>>,
+    under_way: Arc<[AtomicUsize]>,
     silence_max: Duration,
 }
 
 impl Default for Readers {
     fn default() -> Self {
-        Readers { under_way: Arc::default(), silence_max: SILENCE_MAX }
+        let under_way = (0..GPUS_MAX).map(|_| AtomicUsize::new(0)).collect();
+        Readers { under_way, silence_max: SILENCE_MAX }
     }
 }
 
@@ -44,11 +48,10 @@ impl Readers {
     ) -> Readings<T> {
         let read = Arc::new(read);
         let (told, answered) = sync_channel(count as usize);
-        let hanging: Vec<u32> = self.calls().keys().copied().filter(|index| *index < count).collect();
-        let nobody_answers = hanging.len() == count as usize;
+        let nobody_answers = (0..count).all(|index| self.hangs(index));
         let mut silent = BTreeMap::new();
         for index in 0..count {
-            if hanging.contains(&index) && !nobody_answers {
+            if self.hangs(index) && !nobody_answers {
                 silent.insert(index, "NVML has not answered since an earlier call".to_owned());
                 continue;
             }
@@ -79,8 +82,13 @@ impl Readers {
         Readings { answers, silent }
     }
 
-    fn calls(&self) -> MutexGuard<'_, BTreeMap<u32, usize>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The count of calls about a GPU; `None` beyond [`GPUS_MAX`].
+    fn calls(&self, index: u32) -> Option<&AtomicUsize> {
+        usize::try_from(index).ok().and_then(|index| self.under_way.get(index))
+    }
+
+    fn hangs(&self, index: u32) -> bool {
+        self.calls(index).is_some_and(|calls| calls.load(Ordering::SeqCst) > 0)
     }
 }
 
@@ -92,24 +100,20 @@ struct Call {
 
 impl Call {
     fn begin(readers: &Readers, index: u32) -> Self {
-        *readers.calls().entry(index).or_default() += 1;
+        readers.calls(index).map(|calls| calls.fetch_add(1, Ordering::SeqCst));
         Call { readers: readers.clone(), index }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let mut calls = self.readers.calls();
-        if let Some(count) = calls.get_mut(&self.index) {
-            *count -= 1;
-        }
-        calls.retain(|_, count| *count > 0);
+        self.readers.calls(self.index).map(|calls| calls.fetch_sub(1, Ordering::SeqCst));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, SyncSender};
     use std::time::Instant;
 
@@ -142,7 +146,7 @@ mod tests {
 
     fn wait_until_nothing_is_under_way(readers: &Readers) {
         let begun = Instant::now();
-        while !readers.calls().is_empty() {
+        while (0..8).any(|index| readers.hangs(index)) {
             assert!(begun.elapsed() < PATIENCE, "a call is still under way");
             std::thread::yield_now();
         }

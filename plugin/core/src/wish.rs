@@ -1,0 +1,87 @@
+//! Which MPS control daemons the plugin wishes for, and which GPUs must go together because one daemon serves them.
+
+use std::collections::BTreeMap;
+
+use crate::action::Action;
+use crate::inventory::GpuUuid;
+use crate::mps::{Desired, DesiredDaemon};
+use crate::plugin::{Driver, Plugin};
+use crate::switch::{GpuState, MpsCondition};
+
+impl Plugin {
+    /// Whether a GPU that shares its MPS control daemon with this one may still be held: the daemon then stays for both.
+    pub(crate) fn are_mates_held(&self, gpu: &GpuUuid, state: &GpuState) -> bool {
+        let Some(role) = state.role() else { return false };
+        let may_be_held = |mate: &GpuUuid| match self.gpus.get(mate) {
+            Some(GpuState::Settled { role: its }) => its.daemon_gpus == role.daemon_gpus,
+            Some(GpuState::Draining { from, since }) => {
+                let proven = self.ownership.evidence().is_some_and(|evidence| evidence >= *since);
+                from.daemon_gpus == role.daemon_gpus && (!proven || self.ownership.is_held(mate))
+            }
+            Some(GpuState::Found) => self.ownership.is_held(mate),
+            None | Some(GpuState::Converting | GpuState::Unused) => false,
+        };
+        role.daemon_gpus.iter().map(|mate| &mate.uuid).filter(|mate| *mate != gpu).any(may_be_held)
+    }
+
+    pub(crate) fn mps_condition(&self, gpu: &GpuUuid) -> MpsCondition {
+        let answered = self.actual.as_ref().is_some_and(|a| a.generation >= self.desired.generation);
+        let listed = self.actual.as_ref().is_some_and(|a| a.daemons.contains_key(gpu));
+        let ready = self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
+        let wished = self.desired.daemons.contains_key(gpu);
+        match (wished, listed) {
+            (true, true) if ready && answered => MpsCondition::Ready,
+            (false, false) if answered || !self.supervisor_alive => MpsCondition::Absent,
+            (true | false, true | false) => MpsCondition::Busy,
+        }
+    }
+
+    /// Wishes for one MPS control daemon per GPU that plays an MPS role or is free to become one.
+    pub(crate) fn wish_mps(&mut self) {
+        let Driver::Present(facts) = &self.driver else {
+            return;
+        };
+        if !self.change.all || self.applied.is_none() || self.gpus.values().any(|s| *s == GpuState::Found) {
+            return;
+        }
+        let gpus = facts.gpus.iter().map(|gpu| &gpu.uuid);
+        let daemons: BTreeMap<GpuUuid, DesiredDaemon> =
+            gpus.filter_map(|gpu| self.wished_daemon(gpu).map(|daemon| (gpu.clone(), daemon))).collect();
+        if daemons != self.desired.daemons {
+            self.change.all = true;
+            self.desired_retry_at = None;
+            self.desired = Desired { generation: self.desired.generation + 1, daemons };
+            self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
+            // the wish can make a GPU whose daemon already serves settle at once
+            self.advance_gpus();
+        }
+    }
+
+    /// A wish that could not be written would never be granted, and its GPUs would convert for good.
+    pub(crate) fn wish_again(&mut self) {
+        if self.desired_retry_at.is_some_and(|at| at <= self.now) {
+            self.desired_retry_at = None;
+            self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
+        }
+    }
+
+    fn wished_daemon(&self, gpu: &GpuUuid) -> Option<DesiredDaemon> {
+        let role = match self.gpus.get(gpu)? {
+            GpuState::Converting => {
+                let target = self.applied.as_ref()?.roles.get(gpu)?;
+                let comes = |mate: &GpuUuid| match self.gpus.get(mate) {
+                    Some(GpuState::Converting) => true,
+                    Some(GpuState::Settled { role } | GpuState::Draining { from: role, .. }) => {
+                        role.daemon_gpus == target.daemon_gpus
+                    }
+                    None | Some(GpuState::Found | GpuState::Unused) => false,
+                };
+                // a running daemon cannot gain a GPU: all of its GPUs come together
+                Some(target).filter(|role| role.daemon_gpus.iter().all(|mate| comes(&mate.uuid)))?
+            }
+            GpuState::Settled { role } | GpuState::Draining { from: role, .. } => role,
+            GpuState::Found | GpuState::Unused => return None,
+        };
+        role.daemon()
+    }
+}
