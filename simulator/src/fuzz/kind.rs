@@ -38,7 +38,7 @@ impl Kind {
 }
 
 /// Every kind that is drawn, by its word in scenarios.
-pub(super) const DRAWN: [&str; 35] = [
+pub(super) const DRAWN: [&str; 40] = [
     "pluginCrash",
     "pluginRestart",
     "pluginUpgrade",
@@ -48,6 +48,11 @@ pub(super) const DRAWN: [&str; 35] = [
     "mpsFault",
     "mpsOomKilled",
     "supervisorCrash",
+    "mpsControlMissing",
+    "mpsControlHang",
+    "mpsControlGarbage",
+    "mpsControlFails",
+    "mpsDirectoryBlocked",
     "kubeletRestart",
     "kubeletHang",
     "kubeletSocketRace",
@@ -98,7 +103,6 @@ fn process_faults() -> impl Strategy<Value = Kind> {
         1 => any::<bool>().prop_map(|all| Kind::MpsDaemonsHang { all }),
         1 => Just(Kind::MpsFault),
         1 => plain(Fault::MpsOomKilled),
-        2 => plain(Fault::SupervisorCrash),
     ]
 }
 
