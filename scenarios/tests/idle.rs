@@ -38,6 +38,8 @@ const SETTLE: Duration = Duration::from_secs(18);
 const WINDOW: Duration = Duration::from_secs(20);
 /// What the system and the API server may add. A look every two seconds that nobody named would add twenty.
 const OTHER_WAKES: u64 = 6;
+/// The story is held open once.
+const MEASUREMENTS_MAX: usize = 1;
 /// Timers that are further apart are not due so soon after the start.
 const PERIOD_MAX: Duration = Duration::from_secs(60);
 
@@ -109,7 +111,7 @@ fn measured() -> Result<(u64, u64), Failed> {
         leave: Leave::WhenFailed,
     };
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let (measured, measurements) = mpsc::channel();
+    let (measured, measurements) = mpsc::sync_channel(MEASUREMENTS_MAX);
     let hold = |held: &Held| {
         let (directory, passed) = (held.kubeconfig.with_file_name(""), held.passed);
         let (stop, measured) = (stop.clone(), measured.clone());

@@ -1,4 +1,5 @@
 //! Stories of the taint of a node that shares its GPUs, told to the core alone.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod shell;
 

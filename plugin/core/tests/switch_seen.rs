@@ -1,4 +1,5 @@
 //! What people see of a switch, and what becomes of it when it is abandoned or the plugin restarts, told to the core alone.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod shell;
 

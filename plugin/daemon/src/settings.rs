@@ -74,7 +74,7 @@ pub(crate) enum Command {
     /// Serve the node's GPUs.
     Run(Box<RunSettings>, NvmlPaths, LogSettings),
     /// Keep MPS control daemons.
-    Mps(MpsSettings, NvmlPaths, LogSettings),
+    Mps(Box<MpsSettings>, NvmlPaths, LogSettings),
     /// Check configuration files.
     Validate(ValidateSettings, NvmlPaths),
     /// Print the merged configuration.
@@ -135,7 +135,7 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
         }
         CommandArgs::Mps(args) => {
             let settings = mps_settings(&args, env)?;
-            Ok(Command::Mps(settings, nvml_paths(&args.gpu, env), log_settings(&args.log, env)?))
+            Ok(Command::Mps(Box::new(settings), nvml_paths(&args.gpu, env), log_settings(&args.log, env)?))
         }
         CommandArgs::Validate(args) => {
             let nvml = nvml_paths(&args.gpu, env);

@@ -31,7 +31,7 @@ pub(crate) fn start(command: Command) -> ExitCode {
             }
         }
         Command::Mps(settings, nvml, log) => with_log(&log).and_then(|()| {
-            let why = wait_for(mps_supervisor::run(settings, Box::new(NvmlBackend::new(nvml))))?;
+            let why = wait_for(mps_supervisor::run(*settings, Box::new(NvmlBackend::new(nvml))))?;
             Ok(Exit { code: 0, why })
         }),
         Command::Validate(settings, nvml) => {

@@ -167,7 +167,7 @@ fn mps_decides_by_itself_only_with_a_file_and_under_the_name_of_nvidias_daemon_i
         let env: std::collections::BTreeMap<&str, &str> = env.iter().copied().collect();
         let args = args.iter().map(OsString::from);
         match parse(args, &|name| env.get(name).map(|v| (*v).to_owned())).unwrap() {
-            Command::Mps(settings, _, _) => settings,
+            Command::Mps(settings, _, _) => *settings,
             other => panic!("{other:?}"),
         }
     };
