@@ -158,6 +158,12 @@ mod tests {
         Event::NodeRead { labels: BTreeMap::from([("k".to_owned(), value.to_owned())]) }
     }
 
+    /// What is told first of a Node without taints and extended resources.
+    fn taints_and_figures() -> [Event; 2] {
+        let taints = Event::TaintsRead { taints: Vec::new(), note: None };
+        [taints, Event::FiguresRead { allocatable: BTreeMap::new() }]
+    }
+
     async fn told(changes: Vec<Result<watcher::Event<Node>, watcher::Error>>) -> Vec<Event> {
         let (events, mut seen) = mpsc::channel(16);
         tell(futures::stream::iter(changes), "n1", events).await;
@@ -178,7 +184,9 @@ mod tests {
             Ok(Apply(node("a"))),
             Ok(Apply(node("b"))),
         ];
-        assert_eq!(told(changes).await, [read("a"), read("b")]);
+        let [taints, figures] = taints_and_figures();
+        let expected = [taints, figures, read("a"), read("b")];
+        assert_eq!(told(changes).await, expected, "taints and figures once, before the labels");
     }
 
     #[tokio::test]
@@ -186,9 +194,9 @@ mod tests {
         use watcher::Event::{Apply, Init, InitDone};
         let failed = || Err(watcher::Error::NoResourceVersion);
         let all = told(vec![Ok(Init), Ok(InitDone), failed(), failed(), Ok(Apply(node("a")))]).await;
-        assert_eq!(all.len(), 2);
+        let [taints, figures] = taints_and_figures();
+        assert_eq!(all[1..], [taints, figures, read("a")]);
         assert!(matches!(&all[0], Event::NodeUnreadable { why } if why.contains("`n1` does not exist")));
-        assert_eq!(all[1], read("a"));
     }
 
     /// An API server that notes method, path, content type and body, and answers with a Node or an error.
