@@ -135,7 +135,9 @@ fn a_gpu_that_hangs_is_ill_and_hides_no_other_that_is_lost_or_back() {
         suffer(&mut stage, Fault::GpuLost { gpu: 0 }, seconds(100));
         until(&mut stage, "the lost one is noticed", |world| allocatable(world) == Some(all - 2));
         run_pod(&mut stage, "a", "nvidia.com/gpu");
+        pass(&mut stage, Duration::from_secs(75));
         until(&mut stage, "the lost one is back", |world| allocatable(world) == Some(all - 1));
+        pass(&mut stage, Duration::from_secs(200));
         until(&mut stage, "all are well", |world| allocatable(world) == Some(all));
         assert_sound(&mut stage);
     }
