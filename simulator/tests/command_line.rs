@@ -164,7 +164,7 @@ fn a_second_ctrl_c_leaves_at_once_and_leaves_nothing() {
     };
     let begun = Instant::now();
     // the plugin of the first node listens: much is under way
-    while !temporary().is_some_and(|at| at.join("gpu-1/admin").exists()) {
+    while !temporary().is_some_and(|at| at.join("gpu-1/probes/admin").exists()) {
         assert!(begun.elapsed() < SOON, "nothing was started");
         std::thread::sleep(Duration::from_millis(5));
     }
