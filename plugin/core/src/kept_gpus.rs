@@ -55,9 +55,14 @@ pub(crate) struct Keeper {
     pub(crate) retry_at: Option<Time>,
 }
 
-/// What the choices of counts depend on: the sharing, the names and the MIG strategy, not the rest of the file.
+/// What the choices of counts depend on: the sharing, the names and the MIG strategy, not the rest of the file. Another
+/// interval of time-slicing moves no GPU.
 pub(crate) fn key(config: &Config, strategy: MigStrategy) -> String {
-    let parts = (&config.sharing, &config.resources, strategy);
+    let mut sharing = config.sharing.clone();
+    for entry in sharing.time_slicing.iter_mut().flat_map(|sliced| &mut sliced.resources) {
+        entry.time_slice = None;
+    }
+    let parts = (&sharing, &config.resources, strategy);
     // values of ours always have a JSON form
     fingerprint(&serde_json::to_string(&parts).unwrap_or_default())
 }
@@ -225,6 +230,8 @@ mod tests {
         let same = key(&read(sharing), MigStrategy::None);
         let commented = format!("# a remark\nflags: {{failOnInitError: false}}\n{sharing}");
         assert_eq!(key(&read(&commented), MigStrategy::None), same);
+        let quicker = sharing.replace("devices: 1", "devices: 1, interval: short");
+        assert_eq!(key(&read(&quicker), MigStrategy::None), same);
         assert_ne!(key(&read(&sharing.replace("devices: 1", "devices: 2")), MigStrategy::None), same);
         assert_ne!(key(&read(sharing), MigStrategy::Mixed), same);
     }
