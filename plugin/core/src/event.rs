@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::bound_pod::{BoundPod, PodPhase};
 use crate::cdi::Found;
-use crate::config::ResourceName;
+use crate::config::{ResourceName, TimeSlice};
 pub use crate::holding::{Checkpoint, CheckpointEntry, Holding};
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
@@ -290,6 +290,25 @@ pub enum Event {
     CdiSpecsFailed {
         /// The path and the reason.
         why: String,
+    },
+
+    /// Answer to `SetTimeSlice`: done.
+    TimeSliceSet {
+        /// The GPU.
+        gpu: GpuUuid,
+        /// Its interval.
+        interval: TimeSlice,
+    },
+    /// Answer to `SetTimeSlice`: it could not be set.
+    TimeSliceFailed {
+        /// The GPU.
+        gpu: GpuUuid,
+        /// What it should have had.
+        interval: TimeSlice,
+        /// The reason.
+        why: String,
+        /// The GPU has no such setting.
+        unsupported: bool,
     },
 }
 

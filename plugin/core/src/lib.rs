@@ -72,6 +72,7 @@ pub mod switch;
 pub mod taints;
 pub mod takeover;
 pub mod time;
+pub mod time_slice;
 pub mod unit;
 pub mod view;
 mod wish;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plugin_core::action::Action;
 use plugin_core::cdi::Found;
-use plugin_core::config::ResourceName;
+use plugin_core::config::{ResourceName, TimeSlice};
 use plugin_core::event::{BoundPod, Checkpoint, Event, Holding};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{Entry, replay};
@@ -69,6 +69,9 @@ pub struct Node {
     pub allocatable: Option<BTreeMap<String, Vec<String>>>,
     /// Resources that the kubelet does not take.
     pub refused: BTreeSet<ResourceName>,
+    /// What the driver has for the time slices of GPUs, and why it takes no other, and whether it never will.
+    pub time_slices: BTreeMap<GpuUuid, TimeSlice>,
+    pub time_slices_fail: Option<(String, bool)>,
     inbox: VecDeque<Event>,
 }
 
@@ -109,6 +112,8 @@ impl Node {
             kubelet_tells: true,
             allocatable: Some(BTreeMap::new()),
             refused: BTreeSet::new(),
+            time_slices: BTreeMap::new(),
+            time_slices_fail: None,
             inbox: VecDeque::new(),
         }
     }
@@ -358,6 +363,13 @@ impl Node {
                 None => {
                     self.found.specs.extend(specs);
                     Event::CdiSpecsWritten
+                }
+            },
+            Action::SetTimeSlice { gpu, interval } => match self.time_slices_fail.clone() {
+                Some((why, unsupported)) => Event::TimeSliceFailed { gpu, interval, why, unsupported },
+                None => {
+                    self.time_slices.insert(gpu.clone(), interval);
+                    Event::TimeSliceSet { gpu, interval }
                 }
             },
             Action::Announce { reason, message, .. } => {

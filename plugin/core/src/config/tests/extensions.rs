@@ -123,7 +123,8 @@ fn the_interval_of_time_slicing_is_one_of_four_words_also_as_the_dra_driver_writ
     let entry = |interval: &str| {
         mps_entry(&format!("{{name: gpu, replicas: 2, interval: {interval}}}")).replace("mps", "timeSlicing")
     };
-    let read = |interval: &str| config(&entry(interval)).sharing.time_slicing.unwrap().resources[0].time_slice;
+    let read =
+        |interval: &str| config(&entry(interval)).sharing.time_slicing.unwrap().resources[0].time_slice;
     for word in [TimeSlice::Default, TimeSlice::Short, TimeSlice::Medium, TimeSlice::Long] {
         let capitalised = format!("{}{}", word.as_str()[..1].to_uppercase(), &word.as_str()[1..]);
         assert_eq!([read(word.as_str()), read(&capitalised)], [Some(word); 2]);
@@ -133,7 +134,10 @@ fn the_interval_of_time_slicing_is_one_of_four_words_also_as_the_dra_driver_writ
     assert_eq!(config(&serde_yaml::to_string(&full).unwrap()), full);
     let place = "4:42: `sharing.timeSlicing.resources[0].interval`";
     let rows = [
-        ("shrt", "must be one of `default`, `short`, `medium`, `long`, but is `shrt` (hint: did you mean `short`?)"),
+        (
+            "shrt",
+            "must be one of `default`, `short`, `medium`, `long`, but is `shrt` (hint: did you mean `short`?)",
+        ),
         ("SHORT", "must be one of `default`, `short`, `medium`, `long`, but is `SHORT`"),
         ("1", "must be text, but is a number `1` (hint: put it in quotes)"),
         ("2ms", "must be one of"),
