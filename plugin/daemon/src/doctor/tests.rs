@@ -44,6 +44,7 @@ fn healthy() -> NodeFacts {
         blockers: Vec::new(),
         since_ms: 0,
         overdue: false,
+        time_slice: None,
     };
     let status = Status {
         ready: true,
