@@ -29,6 +29,7 @@
 //! | `mig` | GPUs cut into MIG devices |
 //! | `snapshot` | everything at one moment, for expectations and reports |
 //! | `file`, `shared` | the same state in a file mapped by many processes |
+//! | `smi` | what nvidia-smi does, as far as it is stood in for |
 //! | `mps` | the MPS control daemon's command language, daemon and client |
 
 mod alive;
@@ -47,6 +48,7 @@ mod process;
 mod profile;
 mod record;
 mod shared;
+pub mod smi;
 mod snapshot;
 mod spec;
 mod text;
@@ -67,6 +69,7 @@ pub use process::{MPS_SERVER_MEMORY_BYTES, ProcessKind, ProcessSpec};
 pub use profile::{Architecture, BoardProfile, ProfileError, profile_names};
 pub use record::{
     ComputeMode, DAEMONS_MAX, EVENTS_MAX, Event, GPUS_MAX, Gpu, MpsDaemon, Node, PROCESSES_MAX, Process,
+    TimeSlice,
 };
 pub use snapshot::{GpuSnapshot, MigSnapshot, MpsDaemonSnapshot, NodeSnapshot, ProcessSnapshot};
 pub use spec::{GpuSpec, NodeSpec, SpecError};

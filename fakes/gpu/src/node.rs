@@ -1,7 +1,8 @@
 //! A node's GPUs: looking them up, losing them, their compute mode, and the MPS daemons that see them.
 
 use crate::error::GpuError;
-use crate::record::{ComputeMode, DAEMONS_MAX, GPUS_MAX, Gpu, MpsDaemon, Node};
+use crate::profile::Architecture;
+use crate::record::{ComputeMode, DAEMONS_MAX, GPUS_MAX, Gpu, MpsDaemon, Node, TimeSlice};
 
 impl Node {
     /// All GPUs, in NVML's order, lost ones included.
@@ -29,8 +30,11 @@ impl Node {
         self.gpus[..count].get_mut(gpu as usize).ok_or(missing)
     }
 
-    /// Loads or unloads the driver; without it NVML does not initialise.
+    /// Loads or unloads the driver; without it NVML does not initialise. One that is loaded anew knows no time slices.
     pub fn set_driver_loaded(&mut self, loaded: bool) {
+        if loaded && self.driver_loaded == 0 {
+            self.forget_time_slices();
+        }
         self.driver_loaded = u32::from(loaded);
     }
 
@@ -40,7 +44,11 @@ impl Node {
     /// # Errors
     /// No such GPU.
     pub fn set_lost(&mut self, gpu: u32, lost: bool) -> Result<(), GpuError> {
-        self.gpu_mut(gpu)?.lost = u32::from(lost);
+        let record = self.gpu_mut(gpu)?;
+        if record.lost != 0 && !lost {
+            record.time_slice = 0;
+        }
+        record.lost = u32::from(lost);
         if lost {
             self.remove_processes(|process| process.gpu == gpu);
         }
@@ -61,6 +69,31 @@ impl Node {
         }
         record.compute_mode = mode.number();
         Ok(())
+    }
+
+    /// Sets the time slice.
+    ///
+    /// # Errors
+    /// No such GPU, it is lost, MIG mode is on, or it is older than Volta.
+    pub fn set_time_slice(&mut self, gpu: u32, slice: TimeSlice) -> Result<(), GpuError> {
+        let record = self.gpu_mut(gpu)?;
+        let uuid = record.uuid.as_str().to_owned();
+        if record.lost != 0 {
+            return Err(GpuError::Lost { uuid });
+        }
+        if record.has_mig_on() {
+            return Err(GpuError::MigIsOn { uuid });
+        }
+        if record.board.architecture < Architecture::Volta.number() {
+            return Err(GpuError::NoTimeSlice { uuid });
+        }
+        record.time_slice = slice.number();
+        Ok(())
+    }
+
+    /// Every GPU has the driver's own time slice, as after a boot.
+    pub fn forget_time_slices(&mut self) {
+        self.gpus.iter_mut().for_each(|gpu| gpu.time_slice = 0);
     }
 
     /// Puts the MPS servers of a GPU into FAULT, or ends the fault: while it lasts they take no new clients.
