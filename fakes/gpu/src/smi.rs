@@ -92,6 +92,11 @@ impl Request {
 }
 
 impl Node {
+    /// Whether it never comes to an end: it looks at every GPU first.
+    pub fn smi_hangs(&self) -> bool {
+        self.nvml_hangs != 0 || self.gpus().iter().any(|gpu| gpu.nvml_hangs != 0)
+    }
+
     /// Does what nvidia-smi is asked for; the answer is what it prints.
     ///
     /// # Errors

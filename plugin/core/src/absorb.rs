@@ -157,6 +157,8 @@ impl Plugin {
     }
 
     fn reload(&mut self) {
+        // a driver that was loaded anew between two looks is not noticed otherwise
+        self.time_slices.forget(|_| true);
         self.act(Action::ReadConfig);
         self.act(Action::FindGpus);
     }

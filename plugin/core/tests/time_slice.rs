@@ -120,29 +120,32 @@ fn a_plugin_that_was_killed_gives_back_what_it_set_and_sets_again_what_holds() {
 #[test]
 fn an_interval_is_set_again_when_the_driver_or_the_gpu_is_back() {
     let mut node = node(", interval: short");
-    // the driver was loaded anew
+    // somebody says that it may be another one
+    node.tell(Event::ReloadRequested);
+    assert_eq!(asked(&node), [Short, Short]);
+    // it was loaded anew
     node.silent = true;
     node.tell(Event::DriverFailed { why: "driver/library version mismatch".into() });
-    node.tell(Event::ReloadRequested);
-    assert_eq!(asked(&node), [Short]);
+    node.tell(Event::Timeout);
+    assert_eq!(asked(&node), [Short, Short]);
     node.silent = false;
     node.wait(Duration::from_secs(10));
-    assert_eq!(asked(&node), [Short, Short]);
+    assert_eq!(asked(&node), [Short, Short, Short]);
     // a GPU is pulled out and put back
     node.tell(Event::GpusFound { facts: facts(1) });
     node.tell(Event::GpusFound { facts: facts(2) });
     let second = |a: &&Action| matches!(a, Action::SetTimeSlice { gpu, .. } if gpu.as_str() == "GPU-1");
-    assert_eq!(node.actions.iter().filter(second).count(), 3);
-    assert_eq!(asked(&node).len(), 2, "the other one was there all the time");
+    assert_eq!(node.actions.iter().filter(second).count(), 4);
+    assert_eq!(asked(&node).len(), 3, "the other one was there all the time");
     // a GPU was lost
     let mut lost = facts(2);
     lost.gpus.remove(1);
     lost.unreadable = vec!["GPU is lost".into()];
     node.tell(Event::GpusFound { facts: lost });
     node.wait(Duration::from_secs(400));
-    assert_eq!(node.actions.iter().filter(second).count(), 3);
+    assert_eq!(node.actions.iter().filter(second).count(), 4);
     node.tell(Event::GpusFound { facts: facts(2) });
-    assert_eq!((node.actions.iter().filter(second).count(), asked(&node).len()), (4, 2));
+    assert_eq!((node.actions.iter().filter(second).count(), asked(&node).len()), (5, 3));
     assert_replays(&node);
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::label::{Devices, GroupName, Label, MigStrategy, Parts, Sharing};
+use super::label::{Devices, GroupName, Label, MigStrategy, Parts};
 use super::story::{Cut, EDITED_FIRST, Machine};
 use crate::world::{GpuView, NodeView, PodView, World};
 
@@ -48,6 +48,8 @@ pub struct Role {
     pub labels: Option<(&'static str, u64)>,
     /// Whether each GPU has an MPS control daemon.
     pub mps: bool,
+    /// The interval of time-slicing that each GPU has.
+    pub time_slice: &'static str,
     /// The GPU is handed out as its MIG devices.
     pub in_parts: bool,
 }
@@ -160,10 +162,19 @@ impl Wishes {
     }
 }
 
-/// Whether a configuration can hold on a node: no GPU in MIG mode takes MPS.
+/// Whether a configuration can hold on a node: no GPU in MIG mode takes MPS or an interval of time-slicing.
 fn can_hold(label: &Label, mig: Option<Cut>) -> bool {
-    let is_mps = matches!(label, Label::Shared(Sharing { mps: true, .. }));
-    label.is_good() && !(is_mps && mig.is_some())
+    let needs_whole = matches!(label, Label::Shared(sharing) if sharing.mps || sharing.interval().is_some());
+    label.is_good() && !(needs_whole && mig.is_some())
+}
+
+/// As the driver calls an interval; without one a GPU has the driver's own.
+fn time_slice(interval: Option<&str>) -> &'static str {
+    match interval {
+        Some("short") => "short",
+        Some("Long") => "long",
+        _ => "default",
+    }
 }
 
 impl Division {
@@ -214,6 +225,7 @@ pub(super) fn division(label: &Label, mig: Option<Cut>) -> Division {
             each: u64::from(sharing.replicas),
             labels: Some((if sharing.mps { "mps" } else { "time-slicing" }, u64::from(sharing.replicas))),
             mps: sharing.mps,
+            time_slice: time_slice(sharing.interval()),
             in_parts: false,
         }),
         Label::Mixed(groups) => {
@@ -224,6 +236,7 @@ pub(super) fn division(label: &Label, mig: Option<Cut>) -> Division {
                     each: u64::from(group.replicas),
                     labels: None,
                     mps: name.is_mps(),
+                    time_slice: time_slice(group.interval()),
                     in_parts: false,
                 };
                 Some((role, group.devices.clone()))
@@ -246,7 +259,14 @@ fn of_parts(parts: Parts, mig: Option<Cut>) -> Role {
         MigStrategy::Mixed => format!("nvidia.com/mig-{}", cut.profile.name()),
     };
     let shared = if parts.replicas > 1 { ".shared" } else { "" };
-    Role { resource: resource + shared, each: u64::from(parts.replicas), labels: None, mps: false, in_parts }
+    Role {
+        resource: resource + shared,
+        each: u64::from(parts.replicas),
+        labels: None,
+        mps: false,
+        time_slice: time_slice(None),
+        in_parts,
+    }
 }
 
 impl Role {
@@ -260,13 +280,20 @@ impl Role {
 
     /// Whole GPUs.
     pub(super) fn exclusive() -> Role {
-        Role { resource: GPU.to_owned(), each: 1, labels: Some(("none", 1)), mps: false, in_parts: false }
+        Role {
+            resource: GPU.to_owned(),
+            each: 1,
+            labels: Some(("none", 1)),
+            mps: false,
+            time_slice: time_slice(None),
+            in_parts: false,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::label::Group;
+    use super::super::label::{Group, Sharing};
     use super::super::story::Profile;
     use super::*;
 

@@ -24,13 +24,13 @@ fn main() -> ExitCode {
 fn run(arguments: &[String]) -> Result<String, SmiError> {
     let request = Request::read(arguments)?;
     let file = NodeFile::open(&Settings::from_environment().state).map_err(|_| SmiError::NoDriver)?;
-    let look = |node: &fake_gpu::Node| (node.smi_trouble(), node.nvml_hangs, node.nvml_delay_ms);
+    let look = |node: &fake_gpu::Node| (node.smi_trouble(), node.smi_hangs(), node.nvml_delay_ms);
     let (trouble, hangs, delay) = file.read(look).map_err(|_| SmiError::NoDriver)?;
     match trouble {
         Some(ControlTrouble::Hangs) => hang(),
         Some(ControlTrouble::Garbage) => return Ok("\u{1b}[31m0x7f3a SMI??\u{1b}[0m\n".to_owned()),
         Some(ControlTrouble::Fails | ControlTrouble::Missing) => return Err(SmiError::Nvml(1)),
-        None if hangs != 0 => hang(),
+        None if hangs => hang(),
         None => {}
     }
     std::thread::sleep(Duration::from_millis(u64::from(delay)));
