@@ -52,6 +52,7 @@ pub mod smi;
 mod snapshot;
 mod spec;
 mod text;
+mod time_slice;
 mod trouble;
 
 pub use alive::started_ticks;
@@ -69,11 +70,11 @@ pub use process::{MPS_SERVER_MEMORY_BYTES, ProcessKind, ProcessSpec};
 pub use profile::{Architecture, BoardProfile, ProfileError, profile_names};
 pub use record::{
     ComputeMode, DAEMONS_MAX, EVENTS_MAX, Event, GPUS_MAX, Gpu, MpsDaemon, Node, PROCESSES_MAX, Process,
-    TimeSlice,
 };
 pub use snapshot::{GpuSnapshot, MigSnapshot, MpsDaemonSnapshot, NodeSnapshot, ProcessSnapshot};
 pub use spec::{GpuSpec, NodeSpec, SpecError};
 pub use text::Text;
+pub use time_slice::TimeSlice;
 pub use trouble::{ControlTrouble, VERSION_MISMATCH};
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! A node's GPUs: looking them up, losing them, their compute mode, and the MPS daemons that see them.
 
 use crate::error::GpuError;
-use crate::profile::Architecture;
-use crate::record::{ComputeMode, DAEMONS_MAX, GPUS_MAX, Gpu, MpsDaemon, Node, TimeSlice};
+use crate::record::{ComputeMode, DAEMONS_MAX, GPUS_MAX, Gpu, MpsDaemon, Node};
 
 impl Node {
     /// All GPUs, in NVML's order, lost ones included.
@@ -69,31 +68,6 @@ impl Node {
         }
         record.compute_mode = mode.number();
         Ok(())
-    }
-
-    /// Sets the time slice.
-    ///
-    /// # Errors
-    /// No such GPU, it is lost, MIG mode is on, or it is older than Volta.
-    pub fn set_time_slice(&mut self, gpu: u32, slice: TimeSlice) -> Result<(), GpuError> {
-        let record = self.gpu_mut(gpu)?;
-        let uuid = record.uuid.as_str().to_owned();
-        if record.lost != 0 {
-            return Err(GpuError::Lost { uuid });
-        }
-        if record.has_mig_on() {
-            return Err(GpuError::MigIsOn { uuid });
-        }
-        if record.board.architecture < Architecture::Volta.number() {
-            return Err(GpuError::NoTimeSlice { uuid });
-        }
-        record.time_slice = slice.number();
-        Ok(())
-    }
-
-    /// Every GPU has the driver's own time slice, as after a boot.
-    pub fn forget_time_slices(&mut self) {
-        self.gpus.iter_mut().for_each(|gpu| gpu.time_slice = 0);
     }
 
     /// Puts the MPS servers of a GPU into FAULT, or ends the fault: while it lasts they take no new clients.

@@ -47,44 +47,6 @@ impl ComputeMode {
     }
 }
 
-/// How long one process keeps a GPU before it is another's turn (nvidia-smi's compute policy `timeslice`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TimeSlice {
-    /// The driver's own.
-    Default,
-    /// Shorter.
-    Short,
-    /// In between.
-    Medium,
-    /// Longer.
-    Long,
-}
-
-impl TimeSlice {
-    const ALL: [Self; 4] = [Self::Default, Self::Short, Self::Medium, Self::Long];
-
-    /// nvidia-smi's number of it.
-    pub fn number(self) -> u32 {
-        Self::ALL.into_iter().zip(0..).find(|(slice, _)| *slice == self).map_or(0, |(_, number)| number)
-    }
-
-    /// The one of nvidia-smi's number, if there is one.
-    pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|slice| slice.number() == number)
-    }
-
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Short => "short",
-            Self::Medium => "medium",
-            Self::Long => "long",
-        }
-    }
-}
-
 /// A physical GPU: its board's facts and what is going on with it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -169,11 +131,6 @@ impl Gpu {
     /// The compute mode the GPU had when the node was made.
     pub fn mode_original(&self) -> ComputeMode {
         ComputeMode::from_number(self.compute_mode_original).unwrap_or(ComputeMode::Default)
-    }
-
-    /// The time slice in force.
-    pub fn time_slice(&self) -> TimeSlice {
-        TimeSlice::from_number(self.time_slice).unwrap_or(TimeSlice::Default)
     }
 
     /// PCI address as NVML writes it, `00000000:1E:00.0`.

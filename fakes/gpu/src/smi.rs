@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use crate::error::GpuError;
-use crate::record::{Gpu, Node, TimeSlice};
+use crate::record::{Gpu, Node};
+use crate::time_slice::TimeSlice;
 
 /// What it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

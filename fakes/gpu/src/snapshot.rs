@@ -3,7 +3,8 @@
 use crate::memory::Memory;
 use crate::mig::{MigDevice, MigInstance, mig_minors};
 use crate::process::ProcessKind;
-use crate::record::{ComputeMode, Gpu, MpsDaemon, Node, Process, TimeSlice};
+use crate::record::{ComputeMode, Gpu, MpsDaemon, Node, Process};
+use crate::time_slice::TimeSlice;
 
 /// A node at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

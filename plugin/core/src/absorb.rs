@@ -82,10 +82,8 @@ impl Plugin {
             Event::DriverFilesFound { attempt, found } => self.driver_files_found(attempt, found),
             Event::CdiSpecsWritten => self.specs_written(),
             Event::CdiSpecsFailed { why } => self.specs_failed(&why),
-            Event::TimeSliceSet { gpu, interval } => self.time_slice_set(&gpu, interval),
-            Event::TimeSliceFailed { gpu, interval, why, unsupported } => {
-                self.time_slice_failed(&gpu, interval, why, unsupported);
-            }
+            Event::TimeSliceSet(set) => self.time_slice_set(&set),
+            Event::TimeSliceFailed(failure) => self.time_slice_failed(failure),
         }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::bound_pod::{BoundPod, PodPhase};
 use crate::cdi::Found;
-use crate::config::{ResourceName, TimeSlice};
+use crate::config::ResourceName;
 pub use crate::holding::{Checkpoint, CheckpointEntry, Holding};
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
@@ -156,7 +156,7 @@ pub enum Event {
     /// The kubelet's socket was created (also: found at start).
     KubeletAppeared {
         /// How long ago it was made. A journal that does not tell is of a kubelet that was there.
-        #[serde(default = "long_ago")]
+        #[serde(default = "crate::kubelet_start::long_ago")]
         age_ms: u64,
         /// The kubelet's checkpoint is there: it may have handed out devices before.
         #[serde(default)]
@@ -293,26 +293,7 @@ pub enum Event {
     },
 
     /// Answer to `SetTimeSlice`: done.
-    TimeSliceSet {
-        /// The GPU.
-        gpu: GpuUuid,
-        /// Its interval.
-        interval: TimeSlice,
-    },
+    TimeSliceSet(crate::time_slice::SliceSet),
     /// Answer to `SetTimeSlice`: it could not be set.
-    TimeSliceFailed {
-        /// The GPU.
-        gpu: GpuUuid,
-        /// What it should have had.
-        interval: TimeSlice,
-        /// The reason.
-        why: String,
-        /// The GPU has no such setting.
-        unsupported: bool,
-    },
-}
-
-/// The age of a kubelet of which none is told: its lists are complete.
-fn long_ago() -> u64 {
-    u64::from(u32::MAX)
+    TimeSliceFailed(crate::time_slice::SliceFailure),
 }

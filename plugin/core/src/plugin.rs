@@ -218,7 +218,7 @@ impl Plugin {
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),
-            self.time_slices.retry_at(),
+            self.time_slices.due(),
         ]
         .into_iter()
         .flatten()

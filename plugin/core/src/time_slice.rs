@@ -7,7 +7,8 @@
 //! | plays another role or none, or is between two | the driver's own, if the plugin has set another one; otherwise nothing |
 //! | drains, or who holds it is not known yet | as it is |
 //!
-//! The driver forgets it when it is loaded anew, so what was set counts only until the GPU or the driver was away. What the
+//! The driver forgets it when it is loaded anew, so what was set counts only until the GPU or the driver was away, and for
+//! [`RENEW`] at most. What the
 //! plugin may have set is kept in `gpus.json` *before* it is set: one that is killed meanwhile gives it back in its next life.
 //! A GPU serves whether it could be set or not.
 
@@ -27,6 +28,8 @@ use crate::view::Strategy;
 
 /// First and longest pause between two tries for one GPU.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// How long an interval counts as set: a driver that was loaded anew between two looks has forgotten it unseen.
+const RENEW: Duration = Duration::from_secs(300);
 /// Most GPUs of which an interval is kept.
 const KEPT_MAX: usize = 256;
 
@@ -59,7 +62,8 @@ struct Slice {
     unsupported: bool,
     /// Why the last try failed.
     failed: Option<String>,
-    retry_at: Option<Time>,
+    /// When it is tried or set again.
+    due: Option<Time>,
     backoff: Backoff,
 }
 
@@ -72,7 +76,7 @@ impl Slice {
             asked: None,
             unsupported: false,
             failed: None,
-            retry_at: None,
+            due: None,
             backoff: Backoff::new(RETRY.0, RETRY.1),
         }
     }
@@ -83,21 +87,25 @@ impl Slice {
             Wanted::Interval(interval) => Some(interval),
             Wanted::Nothing => self.ours.map(|_| TimeSlice::Default),
             Wanted::AsItIs => {
-                self.retry_at = None;
+                self.due = None;
                 return None;
             }
         };
         if goal != self.goal {
             self.goal = goal;
-            self.retry_at = None;
+            self.due = None;
             self.backoff.reset();
         }
-        let interval = goal.filter(|goal| self.has != Some(*goal))?;
-        let waits = self.asked.is_some() || self.unsupported || self.retry_at.is_some_and(|at| at > now);
-        if waits {
+        let interval = goal?;
+        if self.asked.is_some() || self.unsupported {
             return None;
         }
-        self.retry_at = None;
+        let is_set = self.has == Some(interval);
+        let due = *self.due.get_or_insert(if is_set { now + RENEW } else { now });
+        if due > now {
+            return None;
+        }
+        self.due = None;
         self.asked = Some((interval, false));
         if interval != TimeSlice::Default {
             self.ours = Some(interval);
@@ -129,7 +137,7 @@ impl Slice {
         if unsupported {
             self.ours = None;
         } else {
-            self.retry_at = Some(now + self.backoff.next_delay());
+            self.due = Some(now + self.backoff.next_delay());
         }
     }
 
@@ -137,7 +145,7 @@ impl Slice {
     fn forget(&mut self) {
         self.has = None;
         self.unsupported = false;
-        self.retry_at = None;
+        self.due = None;
         self.backoff.reset();
         if let Some((_, forgotten)) = &mut self.asked {
             *forgotten = true;
@@ -153,6 +161,28 @@ impl Slice {
 /// Every GPU that has an interval of ours, or had one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TimeSlices(BTreeMap<GpuUuid, Slice>);
+
+/// A GPU's interval was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SliceSet {
+    /// The GPU.
+    pub gpu: GpuUuid,
+    /// Its interval.
+    pub interval: TimeSlice,
+}
+
+/// A GPU's interval could not be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SliceFailure {
+    /// The GPU.
+    pub gpu: GpuUuid,
+    /// What it should have had.
+    pub interval: TimeSlice,
+    /// The reason.
+    pub why: String,
+    /// The GPU has no such setting.
+    pub unsupported: bool,
+}
 
 /// The interval of one GPU, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,9 +213,9 @@ impl TimeSlices {
         self.0.iter_mut().filter(|(gpu, _)| is_concerned(gpu)).for_each(|(_, slice)| slice.forget());
     }
 
-    /// When something is tried again.
-    pub(crate) fn retry_at(&self) -> Option<Time> {
-        self.0.values().filter_map(|slice| slice.retry_at).min()
+    /// When something is tried or set again.
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.0.values().filter_map(|slice| slice.due).min()
     }
 
     /// What is known of a GPU, where there is anything to say.
@@ -199,7 +229,7 @@ impl TimeSlices {
 impl Plugin {
     /// Sets the intervals that are not as wanted.
     pub(crate) fn keep_time_slices(&mut self) {
-        let due = self.time_slices.retry_at().is_some_and(|at| at <= self.now);
+        let due = self.time_slices.due().is_some_and(|at| at <= self.now);
         if !(self.change.all || due) {
             return;
         }
@@ -250,9 +280,10 @@ impl Plugin {
     }
 
     /// `nvidia-smi` took it.
-    pub(crate) fn time_slice_set(&mut self, gpu: &GpuUuid, interval: TimeSlice) {
+    pub(crate) fn time_slice_set(&mut self, set: &SliceSet) {
+        let SliceSet { gpu, interval } = set;
         let Some(slice) = self.time_slices.0.get_mut(gpu) else { return };
-        slice.set(interval);
+        slice.set(*interval);
         if self.said.remove(&topic(gpu)).is_some() {
             let message = format!("the time-slice interval of GPU `{gpu}` is `{interval}` now");
             self.say_once(&topic(gpu), Severity::Info, "TimeSliceSet", message);
@@ -261,16 +292,11 @@ impl Plugin {
     }
 
     /// `nvidia-smi` did not.
-    pub(crate) fn time_slice_failed(
-        &mut self,
-        gpu: &GpuUuid,
-        interval: TimeSlice,
-        why: String,
-        unsupported: bool,
-    ) {
-        let Some(slice) = self.time_slices.0.get_mut(gpu) else { return };
-        slice.failed(interval, why.clone(), unsupported, self.now);
+    pub(crate) fn time_slice_failed(&mut self, failure: SliceFailure) {
+        let SliceFailure { gpu, interval, why, unsupported } = failure;
+        let Some(slice) = self.time_slices.0.get_mut(&gpu) else { return };
         let first = format!("the time-slice interval of GPU `{gpu}` cannot be set to `{interval}`: {why}");
+        slice.failed(interval, why, unsupported, self.now);
         let (reason, next) = if unsupported {
             ("TimeSliceUnsupported", "the GPU serves without it (leave `interval` out for it)")
         } else {
@@ -279,7 +305,7 @@ impl Plugin {
                 "the GPU serves meanwhile, and it is tried again (`nvidia-smi compute-policy -l` shows it)",
             )
         };
-        self.say_once(&topic(gpu), Severity::Warning, reason, format!("{first}; {next}"));
+        self.say_once(&topic(&gpu), Severity::Warning, reason, format!("{first}; {next}"));
     }
 }
 
@@ -359,13 +385,13 @@ mod tests {
             assert_eq!(it.look(Interval(Short), now), Some(Short));
             it.failed(Short, "exit status 1".into(), false, now);
             let at = now + Duration::from_secs(seconds);
-            assert_eq!(it.retry_at, Some(at));
+            assert_eq!(it.due, Some(at));
             assert_eq!(it.look(Interval(Short), now), None);
             now = at;
         }
         assert_eq!(it.look(Interval(Long), NOW), Some(Long), "another wish does not wait");
         it.failed(Long, "not supported".into(), true, now);
-        assert_eq!((it.retry_at, it.ours), (None, None));
+        assert_eq!((it.due, it.ours), (None, None));
         assert_eq!(it.look(Interval(Long), now + RETRY.1), None);
         it.forget();
         assert_eq!(it.look(Interval(Long), now), Some(Long), "another driver may");
@@ -386,12 +412,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_is_set_again_after_a_while() {
+        let mut it = slice(None, None);
+        assert_eq!(it.look(Interval(Short), NOW), Some(Short));
+        it.set(Short);
+        assert_eq!((it.look(Interval(Short), NOW), it.due), (None, Some(NOW + RENEW)));
+        assert_eq!(it.look(Interval(Short), NOW + RENEW), Some(Short));
+        assert_eq!((it.has, it.due), (Some(Short), None), "it counts meanwhile");
+        it.failed(Short, "gone".into(), false, NOW + RENEW);
+        assert_eq!((it.has, it.due), (None, Some(NOW + RENEW + RETRY.0)));
+        assert_eq!(it.look(Nothing, NOW + RENEW), Some(Own));
+        it.set(Own);
+        assert_eq!((it.look(Nothing, NOW + RENEW), it.due), (None, None), "what is not ours is left alone");
+    }
+
+    #[test]
     fn while_nothing_can_be_done_nothing_is_waited_for() {
         let mut it = slice(None, None);
         assert_eq!(it.look(Interval(Short), NOW), Some(Short));
         it.failed(Short, "gone".into(), false, NOW);
         assert_eq!(it.look(AsItIs, NOW + RETRY.0), None);
-        assert_eq!(it.retry_at, None);
+        assert_eq!(it.due, None);
         assert_eq!(it.look(Interval(Short), NOW + RETRY.0), Some(Short));
     }
 }

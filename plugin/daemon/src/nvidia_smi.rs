@@ -11,6 +11,7 @@ use std::time::Duration;
 use plugin_core::config::TimeSlice;
 use plugin_core::event::Event;
 use plugin_core::inventory::GpuUuid;
+use plugin_core::time_slice::{SliceFailure, SliceSet};
 use thiserror::Error;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
@@ -82,10 +83,10 @@ impl NvidiaSmi {
         let done =
             ended.unwrap_or_else(|_| Err(SmiError::TooLate { program: self.name(), within: self.time_max }));
         match done {
-            Ok(()) => Event::TimeSliceSet { gpu, interval },
+            Ok(()) => Event::TimeSliceSet(SliceSet { gpu, interval }),
             Err(error) => {
                 let unsupported = matches!(error, SmiError::NotSupported(_));
-                Event::TimeSliceFailed { gpu, interval, why: cause::line(&error), unsupported }
+                Event::TimeSliceFailed(SliceFailure { gpu, interval, why: cause::line(&error), unsupported })
             }
         }
     }
@@ -148,7 +149,10 @@ mod tests {
     #[tokio::test]
     async fn the_gpu_is_named_by_its_uuid_and_the_interval_by_its_number() {
         let event = told("[ \"$*\" = 'compute-policy -i GPU-1 --set-timeslice 1' ]").await;
-        assert_eq!(event, Event::TimeSliceSet { gpu: GpuUuid::new("GPU-1"), interval: TimeSlice::Short });
+        assert_eq!(
+            event,
+            Event::TimeSliceSet(SliceSet { gpu: GpuUuid::new("GPU-1"), interval: TimeSlice::Short })
+        );
         assert_eq!([TimeSlice::Default, TimeSlice::Medium, TimeSlice::Long].map(number), ["0", "2", "3"]);
     }
 
@@ -172,7 +176,7 @@ mod tests {
             ("head -c 5000 /dev/zero | tr '\\0' x; exit 1", "xxx…", false),
         ];
         for (script, part, expected) in rows {
-            let Event::TimeSliceFailed { why, unsupported, .. } = told(script).await else {
+            let Event::TimeSliceFailed(SliceFailure { why, unsupported, .. }) = told(script).await else {
                 panic!("{script}: it was set");
             };
             assert!(why.contains(part) && unsupported == expected, "{script}: {why}");
@@ -183,7 +187,9 @@ mod tests {
     async fn a_program_that_is_missing_is_named_with_what_to_do() {
         let smi = NvidiaSmi::new("/nowhere/nvidia-smi".into());
         let event = smi.set_time_slice(GpuUuid::new("GPU-1"), TimeSlice::Long).await;
-        let Event::TimeSliceFailed { why, unsupported: false, .. } = event else { panic!("{event:?}") };
+        let Event::TimeSliceFailed(SliceFailure { why, unsupported: false, .. }) = event else {
+            panic!("{event:?}")
+        };
         assert!(why.starts_with("`/nowhere/nvidia-smi` cannot be run: No such file"), "{why}");
         assert!(why.contains("--nvidia-smi-path"), "{why}");
     }
@@ -206,7 +212,9 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(10), started).await.unwrap();
         let number: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
-        let Event::TimeSliceFailed { why, .. } = asked.await.unwrap() else { panic!("it was set") };
+        let Event::TimeSliceFailed(SliceFailure { why, .. }) = asked.await.unwrap() else {
+            panic!("it was set")
+        };
         assert!(why.contains("did not end within 1s and was killed"), "{why}");
         let gone = async {
             while std::path::Path::new(&format!("/proc/{number}/comm")).exists() {

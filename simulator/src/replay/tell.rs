@@ -57,8 +57,7 @@ pub fn event(event: &Event) -> String {
         | Event::CdiSpecsFailed { why }
         | Event::AllocatableUnreadable { why, .. }
         | Event::MpsDesiredFailed { why } => why.clone(),
-        Event::TimeSliceSet { gpu, interval } => format!("GPU {gpu}: {interval}"),
-        Event::TimeSliceFailed { gpu, interval, why, .. } => format!("GPU {gpu}: not {interval}: {why}"),
+        Event::TimeSliceFailed(failure) => format!("GPU {}: {}", failure.gpu, failure.why),
         Event::Listening { resource, endpoint, .. } => format!("{resource} on {endpoint}"),
         Event::ListenFailed { resource, why, .. } | Event::RegisterFailed { resource, why, .. } => {
             format!("{resource}: {why}")

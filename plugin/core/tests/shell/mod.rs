@@ -14,6 +14,7 @@ use plugin_core::mps::{Actual, DaemonStatus, Desired};
 use plugin_core::plugin::{ConfigSource, Plugin, Settings, Timing};
 use plugin_core::taints::{NOTE, Taint};
 use plugin_core::time::Time;
+use plugin_core::time_slice::{SliceFailure, SliceSet};
 
 pub const DEFAULT: &str = "version: v1\nflags:\n  migStrategy: none\n";
 pub const MPS: &str = "version: v1\nsharing:\n  mps:\n    renameByDefault: true\n    resources:\n    - name: nvidia.com/gpu\n      replicas: 4\n";
@@ -366,10 +367,12 @@ impl Node {
                 }
             },
             Action::SetTimeSlice { gpu, interval } => match self.time_slices_fail.clone() {
-                Some((why, unsupported)) => Event::TimeSliceFailed { gpu, interval, why, unsupported },
+                Some((why, unsupported)) => {
+                    Event::TimeSliceFailed(SliceFailure { gpu, interval, why, unsupported })
+                }
                 None => {
                     self.time_slices.insert(gpu.clone(), interval);
-                    Event::TimeSliceSet { gpu, interval }
+                    Event::TimeSliceSet(SliceSet { gpu, interval })
                 }
             },
             Action::Announce { reason, message, .. } => {

@@ -5,6 +5,7 @@ use fake_gpu::smi::{Request, SmiError};
 use plugin_core::config::TimeSlice;
 use plugin_core::event::Event;
 use plugin_core::inventory::GpuUuid;
+use plugin_core::time_slice::{SliceFailure, SliceSet};
 
 use super::super::engine::Context;
 use super::super::happening::What;
@@ -28,14 +29,11 @@ impl Shell {
             // it begins when `gpus.json` is written
             return cx.after(latency::NVIDIA_SMI, What::TimeSliceAsked(self.life, gpu, interval));
         }
-        let failed = |why: String, unsupported| Event::TimeSliceFailed {
-            gpu: gpu.clone(),
-            interval,
-            why,
-            unsupported,
+        let failed = |why: String, unsupported| {
+            Event::TimeSliceFailed(SliceFailure { gpu: gpu.clone(), interval, why, unsupported })
         };
         let (pause, event) = match host.set_time_slice(&gpu, interval) {
-            Ok(()) => (host.nvml_delay(1), Event::TimeSliceSet { gpu: gpu.clone(), interval }),
+            Ok(()) => (host.nvml_delay(1), Event::TimeSliceSet(SliceSet { gpu: gpu.clone(), interval })),
             Err(Failure::Hangs) => (latency::NVIDIA_SMI_MAX, failed(TOO_LATE.to_owned(), false)),
             Err(Failure::Missing) => (
                 0,
