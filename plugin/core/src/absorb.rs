@@ -44,9 +44,7 @@ impl Plugin {
             Event::LabelsFailed { why } => self.labels_failed(why),
             Event::AnnotationsPatched => self.annotations_patched(),
             Event::AnnotationsFailed { why } => self.annotations_failed(&why),
-            Event::KubeletAppeared { age_ms, has_checkpoint } => {
-                self.kubelet_appeared(age_ms, has_checkpoint);
-            }
+            Event::KubeletAppeared { age_ms, has_checkpoint: has } => self.kubelet_appeared(age_ms, has),
             Event::KubeletGone => self.kubelet_gone(),
             Event::Listening { resource, attempt, .. } => self.socket(&resource, attempt, Input::Listening),
             Event::ListenFailed { resource, attempt, why } => {

@@ -183,7 +183,7 @@ impl Sharing {
 fn interval_of(replicas: u32) -> Option<&'static str> {
     match replicas % 4 {
         1 => Some("short"),
-        3 => Some("Long"),
+        3 => Some("long"),
         _ => None,
     }
 }
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(resources("mps")["devices"], serde_json::json!([0, 2]));
         assert_eq!(resources("timeSlicing")["devices"], 2);
         assert_eq!(resources("timeSlicing")["rename"], "nvidia.com/gpu.sliced");
-        assert_eq!(resources("timeSlicing")["interval"], "Long");
+        assert_eq!(resources("timeSlicing")["interval"], "long");
     }
 
     #[test]

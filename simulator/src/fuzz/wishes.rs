@@ -8,6 +8,8 @@ use crate::world::{GpuView, NodeView, PodView, World};
 
 /// The resource of whole GPUs.
 pub(super) const GPU: &str = "nvidia.com/gpu";
+/// The driver's own interval.
+const DEFAULT_SLICE: &str = "default";
 
 /// What was asked of one node so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,15 +188,6 @@ fn can_hold(label: &Label, mig: Option<Cut>) -> bool {
     label.is_good() && !(needs_whole && mig.is_some())
 }
 
-/// As the driver calls an interval; without one a GPU has the driver's own.
-fn time_slice(interval: Option<&str>) -> &'static str {
-    match interval {
-        Some("short") => "short",
-        Some("Long") => "long",
-        _ => "default",
-    }
-}
-
 impl Division {
     /// All GPUs play one role.
     fn of(rest: Role) -> Division {
@@ -243,7 +236,7 @@ pub(super) fn division(label: &Label, mig: Option<Cut>) -> Division {
             each: u64::from(sharing.replicas),
             labels: Some((if sharing.mps { "mps" } else { "time-slicing" }, u64::from(sharing.replicas))),
             mps: sharing.mps,
-            time_slice: time_slice(sharing.interval()),
+            time_slice: sharing.interval().unwrap_or(DEFAULT_SLICE),
             in_parts: false,
         }),
         Label::Mixed(groups) => {
@@ -254,7 +247,7 @@ pub(super) fn division(label: &Label, mig: Option<Cut>) -> Division {
                     each: u64::from(group.replicas),
                     labels: None,
                     mps: name.is_mps(),
-                    time_slice: time_slice(group.interval()),
+                    time_slice: group.interval().unwrap_or(DEFAULT_SLICE),
                     in_parts: false,
                 };
                 Some((role, group.devices.clone()))
@@ -277,14 +270,8 @@ fn of_parts(parts: Parts, mig: Option<Cut>) -> Role {
         MigStrategy::Mixed => format!("nvidia.com/mig-{}", cut.profile.name()),
     };
     let shared = if parts.replicas > 1 { ".shared" } else { "" };
-    Role {
-        resource: resource + shared,
-        each: u64::from(parts.replicas),
-        labels: None,
-        mps: false,
-        time_slice: time_slice(None),
-        in_parts,
-    }
+    let (resource, each) = (resource + shared, u64::from(parts.replicas));
+    Role { resource, each, labels: None, in_parts, ..Role::exclusive() }
 }
 
 impl Role {
@@ -303,7 +290,7 @@ impl Role {
             each: 1,
             labels: Some(("none", 1)),
             mps: false,
-            time_slice: time_slice(None),
+            time_slice: DEFAULT_SLICE,
             in_parts: false,
         }
     }
