@@ -35,6 +35,7 @@ impl Plugin {
         self.keep_ids();
         self.wish_mps();
         self.wish_again();
+        self.keep_time_slices();
         self.follow_pods();
         self.poll_holders();
         self.retire();

@@ -156,7 +156,7 @@ pub enum Event {
     /// The kubelet's socket was created (also: found at start).
     KubeletAppeared {
         /// How long ago it was made. A journal that does not tell is of a kubelet that was there.
-        #[serde(default = "long_ago")]
+        #[serde(default = "crate::kubelet_start::long_ago")]
         age_ms: u64,
         /// The kubelet's checkpoint is there: it may have handed out devices before.
         #[serde(default)]
@@ -291,9 +291,9 @@ pub enum Event {
         /// The path and the reason.
         why: String,
     },
-}
 
-/// The age of a kubelet of which none is told: its lists are complete.
-fn long_ago() -> u64 {
-    u64::from(u32::MAX)
+    /// Answer to `SetTimeSlice`: done.
+    TimeSliceSet(crate::time_slice::SliceSet),
+    /// Answer to `SetTimeSlice`: it could not be set.
+    TimeSliceFailed(crate::time_slice::SliceFailure),
 }

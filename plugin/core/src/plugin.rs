@@ -34,6 +34,7 @@ use crate::switch::GpuState;
 use crate::taints::TaintPatch;
 use crate::takeover::Takeover;
 use crate::time::Time;
+use crate::time_slice::TimeSlices;
 use crate::view::View;
 use crate::withdraw::Withdrawal;
 
@@ -101,6 +102,7 @@ pub struct Plugin {
     pub(crate) last_goods: LastGoods,
     pub(crate) kept: Keeper,
     pub(crate) specs: Specs,
+    pub(crate) time_slices: TimeSlices,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
     pub(crate) exited: bool,
@@ -162,6 +164,7 @@ impl Plugin {
             last_goods: LastGoods::default(),
             kept: Keeper::default(),
             specs: Specs::default(),
+            time_slices: TimeSlices::default(),
             said: BTreeMap::new(),
             stopping: false,
             exited: false,
@@ -215,6 +218,7 @@ impl Plugin {
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),
+            self.time_slices.due(),
         ]
         .into_iter()
         .flatten()

@@ -29,6 +29,8 @@ pub(in crate::on) enum Ending {
     MpsFault(Text<48>),
     /// The MPS control program does what it should.
     MpsControl,
+    /// nvidia-smi does.
+    NvidiaSmi,
 }
 
 /// Whether a fault is one of the driver's.
@@ -51,6 +53,9 @@ pub(in crate::on) fn is_drivers(fault: Fault) -> bool {
             | Fault::MpsControlGarbage
             | Fault::MpsControlFails
             | Fault::MpsControlMissing
+            | Fault::NvidiaSmiMissing
+            | Fault::NvidiaSmiHang
+            | Fault::NvidiaSmiFails
     )
 }
 
@@ -116,6 +121,9 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
         Fault::MpsControlGarbage => trouble(gpus, ControlTrouble::Garbage),
         Fault::MpsControlFails => trouble(gpus, ControlTrouble::Fails),
         Fault::MpsControlMissing => trouble(gpus, ControlTrouble::Missing),
+        Fault::NvidiaSmiMissing => smi_trouble(gpus, ControlTrouble::Missing),
+        Fault::NvidiaSmiHang => smi_trouble(gpus, ControlTrouble::Hangs),
+        Fault::NvidiaSmiFails => smi_trouble(gpus, ControlTrouble::Fails),
         Fault::FabricNotReady => {
             gpus.fabric_starting = 1;
             Some(Ending::Fabric)
@@ -127,6 +135,11 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
 fn trouble(gpus: &mut Node, trouble: ControlTrouble) -> Option<Ending> {
     gpus.set_control_trouble(Some(trouble));
     Some(Ending::MpsControl)
+}
+
+fn smi_trouble(gpus: &mut Node, trouble: ControlTrouble) -> Option<Ending> {
+    gpus.set_smi_trouble(Some(trouble));
+    Some(Ending::NvidiaSmi)
 }
 
 /// Undoes what [`happen`] did. A GPU that was pulled out meanwhile is well when it is put back.
@@ -160,6 +173,7 @@ pub(in crate::on) fn recover(gpus: &mut Node, ending: &Ending) -> Result<(), Gpu
             index(gpus, uuid).map_or(Ok(()), |gpu| gpus.set_mps_fault(gpu, false))?;
         }
         Ending::MpsControl => gpus.set_control_trouble(None),
+        Ending::NvidiaSmi => gpus.set_smi_trouble(None),
     }
     Ok(())
 }

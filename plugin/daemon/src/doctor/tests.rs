@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use plugin_core::config::TimeSlice;
 use plugin_core::inventory::{Facts, GpuUuid};
+use plugin_core::time_slice::TimeSliceStatus;
 use plugin_core::view::{GpuStatus, ResourceStatus, Status, Strategy};
 
 use super::facts::{CdiDevice, CdiFile, CdiSpec, DaemonSet, DeviceNode, NodeObject, Socket, Toolkit};
@@ -44,6 +46,7 @@ fn healthy() -> NodeFacts {
         blockers: Vec::new(),
         since_ms: 0,
         overdue: false,
+        time_slice: None,
     };
     let status = Status {
         ready: true,
@@ -141,6 +144,16 @@ fn host_cases() -> Vec<(&'static str, Change, Outcome, &'static str)> {
             |f| f.driver = Err(FindError::DriverFailed { why: "mismatch".into() }),
             Failed,
             "mismatch",
+        ),
+        (
+            "plugin",
+            |f| {
+                let why = Some("Insufficient Permissions".to_owned());
+                let slice = TimeSliceStatus { wanted: TimeSlice::Short, set: None, why };
+                f.plugin.as_mut().unwrap().gpus[0].time_slice = Some(slice);
+            },
+            Warning,
+            "GPU 0: not `short`: Insufficient Permissions",
         ),
         ("driver", |f| f.driver = Ok(Facts::default()), Warning, "no GPU"),
         ("device nodes", |f| f.device_nodes[1].exists = false, Failed, "/dev/nvidia0"),

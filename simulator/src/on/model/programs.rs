@@ -224,6 +224,7 @@ impl Node {
         self.host.mps_daemons_on(None).into_iter().for_each(|pid| self.host.end_mps_daemon(pid, true));
         if let Some(gpus) = self.host.gpus.as_mut() {
             gpus.renumber_minors();
+            gpus.forget_time_slices();
             gpus.nvml_hangs = 0;
             // nobody sets the mode of a GPU in MIG mode
             let mode = |gpu: &fake_gpu::Gpu| (!gpu.has_mig_on()).then(|| gpu.mode_original());

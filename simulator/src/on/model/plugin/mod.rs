@@ -11,6 +11,7 @@ mod perform;
 mod pods;
 mod serve;
 mod sources;
+mod time_slices;
 
 pub(super) use serve::broken;
 pub(super) use sources::patch_arrives;

@@ -39,7 +39,7 @@ pub(super) struct Mount {
 /// What NVIDIA's container runtime brings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Driver {
-    /// `libnvidia-ml.so.1`.
+    /// `libnvidia-ml.so.1` and `nvidia-smi`.
     pub(super) nvml: bool,
     /// `nvidia-cuda-mps-control`.
     pub(super) mps: bool,

@@ -164,6 +164,8 @@ impl Root {
         }
         if container.driver.nvml && layout.nvml().exists() {
             self.bind(&layout.nvml(), &format!("{DRIVER}/lib64/libnvidia-ml.so.1"), true)?;
+            let smi = file_name(&place.binaries.nvidia_smi);
+            self.bind(&place.binaries.nvidia_smi, &format!("{DRIVER}/bin/{smi}"), true)?;
             for node in fs::read_dir(layout.driver_root.join("dev")).into_iter().flatten().flatten() {
                 if let Ok(target) = fs::read_link(node.path()) {
                     link(&target, &self.dir.join("dev").join(node.file_name()))?;

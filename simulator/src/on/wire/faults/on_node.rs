@@ -30,7 +30,7 @@ impl WireStage {
         let happened = state.change(|gpus| driver_faults::happen(gpus, spec.fault));
         let ending = happened.map_err(|error| refused(what, &error))?;
         self.node(name)?.show_capabilities()?;
-        self.node(name)?.show_control_program()?;
+        self.node(name)?.show_programs()?;
         let lasts = match driver_faults::is_for_good(spec.fault) {
             true => spec.lasts,
             false => spec.lasts.or(Some(LASTS_DEFAULT)),
