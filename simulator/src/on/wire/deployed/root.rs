@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use fake_gpu::STATE_VARIABLE;
+use fake_gpu::{NodeFile, STATE_VARIABLE};
 
 use super::Place;
 use super::image::Image;
@@ -188,6 +188,10 @@ impl Root {
                 if let Ok(target) = fs::read_link(node.path()) {
                     link(&target, &self.dir.join("dev").join(node.file_name()))?;
                 }
+            }
+            let gpus = NodeFile::open(&layout.gpus).and_then(|gpus| gpus.snapshot());
+            for gpu in gpus.map_err(io::Error::other)?.gpus {
+                link(Path::new("/dev/null"), &self.dir.join(format!("dev/nvidia{}", gpu.minor)))?;
             }
         }
         if container.driver.mps && layout.nvml().exists() {
