@@ -118,6 +118,7 @@ const SLIPS: &[(&str, &[Slip])] = &[
             ("hostPath: {path: /run/nvidia/mps,", "hostPath: {path: /run/mps,", "gpu-2"),
             ("value: \"compute,utility\"", "value: utility", "nvidia-cuda-mps-control"),
             ("mountPath: /dev/shm", "mountPath: /dev/shm2", "/dev/shm"),
+            ("[tandem-device-plugin, mps, --ready]", "[tandem-mps, --ready]", "no executable file"),
         ],
     ),
 ];
@@ -152,7 +153,11 @@ fn good() -> Result<(), Failed> {
     if said.contains("FAILED") || said.contains("WARNING") {
         return Err(format!("doctor finds something on a good node:\n{said}").into());
     }
-    Ok(())
+    let said = self::said(&report, "gpu-2", "mps-probe")?;
+    match said.contains("exit status: 0") {
+        true => Ok(()),
+        false => Err(format!("the MPS supervisor is not ready:\n{said}").into()),
+    }
 }
 
 /// Word for word, on nodes that are all chosen for the plugin: its roles suffice for all that it does there.

@@ -90,7 +90,7 @@ const ROWS: &[Wrong] = &[
         "the config map has no default",
         &[(CONFIGS, "  default: |-", "  defaults: |-")],
         WAITS,
-        "`default`",
+        "there is no default config",
         "FAILED   plugin",
     ),
     wrong("the label names no configuration", &[], UNKNOWN, "`nosuch`", "configuration `nosuch` is refused"),
