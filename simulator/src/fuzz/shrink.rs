@@ -1,9 +1,10 @@
 //! From a story that fails to the shortest one that still fails in the same way: steps, nodes, GPUs, pods, sharing and
-//! times are cut for as long as the failure's kind stays.
+//! times are cut for as long as the failure's kind stays, also when the written file is read and played again.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::again::again;
 use super::failure::{Failure, Kind};
 use super::generate::STEPS_MIN;
 use super::label::{Devices, Group, Label, Parts, Sharing};
@@ -39,9 +40,15 @@ pub fn shrink(found: Failing, sabotage: Option<Sabotage>) -> Failing {
         kind: found.failure.kind.clone(),
         best: found,
         sabotage,
+        is_written: false,
         tries: 0,
         until: Instant::now() + TIME_MAX,
     };
+    shrinker.is_written = shrinker.fails_as_written(&shrinker.best);
+    if !shrinker.is_written {
+        // a race that this seed loses in the file; another may win it
+        shrinker.take(shrinker.best.story.clone());
+    }
     shrinker.forget_what_follows();
     // ends: every round but the last makes the story smaller, and the tries are bounded
     loop {
@@ -60,6 +67,8 @@ struct Shrinker {
     kind: Kind,
     best: Failing,
     sabotage: Option<Sabotage>,
+    /// Whether the file of the best fails too: from then on that of every shorter one must.
+    is_written: bool,
     tries: usize,
     until: Instant,
 }
@@ -69,12 +78,20 @@ impl Shrinker {
         self.tries >= TRIES_MAX || Instant::now() >= self.until
     }
 
-    /// Takes the story if it fails in the same way.
+    /// Whether the file of a find fails in the same way.
+    fn fails_as_written(&self, find: &Failing) -> bool {
+        again(find, self.sabotage).is_ok_and(|played| played.fails(&self.kind))
+    }
+
+    /// Takes the story if it fails in the same way, and its file does. While there was no such file, a failing story is enough:
+    /// what is shorter has fewer races.
     fn take(&mut self, mut story: Story) -> bool {
         story.mend();
-        if self.is_tired() || story == self.best.story || story.nodes.is_empty() {
+        let is_known = self.is_written && story == self.best.story;
+        if self.is_tired() || is_known || story.nodes.is_empty() {
             return false;
         }
+        let mut unwritten = None;
         let seeds = std::iter::once(self.best.seed).chain(0..SEEDS_TRIED);
         for seed in seeds {
             self.tries += 1;
@@ -82,11 +99,22 @@ impl Shrinker {
             if let Some(failure) = outcome.failure
                 && failure.kind == self.kind
             {
-                self.best = Failing { story, seed, failure, excused: outcome.excused };
-                return true;
+                let find = Failing { story: story.clone(), seed, failure, excused: outcome.excused };
+                if self.fails_as_written(&find) {
+                    self.is_written = true;
+                    self.best = find;
+                    return true;
+                }
+                unwritten = unwritten.or(Some(find));
             }
         }
-        false
+        match unwritten.filter(|find| !self.is_written && find.story != self.best.story) {
+            Some(find) => {
+                self.best = find;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Steps after the failure cannot matter.
