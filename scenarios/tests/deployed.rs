@@ -1,6 +1,7 @@
 //! The manifests in `plugin/deploy/manifests` are played: a simulated cluster stores them, its nodes start what their
 //! DaemonSets say, and a label makes a node share its GPUs. A manifest that is spoiled in one place must fail.
 
+mod readme;
 mod wrong;
 
 use std::path::{Path, PathBuf};
@@ -145,7 +146,10 @@ pub(crate) fn trials() -> Result<Vec<Trial>, Box<dyn std::error::Error>> {
         }
     }
     trials.extend(wrong::trials());
-    Ok(trials.into_iter().map(|trial| trial.with_ignored_flag(why.is_some())).collect())
+    let mut trials: Vec<Trial> =
+        trials.into_iter().map(|trial| trial.with_ignored_flag(why.is_some())).collect();
+    trials.push(readme::trial(why.is_some()));
+    Ok(trials)
 }
 
 fn good() -> Result<(), Failed> {
