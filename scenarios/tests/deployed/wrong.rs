@@ -82,6 +82,7 @@ const fn wrong(
 const PLUGIN: &str = "50-plugin.yaml";
 const ACCESS: &str = "20-access.yaml";
 const CONFIGS: &str = "40-configs.yaml";
+const POLICY: &str = "30-own-node.yaml";
 const NODES: &str = "verbs: [get, list, watch, patch]";
 const PODS: &str = "verbs: [list, watch]";
 
@@ -135,6 +136,24 @@ const ROWS: &[Wrong] = &[
         SERVES_SILENTLY,
         "cannot patch resource",
         "`system:serviceaccount:tandem:tandem-device-plugin` may not patch nodes",
+    ),
+    wrong(
+        "the admission policy lets another Node alone be written",
+        &[(
+            POLICY,
+            "variables.ownNode != '' && object.metadata.name == variables.ownNode",
+            "object.metadata.name == 'n9'",
+        )],
+        SERVES_SILENTLY,
+        "the device plugin may change only the Node that it runs on",
+        "WARNING  sharing labels",
+    ),
+    wrong(
+        "the admission policy lacks one of the labels",
+        &[(POLICY, "'nvidia.com/gpu.count', ", "")],
+        SERVES,
+        "the device plugin may write only its own labels",
+        "WARNING  sharing labels",
     ),
     wrong(
         "no permission to get the Node",

@@ -143,6 +143,17 @@ impl ApiError {
         Self::new(403, "Forbidden", format!("{subject} is forbidden: {why}"), details)
     }
 
+    /// A policy denies it; `reason` is the policy's word (Kubernetes 1.36: these four).
+    pub fn denied(resource: Resource, name: &str, reason: &str, why: &str) -> ApiError {
+        let (code, reason) = match reason {
+            "Unauthorized" => (401, "Unauthorized"),
+            "Forbidden" => (403, "Forbidden"),
+            "RequestEntityTooLarge" => (413, "RequestEntityTooLarge"),
+            _ => (422, "Invalid"),
+        };
+        ApiError { code, reason, ..Self::forbidden(resource, name, why) }
+    }
+
     /// 405: this resource has no such verb.
     pub fn method_not_allowed() -> ApiError {
         let message = "the server does not allow this method on the requested resource".to_string();

@@ -24,9 +24,10 @@ pub struct Account {
 }
 
 /// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Identity {
     /// A client without a token: the laboratory and the person with its kubeconfig. Everything is allowed to it.
+    #[default]
     Admin,
     /// A service account; roles say what is allowed to it.
     Account(Account),
@@ -84,6 +85,19 @@ impl Store {
             tokens.accounts.pop_first();
         }
         format!("{PREFIX}{}", tokens.issued)
+    }
+
+    /// Answers a request for somebody: what it changes is looked at by admission policies.
+    pub(super) fn asked_by<T>(&mut self, who: &Identity, answer: impl FnOnce(&mut Store) -> T) -> T {
+        self.asker = who.clone();
+        let answer = answer(self);
+        self.asker = Identity::Admin;
+        answer
+    }
+
+    /// Who asks now; outside of a request it is the laboratory.
+    pub(super) fn asker(&self) -> &Identity {
+        &self.asker
     }
 
     /// Who sends this `Authorization` header; it is empty when there is none.

@@ -5,13 +5,15 @@
 //! * `route` reads a path, [`rest`] turns a request into an answer; pure. [`discovery`] and [`table`] are the answers that are not objects.
 //! * [`server`] and [`stream`] move bytes; [`handle`] is the one shared place of the state.
 //!
-//! * [`identity`] says who asks by a bearer token, [`rbac`] what roles allow to a service account; `review` answers both. A client without a
+//! * [`identity`] says who asks by a bearer token, [`rbac`] what roles allow to a service account; `review` answers both, and `admission` asks
+//!   the stored policies about their changes. A client without a
 //!   token is the laboratory itself, and may do everything.
 //!
 //! Not here: users other than service accounts, field validation of unknown fields, field owners of server-side apply, list chunks
 //! (`limit` is ignored), OpenAPI v2, protobuf but for the few
 //! objects kubectl insists on ([`protobuf`]).
 
+mod admission;
 pub mod discovery;
 pub mod error;
 pub mod events;

@@ -32,7 +32,7 @@ pub enum Resource {
     Roles,
     /// `rolebindings` (rbac.authorization.k8s.io/v1).
     RoleBindings,
-    /// `validatingadmissionpolicies` (admissionregistration.k8s.io/v1), not namespaced; kept, and not evaluated.
+    /// `validatingadmissionpolicies` (admissionregistration.k8s.io/v1), not namespaced; see [`super::admission`].
     ValidatingAdmissionPolicies,
     /// `validatingadmissionpolicybindings` (admissionregistration.k8s.io/v1), not namespaced.
     ValidatingAdmissionPolicyBindings,

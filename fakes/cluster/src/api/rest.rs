@@ -91,7 +91,7 @@ fn answer_object_path(store: &mut Store, request: &Request, now: Timestamp) -> R
     }
     let target = target(&request.path)?;
     store.authorise(&who, &target.asked(&request.method, &Query::parse(&request.query)))?;
-    answer_target(store, request, target, now)
+    store.asked_by(&who, |store| answer_target(store, request, target, now))
 }
 
 fn answer_target(

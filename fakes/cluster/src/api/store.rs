@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::identity::Tokens;
+use super::identity::{Identity, Tokens};
 use super::object::uid_sequence;
 use super::resource::Resource;
 use super::selector::Selector;
@@ -94,6 +94,7 @@ pub struct Store {
     revision: u64,
     pub(super) created: u64,
     pub(super) tokens: Tokens,
+    pub(super) asker: Identity,
     log: WatchLog,
 }
 
@@ -112,6 +113,7 @@ impl Store {
             revision: 1,
             created: 0,
             tokens: Tokens::default(),
+            asker: Identity::Admin,
             log: WatchLog::new(changes_max),
         }
     }
