@@ -30,6 +30,7 @@ impl Plugin {
         self.stage();
         self.keep_gpus();
         self.keep_ids();
+        self.renew_daemons();
         self.advance_gpus();
         self.keep_ids();
         self.wish_mps();
@@ -114,6 +115,7 @@ impl Plugin {
             unreadable: self.kubelet_start.never_tells(self.now),
             mates_held: self.are_mates_held(unit.uuid(), state),
             mps: self.mps_condition(unit.uuid()),
+            renew: self.renewals.renews(unit.uuid()),
         }
     }
 

@@ -19,7 +19,7 @@
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
 //! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
-//! | How do MPS control daemons live? | [`mps`] |
+//! | How do MPS control daemons live? | [`mps`]; when one is stopped and started anew: `renew` |
 //! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
 
 mod absorb;
@@ -63,6 +63,7 @@ mod pods;
 pub mod prefer;
 mod publish;
 pub mod registration;
+mod renew;
 mod requested;
 pub mod resources;
 pub mod settings;
