@@ -24,6 +24,7 @@ pub mod progress;
 pub mod run;
 pub mod settle;
 pub mod shrink;
+mod simpler;
 pub mod story;
 pub mod tally;
 pub mod wire;
