@@ -23,8 +23,11 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// How often it is asked.
 const EVERY: Duration = Duration::from_millis(300);
 
-/// A section, and what is true when its commands were typed: node, resource, how many are allocatable.
-const SECTIONS: [(&str, &[(&str, &str, &str)]); 2] = [
+/// Node, resource, how many are allocatable.
+type Promised = (&'static str, &'static str, &'static str);
+
+/// A section, and what is true when its commands were typed.
+const SECTIONS: [(&str, &[Promised]); 2] = [
     ("## Deploy", &[("gpu-1", "nvidia.com/gpu", "4"), ("gpu-2", "nvidia.com/gpu", "4")]),
     (
         "## What it looks like from a cluster",
@@ -57,7 +60,7 @@ fn follow() -> Result<(), Failed> {
     let runs_root = run_dir::default_root(binaries::workspace().ok().as_deref());
     let options = RunOptions { seed: 1, keep: false, runs_root, leave: Leave::WhenFailed };
     let (stop, stopped) = watch::channel(false);
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     let hold = |held: &Held| {
         let (config, root, readme, stop, tell) =
             (held.kubeconfig.clone(), root.clone(), readme.clone(), stop.clone(), tell.clone());

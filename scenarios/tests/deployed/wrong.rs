@@ -59,6 +59,13 @@ const UNKNOWN: &str = "
         plugin: {running: true, ready: true}
 ";
 
+/// A switch is not hindered; without the pods of the node it waits for 30 s.
+const SWITCHES: &str = "
+- expect: {within: 10s, nodes: {gpu-1: {allocatable: {nvidia.com/gpu: 2}}}}
+- label: {node: gpu-1, set: {nvidia.com/device-plugin.config: mps-config}}
+- expect: {within: 60s, nodes: {gpu-1: {allocatable: {nvidia.com/gpu: 0, nvidia.com/gpu.shared: 8}, taints: []}}}
+";
+
 /// What is wrong, file and text that are changed, the steps, a word of the log and one of `doctor`; an empty one is not
 /// looked for.
 struct Wrong {
@@ -176,7 +183,13 @@ const ROWS: &[Wrong] = &[
         "cannot watch resource",
         "may not watch nodes",
     ),
-    wrong("no permission to list pods", &[(ACCESS, PODS, "verbs: [watch]")], SERVES, "", "may not list pods"),
+    wrong(
+        "no permission to list pods",
+        &[(ACCESS, PODS, "verbs: [watch]")],
+        SWITCHES,
+        "the pods of this node cannot be read",
+        "may not list pods",
+    ),
     wrong(
         "no permission to watch pods",
         &[(ACCESS, PODS, "verbs: [list]")],
