@@ -222,7 +222,8 @@ mod tests {
     #[test]
     fn an_expression_that_fails_denies_unless_failures_are_ignored() {
         let wrong = ("/spec/validations/0/expression", json!("object.metadata.nothing.more"));
-        let denied = labelled(&mut cluster(&[wrong.clone()]), &account("n1"), Part::Main, "own").unwrap_err();
+        let denied = labelled(&mut cluster(std::slice::from_ref(&wrong)), &account("n1"), Part::Main, "own")
+            .unwrap_err();
         assert!(denied.message.contains("resulted in error"), "{denied}");
         let ignored = ("/spec/failurePolicy", json!("Ignore"));
         assert_eq!(labelled(&mut cluster(&[wrong, ignored]), &account("n1"), Part::Main, "own"), Ok(()));

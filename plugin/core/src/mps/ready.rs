@@ -43,7 +43,7 @@ mod tests {
 
     fn wish(generation: u64) -> Desired {
         let daemon = DesiredDaemon {
-            resource: ResourceName::new("nvidia.com/gpu.shared").unwrap(),
+            resource: ResourceName::gpu(),
             replicas: 4,
             active_thread_percentage: 25,
             pinned_memory_limit_mib: None,
