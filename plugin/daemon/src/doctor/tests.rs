@@ -7,7 +7,9 @@ use plugin_core::inventory::{Facts, GpuUuid};
 use plugin_core::time_slice::TimeSliceStatus;
 use plugin_core::view::{GpuStatus, ResourceStatus, Status, Strategy};
 
-use super::facts::{CdiDevice, CdiFile, CdiSpec, DaemonSet, DeviceNode, NodeObject, Socket, Toolkit};
+use super::facts::{
+    CdiDevice, CdiFile, CdiSpec, DaemonSet, DeviceNode, NodeObject, Permissions, Socket, Toolkit,
+};
 use super::report::Outcome::{self, Failed, Ok as Fine, Skipped, Warning};
 use super::*;
 use crate::gpu::FindError;
@@ -72,13 +74,19 @@ fn healthy() -> NodeFacts {
         toolkit: Ok(Toolkit { mode: Some("cdi".into()), envvar_unprivileged: Some(true) }),
         cgroup_driver: Ok("systemd".into()),
         runtime_classes: Ok(vec!["nvidia".into()]),
-        permissions: Ok([("patch nodes".to_owned(), true)].into()),
+        permissions: Ok(may_patch(true)),
+        node_name: Some("n1".into()),
         node: Ok(NodeObject {
             labels: labels("4", "mps", "true"),
             allocatable: [("nvidia.com/gpu".to_owned(), "4".to_owned())].into(),
         }),
         daemon_sets: Ok(vec![DaemonSet { name: "kube-system/cni".into(), tolerates: true }]),
     }
+}
+
+fn may_patch(allowed: bool) -> Permissions {
+    let allowed = [("patch nodes".to_owned(), allowed)].into();
+    Permissions { user: "system:serviceaccount:ns:a".into(), allowed }
 }
 
 /// Containers are told the GPU by its CDI name.
@@ -115,7 +123,7 @@ fn cdi(path: &str, priority: usize, kind: &str, device: &str) -> CdiFile {
 fn a_healthy_node_has_nothing_to_mend() {
     let findings = judge(&healthy());
     assert!(findings.iter().all(|f| f.outcome == Fine && f.fix.is_none()), "{findings:#?}");
-    assert_eq!((findings.len(), report::exit_code(&findings)), (16, 0));
+    assert_eq!((findings.len(), report::exit_code(&findings)), (17, 0));
 }
 
 type Change = fn(&mut NodeFacts);
@@ -263,14 +271,16 @@ fn runtime_cases() -> Vec<(&'static str, Change, Outcome, &'static str)> {
 
 fn cluster_cases() -> Vec<(&'static str, Change, Outcome, &'static str)> {
     vec![
+        ("node name", |f| f.node_name = None, Warning, "none is set"),
+        ("node name", |f| f.node = Err("not found".into()), Failed, "Node `n1` cannot be read: not found"),
         ("runtime class", |f| f.runtime_classes = Err("no API".into()), Skipped, "no API"),
         ("runtime class", |f| f.runtime_classes = Ok(vec!["gvisor".into()]), Warning, "`nvidia`"),
         ("permissions", |f| f.permissions = Err("no API".into()), Skipped, "no API"),
         (
             "permissions",
-            |f| f.permissions = Ok([("patch nodes".to_owned(), false)].into()),
+            |f| f.permissions = Ok(may_patch(false)),
             Failed,
-            "patch nodes",
+            "`system:serviceaccount:ns:a` may not patch nodes",
         ),
         ("sharing labels", |f| f.node = Err("no API".into()), Skipped, "no API"),
         ("sharing labels", |f| f.node.as_mut().unwrap().labels.clear(), Warning, "not all"),
@@ -359,7 +369,7 @@ fn the_text_has_a_line_per_check_and_one_per_fix() {
     let mut facts = healthy();
     facts.state_dir = Err("read-only".into());
     let text = report::text(&judge(&facts));
-    assert_eq!(text.lines().count(), 17, "{text}");
+    assert_eq!(text.lines().count(), 18, "{text}");
     assert!(text.contains("WARNING  state directory") && text.contains("fix: mount"), "{text}");
 }
 
