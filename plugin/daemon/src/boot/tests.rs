@@ -1,6 +1,7 @@
 //! The whole process against a kubelet made of plugin-api's server traits, with a mocked GPU backend.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plugin_api::deviceplugin as pb;
@@ -11,6 +12,7 @@ use plugin_core::cdi::VENDOR;
 use plugin_core::inventory::{Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{self, Record};
 use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
@@ -236,44 +238,45 @@ async fn a_kubelet_that_restarts_is_registered_with_again() {
     task.abort();
 }
 
-/// A kubelet that is too busy to answer Register; it tells when a call came, and when it was given up.
-struct BusyKubelet(mpsc::Sender<&'static str>);
-
-/// Told with the end of a call.
-struct GivenUp(mpsc::Sender<&'static str>);
-
-impl Drop for GivenUp {
-    fn drop(&mut self) {
-        let _ = self.0.try_send("given up");
-    }
+/// A kubelet that is busy with Register until it ends; it tells when a call came.
+struct BusyKubelet {
+    told: mpsc::Sender<()>,
+    ends: Arc<Notify>,
 }
 
 #[tonic::async_trait]
 impl Registration for BusyKubelet {
     async fn register(&self, _: Request<pb::RegisterRequest>) -> Result<Response<pb::Empty>, Status> {
-        let _told_at_the_end = GivenUp(self.0.clone());
-        let _ = self.0.send("called").await;
-        std::future::pending().await
+        let _ = self.told.send(()).await;
+        self.ends.notified().await;
+        Err(Status::unavailable("the kubelet ends"))
     }
 }
 
 #[tokio::test]
-async fn a_registration_that_a_new_socket_overtakes_is_given_up_at_once() {
+async fn a_register_call_is_answered_before_there_is_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("kubelet.sock");
     let (told, mut calls) = mpsc::channel(8);
+    let ends = Arc::new(Notify::new());
     let listener = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
     serve_pod_resources(&socket);
-    let busy = RegistrationServer::new(BusyKubelet(told));
+    let busy = RegistrationServer::new(BusyKubelet { told, ends: Arc::clone(&ends) });
     tokio::spawn(tonic::transport::Server::builder().add_service(busy).serve_with_incoming(listener));
     let task = tokio::spawn(run(settings(folder.path()), backend(|| Ok(facts()))));
-    assert_eq!(tokio::time::timeout(PATIENCE, calls.recv()).await.unwrap(), Some("called"));
+    tokio::time::timeout(PATIENCE, calls.recv()).await.unwrap().unwrap();
     std::fs::remove_file(folder.path().join("nvidia-gpu.sock")).unwrap();
     std::fs::remove_file(&socket).unwrap();
     let mut requests = serve_kubelet(&socket);
-    tokio::time::timeout(PATIENCE, requests.recv()).await.unwrap().unwrap();
-    // the call itself may take ten seconds
-    let given_up = tokio::time::timeout(PATIENCE / 5, calls.recv()).await;
-    assert_eq!(given_up.unwrap(), Some("given up"));
+    // the new socket is there, under the name that the call gave
+    let there = || folder.path().join("nvidia-gpu.sock").exists();
+    let begin = Instant::now();
+    while !there() && begin.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(there() && requests.try_recv().is_err(), "the first call has no answer yet");
+    ends.notify_one();
+    let request = tokio::time::timeout(PATIENCE, requests.recv()).await.unwrap().unwrap();
+    assert_eq!(request.endpoint, "nvidia-gpu.sock");
     task.abort();
 }
