@@ -81,6 +81,7 @@ impl Plugin {
             Event::DriverFilesFound { attempt, found } => self.driver_files_found(attempt, found),
             Event::CdiSpecsWritten => self.specs_written(),
             Event::CdiSpecsFailed { why } => self.specs_failed(&why),
+            Event::ProcessesRead { gpu, list } => self.processes_read(&gpu, list),
         }
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cdi::Search;
 use crate::config::ResourceName;
+use crate::inventory::GpuUuid;
 use crate::mps::Desired;
 use crate::taints::Taint;
 
@@ -126,6 +127,11 @@ pub enum Action {
         /// One sentence: object, value, next step.
         message: String,
     },
+    /// Ask NVML which compute processes are on a GPU. Answered by `ProcessesRead`, within seconds whatever the driver does.
+    ReadProcesses {
+        /// The physical GPU.
+        gpu: GpuUuid,
+    },
     /// End the process.
     Exit {
         /// 0 after a requested stop.
@@ -157,6 +163,7 @@ impl Action {
             Action::FindDriverFiles { .. } => "find_driver_files",
             Action::WriteCdiSpecs { .. } => "write_cdi_specs",
             Action::Announce { .. } => "announce",
+            Action::ReadProcesses { .. } => "read_processes",
             Action::Exit { .. } => "exit",
         }
     }

@@ -13,6 +13,7 @@ pub use crate::holding::{Checkpoint, CheckpointEntry, Holding};
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
 use crate::plugin::Settings;
+pub use crate::processes::{ComputeProcess, ProcessList};
 use crate::taints::Taint;
 use crate::takeover::Allocatable;
 
@@ -290,6 +291,14 @@ pub enum Event {
     CdiSpecsFailed {
         /// The path and the reason.
         why: String,
+    },
+
+    /// Answer to `ReadProcesses`: what NVML tells. It was asked after the action was taken.
+    ProcessesRead {
+        /// The physical GPU.
+        gpu: GpuUuid,
+        /// The answer.
+        list: ProcessList,
     },
 }
 

@@ -26,6 +26,7 @@ use crate::links::Links;
 use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
 use crate::pods::Pods;
+use crate::processes::ProcessWatch;
 use crate::publish::Retiring;
 use crate::registration::Registration;
 pub use crate::settings::{ConfigSource, Settings, Timing};
@@ -79,6 +80,7 @@ pub struct Plugin {
     pub(crate) checkpoint: CheckpointTable,
     pub(crate) pods: Pods,
     pub(crate) withdrawal: Withdrawal,
+    pub(crate) processes: ProcessWatch,
     pub(crate) next_read: Option<Time>,
     pub(crate) kubelet_up: bool,
     pub(crate) kubelet_start: KubeletStart,
@@ -142,6 +144,7 @@ impl Plugin {
             checkpoint: CheckpointTable::default(),
             pods: Pods::default(),
             withdrawal: Withdrawal::default(),
+            processes: ProcessWatch::default(),
             next_read: None,
             kubelet_up: false,
             kubelet_start: KubeletStart::default(),
@@ -211,6 +214,7 @@ impl Plugin {
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),
+            self.processes.due(),
         ]
         .into_iter()
         .flatten()

@@ -1,8 +1,9 @@
 //! How one GPU changes its role without changing under anybody: the machine that every label flip runs through, once per GPU.
 //!
 //! ```text
-//!              another role is wanted            nobody holds it, and that was read
-//!                                                after its old ids were withdrawn
+//!              another role is wanted            nobody holds it, and that was read after its
+//!                                                old ids were withdrawn; and then no process
+//!                                                computes on it, and that was read as well
 //!   Settled ───────────────────────► Draining ─────────────────────────────► Converting
 //!     ▲  ▲      the old role again      │ (no MPS on either side: at once)      │ MPS daemon ready,
 //!     │  └──────────────────────────────┘                                       │ or gone and the
@@ -14,6 +15,9 @@
 //! Allocate of an old id is still granted and makes a holder. *Converting*: nothing is handed out under either role; only
 //! here may MPS daemons and compute modes change. An Allocate that was granted just before the GPU left its old role is told
 //! of afterwards: from wherever the GPU is by then it goes back to draining the role that its holder knows.
+//!
+//! A GPU that is *Found* without a holder converts at once; only for an MPS role that it does not have yet no process may be on
+//! it either ([`crate::processes`]): its compute mode changes.
 //!
 //! GPUs of one MPS control daemon walk together: none leaves *Draining* before all of them are free, and their daemon is wished
 //! for when all of them are *Converting*.
@@ -29,7 +33,8 @@ use crate::view::Strategy;
 /// Where one GPU is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GpuState {
-    /// Just found: whether somebody holds it is not known yet. Left with the first read of PodResources.
+    /// Just found: whether somebody holds it is not known yet. Left with the first read of PodResources, and towards an MPS
+    /// role when no process is on it.
     Found,
     /// It plays this role.
     Settled {
@@ -83,6 +88,8 @@ pub struct Situation {
     pub unreadable: bool,
     /// Another GPU of the MPS control daemon that serves it may still be held.
     pub mates_held: bool,
+    /// Compute processes are on it whose end matters, or NVML has not told since it was free. See [`crate::processes`].
+    pub occupied: bool,
     /// Its control daemon.
     pub mps: MpsCondition,
 }
@@ -112,7 +119,7 @@ impl GpuState {
                 let proven = s.evidence.is_some_and(|e| e >= since) && !s.lingers;
                 match (s.held_as.is_some(), proven) {
                     (true, _) | (false, false) => GpuState::Draining { from, since },
-                    (false, true) if s.mates_held => GpuState::Draining { from, since },
+                    (false, true) if s.mates_held || s.occupied => GpuState::Draining { from, since },
                     (false, true) => GpuState::Converting,
                 }
             }
@@ -130,6 +137,7 @@ impl GpuState {
             },
             GpuState::Unused => match &s.held_as {
                 Some(role) => GpuState::Draining { from: role.clone(), since: s.now },
+                None if s.occupied => GpuState::Unused,
                 None => GpuState::Converting,
             },
         }
@@ -141,7 +149,7 @@ impl GpuState {
             (GpuState::Settled { role }, _) => GpuState::Draining { from: role, since: s.now },
             (GpuState::Draining { from, since }, held_as) => {
                 let proven = s.evidence.is_some_and(|e| e >= since) && !s.lingers;
-                if held_as.is_none() && proven && !s.mates_held {
+                if held_as.is_none() && proven && !s.mates_held && !s.occupied {
                     GpuState::Converting
                 } else {
                     GpuState::Draining { from, since }
@@ -181,6 +189,7 @@ fn found(s: &Situation, target: Role) -> GpuState {
     match (&s.held_as, s.evidence) {
         (Some(role), _) if *role == target && !s.blocked => GpuState::Settled { role: target },
         (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },
+        (None, Some(_)) if s.occupied => GpuState::Found,
         (None, Some(_)) => GpuState::Converting,
         // a node whose kubelet never tells (no podresources socket mounted) serves as it would without this ledger, except
         // that MPS daemons and compute modes are only touched where somebody vouches that the GPU is free
@@ -212,6 +221,7 @@ mod tests {
             lingers: false,
             unreadable: false,
             mates_held: false,
+            occupied: false,
             mps: MpsCondition::Absent,
         }
     }

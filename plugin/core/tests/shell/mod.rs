@@ -7,7 +7,7 @@ use std::time::Duration;
 use plugin_core::action::Action;
 use plugin_core::cdi::Found;
 use plugin_core::config::ResourceName;
-use plugin_core::event::{BoundPod, Checkpoint, Event, Holding};
+use plugin_core::event::{BoundPod, Checkpoint, Event, Holding, ProcessList};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{Entry, replay};
 use plugin_core::mps::{Actual, DaemonStatus, Desired};
@@ -69,6 +69,9 @@ pub struct Node {
     pub allocatable: Option<BTreeMap<String, Vec<String>>>,
     /// Resources that the kubelet does not take.
     pub refused: BTreeSet<ResourceName>,
+    /// What NVML tells of processes, where there are any, by GPU; and whether it has not answered yet.
+    pub processes: BTreeMap<GpuUuid, ProcessList>,
+    pub nvml_is_silent: bool,
     inbox: VecDeque<Event>,
 }
 
@@ -109,6 +112,8 @@ impl Node {
             kubelet_tells: true,
             allocatable: Some(BTreeMap::new()),
             refused: BTreeSet::new(),
+            processes: BTreeMap::new(),
+            nvml_is_silent: false,
             inbox: VecDeque::new(),
         }
     }
@@ -360,6 +365,12 @@ impl Node {
                     Event::CdiSpecsWritten
                 }
             },
+            Action::ReadProcesses { .. } if self.nvml_is_silent => return,
+            Action::ReadProcesses { gpu } => {
+                let none = || ProcessList::Read { processes: Vec::new() };
+                let list = self.processes.get(&gpu).cloned().unwrap_or_else(none);
+                Event::ProcessesRead { gpu, list }
+            }
             Action::Announce { reason, message, .. } => {
                 return self.said.push(format!("{reason}: {message}"));
             }
