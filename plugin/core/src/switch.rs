@@ -226,6 +226,12 @@ mod tests {
         }
     }
 
+    /// What an MPS control daemon does, with and without processes whose end matters.
+    fn conditions() -> impl Iterator<Item = (MpsCondition, bool)> {
+        let all = [MpsCondition::Absent, MpsCondition::Busy, MpsCondition::Ready];
+        all.into_iter().flat_map(|mps| [(mps, false), (mps, true)])
+    }
+
     /// Every state under every combination of what the machine looks at.
     #[test]
     fn the_diagram_is_the_table() {
@@ -236,12 +242,13 @@ mod tests {
         for target in [exclusive.clone(), shared(Strategy::TimeSlicing), shared(Strategy::Mps)] {
             for held_as in [None, Some(exclusive.clone())] {
                 for evidence in [None, early, late] {
-                    for mps in [MpsCondition::Absent, MpsCondition::Busy, MpsCondition::Ready] {
+                    for (mps, occupied) in conditions() {
                         let s = Situation {
                             held_as: held_as.clone(),
                             stranger: held_as.is_some() && target != exclusive,
                             evidence,
                             mps,
+                            occupied,
                             ..situation(target.clone())
                         };
                         let same = target == exclusive;
@@ -251,7 +258,7 @@ mod tests {
                         if !same {
                             assert_eq!(after_settled.tag(), "draining", "settled {s:?}");
                         }
-                        let leaves = held_as.is_none() && evidence == late;
+                        let leaves = held_as.is_none() && evidence == late && !occupied;
                         let expected = match (same, leaves) {
                             (true, _) => settled.clone(),
                             (false, true) => GpuState::Converting,
@@ -276,10 +283,16 @@ mod tests {
                         let expected = match (&held_as, evidence) {
                             (Some(role), _) if *role == target => GpuState::Settled { role: role.clone() },
                             (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },
-                            (None, Some(_)) => GpuState::Converting,
-                            (None, None) => GpuState::Found,
+                            (None, Some(_)) if !occupied => GpuState::Converting,
+                            (None, _) => GpuState::Found,
                         };
                         assert_eq!(GpuState::Found.next(&s), expected, "found {s:?}");
+                        let expected = match (&held_as, occupied) {
+                            (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },
+                            (None, true) => GpuState::Unused,
+                            (None, false) => GpuState::Converting,
+                        };
+                        assert_eq!(GpuState::Unused.next(&s), expected, "unused {s:?}");
                     }
                 }
             }
@@ -316,6 +329,7 @@ mod tests {
         for s in [situation(shared(Strategy::TimeSlicing)), unwanted] {
             let s = Situation { evidence: Some(Time::from_millis(60)), ..s };
             assert_eq!(draining.clone().next(&s), GpuState::Converting);
+            assert_eq!(draining.clone().next(&Situation { occupied: true, ..s.clone() }), draining);
             assert_eq!(draining.clone().next(&Situation { lingers: true, ..s }), draining);
         }
     }

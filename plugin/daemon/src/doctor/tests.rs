@@ -42,6 +42,7 @@ fn healthy() -> NodeFacts {
         holders: Vec::new(),
         mps: None,
         blockers: Vec::new(),
+        processes: Vec::new(),
         since_ms: 0,
         overdue: false,
     };
