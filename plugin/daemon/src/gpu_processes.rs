@@ -54,14 +54,16 @@ mod tests {
         let held = Mutex::new(held);
         let (ill, well, refused) = (GpuUuid::new("GPU-a"), GpuUuid::new("GPU-b"), GpuUuid::new("GPU-c"));
         let mut backend = MockGpuBackend::new();
-        backend.expect_processes().returning(move |gpu| match gpu.as_str() {
-            "GPU-a" => {
-                let _ = held.lock().map(|held| held.recv());
-                Ok(ProcessList::Unsupported)
-            }
-            "GPU-b" => Ok(ProcessList::Read { processes: Vec::new() }),
-            _ => Err(GpuError::Refused { gpu: gpu.clone(), why: "Unknown Error".into() }),
+        // an expectation for each, because one that hangs is locked
+        backend.expect_processes().withf(|gpu| gpu.as_str() == "GPU-a").returning(move |_| {
+            let _ = held.lock().map(|held| held.recv());
+            Ok(ProcessList::Unsupported)
         });
+        let none = |_: &GpuUuid| Ok(ProcessList::Read { processes: Vec::new() });
+        backend.expect_processes().withf(|gpu| gpu.as_str() == "GPU-b").returning(none);
+        backend
+            .expect_processes()
+            .returning(|gpu| Err(GpuError::Refused { gpu: gpu.clone(), why: "Unknown Error".into() }));
         let gpus = GpuThread::start(Box::new(backend)).waiting_for(Duration::from_millis(20));
         let mut reader = ProcessReader::new(gpus);
         for why in ["`read_processes` has not returned within 20ms", "an earlier call has not returned"] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use plugin_core::action::{Action, Severity};
-use plugin_core::event::{Checkpoint, Event, Holding};
+use plugin_core::event::{Checkpoint, Event, Holding, ProcessList};
 use plugin_core::last_good::LastGood;
 use plugin_core::mps::{Actual, DaemonStatus};
 use plugin_core::taints::Taint;
@@ -79,6 +79,7 @@ pub fn event(event: &Event) -> String {
         }
         Event::KubeletAppeared { age_ms, has_checkpoint } => kubelet(*age_ms, *has_checkpoint),
         Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
+        Event::ProcessesRead { gpu, list } => format!("{gpu}: {}", processes(list)),
         _ => String::new(),
     };
     line(event.tag(), &text)
@@ -131,6 +132,7 @@ pub fn action(action: &Action) -> String {
             format!("{mark}{reason}: {message}")
         }
         Action::Exit { code, why } => format!("code {code}: {why}"),
+        Action::ReadProcesses { gpu } => gpu.to_string(),
         _ => String::new(),
     };
     line(action.tag(), &text)
@@ -179,6 +181,17 @@ fn holders(holdings: &[Holding], checkpoint: &Checkpoint) -> String {
     match checkpoint {
         Checkpoint::Damaged { why } => format!("{listed}; checkpoint {why}"),
         Checkpoint::Unread | Checkpoint::Missing | Checkpoint::Read { .. } => listed,
+    }
+}
+
+fn processes(list: &ProcessList) -> String {
+    match list {
+        ProcessList::Read { processes } if processes.is_empty() => "no process".to_owned(),
+        ProcessList::Read { processes } => {
+            processes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }
+        ProcessList::Unsupported => "processes cannot be told".to_owned(),
+        ProcessList::Failed { why } => why.clone(),
     }
 }
 

@@ -77,6 +77,7 @@ impl Shell {
             Action::WriteCdiSpecs { specs } => {
                 cx.after(latency::DISK, What::SpecsWritten(life, specs));
             }
+            Action::ReadProcesses { gpu } => self.read_processes(cx, host, gpu),
             Action::Exit { code, why } => return Some(Exit { code, why }),
             other => self.warn(Severity::Warning, format!("the model cannot perform `{}`", other.tag())),
         }
