@@ -9,8 +9,8 @@ use crate::text::Text;
 /// Device memory an MPS server takes on each GPU with clients: 27 MiB seen on a V100.
 pub const MPS_SERVER_MEMORY_BYTES: u64 = 27 << 20;
 
-/// First id of a process that no pod started: above those of Linux (`PID_MAX_LIMIT`, 2^22).
-const UNINVITED_PID_FIRST: u32 = 4_500_000;
+/// The ids of processes that no pod started: above those of Linux (`PID_MAX_LIMIT`, 2^22).
+const UNINVITED_PIDS: std::ops::Range<u32> = 4_500_000..4_600_000;
 /// The name of its program.
 const UNINVITED_NAME: &str = "python3";
 
@@ -89,6 +89,11 @@ impl ProcessSpec {
             instance: None,
         }
     }
+}
+
+/// Whether the process with this id was started by [`Node::start_uninvited`].
+pub fn is_uninvited(pid: u32) -> bool {
+    UNINVITED_PIDS.contains(&pid)
 }
 
 impl Node {
@@ -179,7 +184,7 @@ impl Node {
     /// See [`Self::start_process`].
     pub fn start_uninvited(&mut self, gpu: u32) -> Result<u32, GpuError> {
         let is_free = |pid: &u32| self.processes().iter().all(|process| process.pid != *pid);
-        let pid = (UNINVITED_PID_FIRST..).find(is_free).unwrap_or(UNINVITED_PID_FIRST);
+        let pid = UNINVITED_PIDS.into_iter().find(is_free).unwrap_or(UNINVITED_PIDS.start);
         let instance = self.gpu(gpu)?.mig_devices().next().map(|mig| mig.instance);
         let spec = ProcessSpec::new(pid, gpu, ProcessKind::Plain, UNINVITED_NAME);
         self.start_process(&ProcessSpec { instance, ..spec })?;
