@@ -9,6 +9,7 @@ use plugin_core::action::Action;
 use plugin_core::drain::DRAINING;
 use plugin_core::event::{ComputeProcess, Event, ProcessList};
 use plugin_core::inventory::GpuUuid;
+use plugin_core::mig::{MigEngines, MigFacts, MigSlices};
 use plugin_core::mps::Actual;
 use plugin_core::view::GpuStatus;
 use shell::{Node, assert_replays, gpu, shared};
@@ -299,4 +300,55 @@ fn a_name_that_somebody_chose_spoils_no_message() {
         assert_eq!(name(given), expected);
     }
     assert_eq!(name(&"x".repeat(5_000)).len(), "process 7 ()".len() + 64);
+}
+
+/// A process by its GPU and compute instance, and the MIG devices of one GPU that wait for its end.
+#[test]
+fn a_mig_device_waits_for_processes_that_are_on_it_or_may_be() {
+    let mig = |index: u32| MigFacts {
+        uuid: GpuUuid::new(format!("MIG-{index}")),
+        index,
+        gpu_instance: index + 7,
+        compute_instance: 0,
+        profile: "1g.5gb".into(),
+        slices: MigSlices { gpu: 1, compute: 1 },
+        memory_bytes: 5 << 30,
+        engines: MigEngines::default(),
+        nodes: vec![format!("/dev/nvidia-caps/nvidia-cap{}", 3 + index), "/dev/nvidia-caps/nvidia-cap9".into()],
+    };
+    let rows: [(Option<u32>, Option<u32>, &[&str]); 5] = [
+        (Some(7), Some(0), &["MIG-0"]),
+        (Some(8), None, &["MIG-1"]),
+        (Some(7), Some(3), &[]),
+        (Some(9), Some(0), &[]),
+        (None, None, &["MIG-0", "MIG-1"]),
+    ];
+    let text = |replicas: &str| {
+        format!("version: v1\nflags: {{migStrategy: mixed}}\nsharing:\n  timeSlicing:\n    resources:\n    - {{name: nvidia.com/mig-1g.5gb, rename: nvidia.com/{replicas}, replicas: 2}}\n")
+    };
+    for (gpu_instance, compute_instance, expected) in rows {
+        let mut node = Node::new(1);
+        let gpu = &mut node.facts.as_mut().unwrap().gpus[0];
+        (gpu.mig_capable, gpu.mig_enabled, gpu.mig) = (true, true, vec![mig(0), mig(1)]);
+        node.files.insert("default".into(), text("a"));
+        node.files.insert("other".into(), text("b"));
+        node.start();
+        let process =
+            ComputeProcess { pid: 4711, name: None, used_bytes: None, gpu_instance, compute_instance };
+        set(&mut node, 0, ProcessList::Read { processes: vec![process] });
+        node.set_config_label(Some("other"));
+        node.wait(Duration::from_secs(1));
+        let gpus = node.plugin.view().status.gpus.clone();
+        let waits = |gpu: &&GpuStatus| gpu.state == "draining";
+        let waiting: Vec<&str> = gpus.iter().filter(waits).map(|gpu| gpu.uuid.as_str()).collect();
+        assert_eq!(waiting, expected, "{gpu_instance:?}/{compute_instance:?}");
+        let held = gpus.iter().filter(waits).all(|gpu| gpu.holders == ["process 4711"]);
+        assert!(held, "{gpus:?}");
+        let settled = gpus.iter().filter(|gpu| gpu.resource.as_deref() == Some("nvidia.com/b")).count();
+        assert_eq!(settled, 2 - expected.len(), "{gpus:?}");
+        node.processes.clear();
+        node.wait(Duration::from_secs(3));
+        assert!(node.plugin.view().status.gpus.iter().all(|gpu| gpu.state != "draining"));
+        assert_replays(&node);
+    }
 }

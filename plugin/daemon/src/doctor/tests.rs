@@ -66,6 +66,7 @@ fn healthy() -> NodeFacts {
         state_dir: Ok(()),
         mps_root: Ok(()),
         supervisor_alive: true,
+        host_processes: Ok(true),
         cdi: vec![cdi("/etc/cdi/a.yaml", 0, "nvidia.com/gpu", "0")],
         toolkit: Ok(Toolkit { mode: Some("cdi".into()), envvar_unprivileged: Some(true) }),
         cgroup_driver: Ok("systemd".into()),
@@ -113,7 +114,7 @@ fn cdi(path: &str, priority: usize, kind: &str, device: &str) -> CdiFile {
 fn a_healthy_node_has_nothing_to_mend() {
     let findings = judge(&healthy());
     assert!(findings.iter().all(|f| f.outcome == Fine && f.fix.is_none()), "{findings:#?}");
-    assert_eq!((findings.len(), report::exit_code(&findings)), (16, 0));
+    assert_eq!((findings.len(), report::exit_code(&findings)), (17, 0));
 }
 
 type Change = fn(&mut NodeFacts);
@@ -168,6 +169,8 @@ fn host_cases() -> Vec<(&'static str, Change, Outcome, &'static str)> {
         ("MPS root", |f| f.supervisor_alive = false, Failed, "no MPS supervisor"),
         ("MPS root", |f| f.plugin.as_mut().unwrap().gpus.clear(), Skipped, "no GPU is shared by MPS"),
         ("MPS root", |f| f.plugin = Err("-".into()), Skipped, "not known"),
+        ("host processes", |f| f.host_processes = Ok(false), Warning, "NVML hides the others"),
+        ("host processes", |f| f.host_processes = Err("no /proc".into()), Skipped, "no /proc"),
     ]
 }
 
@@ -347,7 +350,7 @@ fn the_text_has_a_line_per_check_and_one_per_fix() {
     let mut facts = healthy();
     facts.state_dir = Err("read-only".into());
     let text = report::text(&judge(&facts));
-    assert_eq!(text.lines().count(), 17, "{text}");
+    assert_eq!(text.lines().count(), 18, "{text}");
     assert!(text.contains("WARNING  state directory") && text.contains("fix: mount"), "{text}");
 }
 
