@@ -76,6 +76,7 @@ impl Plugin {
             Event::MpsReported { supervisor_alive, actual } => {
                 self.supervisor_alive = supervisor_alive;
                 self.actual = actual;
+                self.note_ill_daemons();
             }
             Event::MpsDesiredFailed { why } => self.desired_failed(&why),
             Event::DriverFilesFound { attempt, found } => self.driver_files_found(attempt, found),

@@ -30,6 +30,7 @@ impl Plugin {
         self.stage();
         self.keep_gpus();
         self.keep_ids();
+        self.renew_daemons();
         self.advance_gpus();
         self.keep_ids();
         self.watch_processes();
@@ -116,6 +117,7 @@ impl Plugin {
             mates_held: self.are_mates_held(unit.uuid(), state) || self.are_mates_occupied(unit, state),
             occupied: self.is_occupied(unit, state),
             mps: self.mps_condition(unit.uuid()),
+            renew: self.renewals.renews(unit.uuid()),
         }
     }
 

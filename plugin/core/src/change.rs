@@ -25,7 +25,9 @@ impl Plugin {
             return false;
         };
         let settled = |(uuid, state): (&GpuUuid, &GpuState)| match state {
-            GpuState::Settled { role } => applied.roles.get(uuid) == Some(role),
+            GpuState::Settled { role } => {
+                applied.roles.get(uuid) == Some(role) && !self.renewals.renews(uuid)
+            }
             GpuState::Unused => !applied.roles.contains_key(uuid),
             GpuState::Found | GpuState::Draining { .. } | GpuState::Converting => false,
         };

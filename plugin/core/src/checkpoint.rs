@@ -5,11 +5,12 @@
 //!
 //! | an entry | counts as held |
 //! |---|---|
-//! | all of whose ids List has, or had | no: of app containers and sidecars List tells the truth, also of their end |
+//! | all of whose ids this kubelet's List has, or had | no: of app containers and sidecars List tells the truth, also of their end |
 //! | of a pod that lives | yes |
 //! | of a pod that has ended, or that the API server does not have | no |
 //! | of a pod that nobody knows | yes, for [`UNKNOWN_MAX`] at most |
 //!
+//! A kubelet that starts lists nothing until the API server has told it of its pods: what its predecessor listed counts again.
 //! A file that is missing or damaged proves nothing: what it said before still counts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +36,16 @@ type Key = (String, String, String);
 struct Known {
     ids: Vec<String>,
     since: Time,
-    /// List had all its ids once, or the pod has ended: the entry tells nothing any more.
-    spent: bool,
+    /// List had all its ids once: the entry tells nothing as long as this kubelet runs.
+    listed: bool,
+    /// The pod has ended: the entry tells nothing any more.
+    over: bool,
+}
+
+impl Known {
+    fn tells(&self) -> bool {
+        !self.listed && !self.over
+    }
 }
 
 /// The newest content of the file that could be read.
@@ -67,14 +76,21 @@ impl CheckpointTable {
             .collect();
         for ((_, _, resource), known) in &mut self.entries {
             let has = |id: &String| listed.contains(&(resource.as_str(), id.as_str()));
-            known.spent |= known.ids.iter().all(has);
+            known.listed |= known.ids.iter().all(has);
         }
     }
 
     /// What the API server has told of pods: one that has ended does not come back.
     pub(crate) fn follow(&mut self, pods: &Pods) {
-        for ((uid, _, _), known) in self.entries.iter_mut().filter(|(_, known)| !known.spent) {
-            known.spent = pods.fate(uid, known.since) == Fate::Over;
+        for ((uid, _, _), known) in self.entries.iter_mut().filter(|(_, known)| known.tells()) {
+            known.over = pods.fate(uid, known.since) == Fate::Over;
+        }
+    }
+
+    /// Another kubelet process answers from here on.
+    pub(crate) fn kubelet_started(&mut self) {
+        for known in self.entries.values_mut() {
+            known.listed = false;
         }
     }
 
@@ -83,7 +99,7 @@ impl CheckpointTable {
         for CheckpointEntry { pod_uid, container, resource, ids } in entries {
             let key = (pod_uid, container, resource);
             let known = before.remove(&key).filter(|known| known.ids == ids);
-            self.entries.insert(key, known.unwrap_or(Known { ids, since: now, spent: false }));
+            self.entries.insert(key, known.unwrap_or(Known { ids, since: now, listed: false, over: false }));
         }
     }
 
@@ -95,7 +111,7 @@ impl CheckpointTable {
     /// The entries that count as held although List does not have them.
     pub(crate) fn alone(&self, now: Time, pods: &Pods) -> Vec<Alone<'_>> {
         let mut alone = Vec::new();
-        for ((uid, container, resource), known) in self.entries.iter().filter(|(_, known)| !known.spent) {
+        for ((uid, container, resource), known) in self.entries.iter().filter(|(_, known)| known.tells()) {
             let (who, is_known) = match pods.fate(uid, known.since) {
                 Fate::Lives(pod) => (format!("{}/{container}", pod.full_name()), true),
                 Fate::Unknown if now.since(known.since) < UNKNOWN_MAX => {
@@ -242,6 +258,21 @@ mod tests {
             who(&table, 200, &Pods::default()).is_empty(),
             "what was told once holds when nobody asks any more"
         );
+    }
+
+    #[test]
+    fn a_kubelet_that_starts_and_lists_nothing_frees_nobody() {
+        let mut table = CheckpointTable::default();
+        let entries = file(&[("u1", "main", "GPU-a"), ("u2", "main", "GPU-b")]);
+        table.read(at(0), entries.clone(), &listed("GPU-a"));
+        table.follow(&told(0, &[("u1", PodPhase::Admitted), ("u2", PodPhase::Over)]));
+        let lives = told(0, &[("u1", PodPhase::Admitted)]);
+        assert!(who(&table, 1, &lives).is_empty());
+        table.kubelet_started();
+        table.read(at(100), entries.clone(), &[]);
+        assert_eq!(who(&table, 100, &lives), ["default/pod-u1/main"], "and who has ended stays so");
+        table.read(at(200), entries, &listed("GPU-a"));
+        assert!(who(&table, 200, &lives).is_empty(), "List has it again");
     }
 
     #[test]

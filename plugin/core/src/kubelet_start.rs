@@ -80,6 +80,7 @@ impl Plugin {
             self.ownership.kubelet_restarted(self.settings.timing.hint_absence);
         }
         self.kubelet_up = true;
+        self.checkpoint.kubelet_started();
         self.streamed.clear();
         self.kubelet_start.appeared(self.now, Duration::from_millis(age_ms), has_checkpoint);
         if self.kubelet_start.is_starting(self.now) {

@@ -90,8 +90,10 @@ impl Plugin {
             return BTreeMap::new();
         };
         let needs_mps = |a: &Applied| a.roles.values().any(|role| role.strategy == Strategy::Mps);
+        // also what an earlier supervisor left behind needs one; a GPU that is away does not
+        let here = |gpu: &GpuUuid| facts.gpus.iter().any(|has| has.uuid == *gpu);
         let mps_wanted = !self.desired.daemons.is_empty()
-            || self.actual.as_ref().is_some_and(|a| self.supervisor_alive && !a.daemons.is_empty())
+            || self.actual.as_ref().is_some_and(|a| a.daemons.keys().any(here))
             || [&self.next, &self.applied].into_iter().flatten().any(|a| needs_mps(a));
         let strategy = described.effective.mig_strategy;
         labels::of_roles(facts, &described.roles, &described.names, strategy, mps_wanted)

@@ -19,7 +19,7 @@
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |
 //! | What does the Node object say? | [`labels`], [`annotations`], [`taints`] |
-//! | How do MPS control daemons live? | [`mps`] |
+//! | How do MPS control daemons live? | [`mps`]; when one is stopped and started anew: `renew` |
 //! | What would a configuration do, and what would change? | [`effect`], [`migration`], [`board`] |
 
 mod absorb;
@@ -64,6 +64,7 @@ pub mod prefer;
 pub mod processes;
 mod publish;
 pub mod registration;
+mod renew;
 mod requested;
 pub mod resources;
 pub mod settings;

@@ -29,6 +29,7 @@ use crate::pods::Pods;
 use crate::processes::ProcessWatch;
 use crate::publish::Retiring;
 use crate::registration::Registration;
+use crate::renew::Renewals;
 pub use crate::settings::{ConfigSource, Settings, Timing};
 use crate::switch::GpuState;
 use crate::taints::TaintPatch;
@@ -94,6 +95,7 @@ pub struct Plugin {
     pub(crate) desired_retry_at: Option<Time>,
     pub(crate) actual: Option<Actual>,
     pub(crate) supervisor_alive: bool,
+    pub(crate) renewals: Renewals,
     pub(crate) label_patch: LabelPatch,
     pub(crate) annotation_patch: AnnotationPatch,
     pub(crate) taint_patch: TaintPatch,
@@ -156,6 +158,7 @@ impl Plugin {
             desired_retry_at: None,
             actual: None,
             supervisor_alive: false,
+            renewals: Renewals::default(),
             label_patch: LabelPatch::default(),
             annotation_patch: AnnotationPatch::default(),
             taint_patch: TaintPatch::default(),
@@ -205,6 +208,7 @@ impl Plugin {
             self.taint_patch.retry_at,
             self.taint_deadline(),
             self.drain_due(),
+            self.renewals.due(self.now),
             self.desired_retry_at,
             self.kept.retry_at.filter(|_| self.facts().is_some()),
             self.next_read,

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | settled | listed | yes; under MPS, unheld ones only while the daemon serves | yes |
 //! | draining | held ones listed, others until they retire | held ones, and those that may still be bound | yes: a late Allocate makes a holder |
-//! | settled with fewer time-sliced replicas | held ones of those that leave, as well | yes, and as many of the others are not | yes |
+//! | settled or draining with fewer time-sliced replicas | held ones of those that leave, as well | yes, and as many of the others are not | yes |
 //! | converting, or just left its role | old ones listed until they retire | no | no |
 //! | settled and shared, while the Node waits for its taint | held ones listed | yes | yes |
 //! | found, unused or starting | absent | | |
@@ -125,9 +125,9 @@ pub(crate) fn resources(source: &Source<'_>, previous: &View) -> BTreeMap<Resour
         .collect()
 }
 
-/// Whether the GPU that left this role has another number of replicas now and is the same otherwise.
+/// Whether the GPU that left this role has another number of replicas now and is the same otherwise, also while it drains.
 pub(crate) fn is_resized(gpus: &BTreeMap<GpuUuid, GpuState>, old: &Retiring) -> bool {
-    matches!(gpus.get(&old.gpu), Some(GpuState::Settled { role }) if role.is_resize_of(&old.role))
+    gpus.get(&old.gpu).and_then(GpuState::role).is_some_and(|role| role.is_resize_of(&old.role))
 }
 
 /// Whether somebody holds a replica of it that its GPU does not have any more.
@@ -136,9 +136,8 @@ pub(crate) fn is_surplus_held(
     ownership: &Ownership,
     old: &Retiring,
 ) -> bool {
-    let Some(GpuState::Settled { role }) = gpus.get(&old.gpu).filter(|_| is_resized(gpus, old)) else {
-        return false;
-    };
+    let role = gpus.get(&old.gpu).filter(|_| is_resized(gpus, old)).and_then(GpuState::role);
+    let Some(role) = role else { return false };
     let ids = role.device_ids(&old.gpu);
     let held = ownership.held_ids(&old.gpu, old.role.resource.as_str());
     held.into_iter().any(|held| !ids.iter().any(|id| id == held))

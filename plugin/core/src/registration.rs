@@ -11,6 +11,8 @@
 //! ```
 //!
 //! `KubeletAppeared` leads from every state but Down to Opening: a starting kubelet removes all sockets of its directory.
+//! While an earlier socket's Register has no answer, Opening leads to *Waiting* first, and its answer to Registering: where two
+//! overlap, a kubelet up to 1.36 can take the failure of the one for the end of the other, and never withdraws its devices.
 
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ pub enum State {
         /// When to try again.
         retry_at: Time,
     },
+    /// The socket accepts; the `Register` of an earlier one has no answer yet.
+    Waiting,
     /// `Register` is under way.
     Registering,
     /// The kubelet refused or did not answer; the socket stays, next try at this time.
@@ -102,6 +106,8 @@ pub struct Registration {
     losses: u32,
     sockets: u32,
     attempt: u64,
+    /// The attempt whose `Register` has no answer yet.
+    unanswered: Option<u64>,
     successes: u64,
 }
 
@@ -116,6 +122,7 @@ impl Registration {
             losses: 0,
             sockets: 1,
             attempt: 0,
+            unanswered: None,
             successes: 0,
         }
     }
@@ -156,20 +163,34 @@ impl Registration {
             State::Unopened { retry_at } | State::Refused { retry_at } | State::Dropped { retry_at } => {
                 Some(retry_at)
             }
-            State::Down | State::Opening | State::Registering | State::Serving { .. } => None,
+            State::Down | State::Opening | State::Waiting | State::Registering | State::Serving { .. } => {
+                None
+            }
         }
     }
 
     /// Something happened to the socket of this attempt. An older one's news changes nothing: its server was closed, and a
-    /// Register that was under way can still be answered long after.
+    /// Register that was under way can still be answered long after; it is waited for at most.
     pub fn on_socket(&mut self, now: Time, attempt: u64, input: Input) -> Option<Demand> {
-        if attempt == self.attempt { self.on(now, input) } else { None }
+        if attempt == self.attempt {
+            return self.on(now, input);
+        }
+        if matches!(input, Input::Registered | Input::RegisterFailed) && self.unanswered == Some(attempt) {
+            self.unanswered = None;
+            if self.state == State::Waiting {
+                return self.register();
+            }
+        }
+        None
     }
 
     /// Something happened; the answer is what to do now.
     pub fn on(&mut self, now: Time, input: Input) -> Option<Demand> {
         use Input as I;
         use State as S;
+        if matches!(input, I::Registered | I::RegisterFailed) && self.unanswered == Some(self.attempt) {
+            self.unanswered = None;
+        }
         match (&self.state, input) {
             (S::Down, I::Wanted) => self.listen(),
             (S::Down, _) => None,
@@ -183,6 +204,10 @@ impl Registration {
                 self.backoff.reset();
                 self.forget_losses();
                 self.listen()
+            }
+            (S::Opening, I::Listening) if self.unanswered.is_some() => {
+                self.state = S::Waiting;
+                None
             }
             (S::Opening, I::Listening) => self.register(),
             (S::Opening, I::ListenFailed) => {
@@ -214,11 +239,12 @@ impl Registration {
                 self.listen()
             }
             (S::Unopened { .. } | S::Refused { .. } | S::Dropped { .. }, I::Timeout) => None,
-            (S::Opening | S::Registering | S::Serving { .. }, I::Timeout) => None,
+            (S::Opening | S::Waiting | S::Registering | S::Serving { .. }, I::Timeout) => None,
             // answers to what is no longer under way, and wishes that are already fulfilled
             (
                 S::Opening
                 | S::Unopened { .. }
+                | S::Waiting
                 | S::Registering
                 | S::Refused { .. }
                 | S::Serving { .. }
@@ -259,17 +285,19 @@ impl Registration {
 
     fn register(&mut self) -> Option<Demand> {
         self.state = State::Registering;
+        self.unanswered = Some(self.attempt);
         Some(Demand::Register)
     }
 }
 
 impl State {
-    /// For people: `down`, `opening`, `unopened`, `registering`, `refused`, `serving` or `dropped`.
+    /// For people: `down`, `opening`, `unopened`, `waiting`, `registering`, `refused`, `serving` or `dropped`.
     pub fn tag(&self) -> &'static str {
         match self {
             State::Down => "down",
             State::Opening => "opening",
             State::Unopened { .. } => "unopened",
+            State::Waiting => "waiting",
             State::Registering => "registering",
             State::Refused { .. } => "refused",
             State::Serving { .. } => "serving",
@@ -419,6 +447,48 @@ mod tests {
                     "{state} on {input:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_socket_is_registered_once_the_register_of_the_one_before_has_an_answer() {
+        for answer in [Input::Registered, Input::RegisterFailed] {
+            for newer in [Input::KubeletAppeared, Input::StreamClosed] {
+                let mut registration = brought_to("registering");
+                registration.on(LATER, newer);
+                registration.on(LATER, Input::Timeout);
+                let attempt = registration.attempt();
+                registration.on_socket(LATER, attempt, Input::Listening);
+                if newer == Input::StreamClosed {
+                    let at = registration.retry_at().unwrap();
+                    registration.on(at, Input::Timeout);
+                    registration.on(at, Input::Listening);
+                }
+                assert_eq!(registration.state(), &State::Waiting, "{newer:?}");
+                assert_eq!(registration.on_socket(LATER, 1, answer), Some(Demand::Register), "{newer:?}");
+                assert_eq!(registration.on_socket(LATER, 1, answer), None, "it is answered once");
+                registration.on(LATER, Input::Registered);
+                assert_eq!(registration.state().tag(), "serving");
+            }
+        }
+    }
+
+    #[test]
+    fn what_waits_for_an_answer_can_be_unwanted_and_opened_anew() {
+        let waiting = || {
+            let mut registration = brought_to("registering");
+            registration.on(LATER, Input::KubeletAppeared);
+            registration.on(LATER, Input::Listening);
+            assert_eq!(registration.state(), &State::Waiting);
+            registration
+        };
+        assert_eq!(waiting().on(LATER, Input::Unwanted), Some(Demand::Close));
+        assert_eq!(waiting().on(LATER, Input::KubeletAppeared), Some(Demand::Listen));
+        let others = [Input::Wanted, Input::ListenFailed, Input::StreamClosed, Input::Seen, Input::Timeout];
+        for input in others {
+            let mut registration = waiting();
+            assert_eq!(registration.on(LATER, input), None, "{input:?}");
+            assert_eq!(registration.state(), &State::Waiting, "{input:?}");
         }
     }
 

@@ -21,6 +21,7 @@
 //!
 //! GPUs of one MPS control daemon walk together: none leaves *Draining* before all of them are free, and their daemon is wished
 //! for when all of them are *Converting*.
+//! A daemon that has been ill for too long is renewed on the same walk, out of the role and back (`renew`).
 //! Another number of time-sliced replicas is no other role: the GPU stays settled, held ids stay, others come and go.
 //!
 //! A MIG device walks as a GPU does. What the configuration has no role for — a GPU that is served as its MIG devices, MIG
@@ -92,6 +93,8 @@ pub struct Situation {
     pub occupied: bool,
     /// Its control daemon.
     pub mps: MpsCondition,
+    /// That daemon has been ill for too long: it must be gone before the GPU settles again.
+    pub renew: bool,
 }
 
 impl GpuState {
@@ -110,7 +113,7 @@ impl GpuState {
         match self {
             GpuState::Found => found(s, target),
             GpuState::Settled { role } | GpuState::Draining { from: role, .. }
-                if (role == target || role.is_resize_of(&target)) && !s.blocked =>
+                if (role == target || role.is_resize_of(&target)) && !s.blocked && !s.renew =>
             {
                 GpuState::Settled { role: target }
             }
@@ -126,7 +129,7 @@ impl GpuState {
             GpuState::Converting => match (target.strategy, s.mps) {
                 (Strategy::Mps, MpsCondition::Ready)
                 | (Strategy::Exclusive | Strategy::TimeSlicing, MpsCondition::Absent)
-                    if !s.blocked =>
+                    if !s.blocked && !s.renew =>
                 {
                     GpuState::Settled { role: target }
                 }
@@ -223,6 +226,7 @@ mod tests {
             mates_held: false,
             occupied: false,
             mps: MpsCondition::Absent,
+            renew: false,
         }
     }
 
@@ -410,6 +414,29 @@ mod tests {
         let drains = settled(&mps(4)).next(&held(&mps(8), &mps(4)));
         assert_eq!(drains.tag(), "draining", "limits bind only new servers");
         assert_eq!(drains.clone().next(&held(&mps(8), &mps(4))), drains);
+    }
+
+    #[test]
+    fn a_gpu_whose_daemon_is_renewed_leaves_its_role_and_comes_back_once_the_daemon_is_gone() {
+        let role = shared(Strategy::Mps);
+        let settled = GpuState::Settled { role: role.clone() };
+        let s = Situation {
+            renew: true,
+            mps: MpsCondition::Busy,
+            evidence: Some(Time::from_millis(100)),
+            ..situation(role.clone())
+        };
+        let draining = settled.clone().next(&s);
+        assert_eq!(draining.tag(), "draining");
+        let held = Situation { held_as: Some(role.clone()), ..s.clone() };
+        assert_eq!(draining.clone().next(&held), draining, "a late Allocate makes a holder");
+        assert_eq!(draining.clone().next(&Situation { renew: false, ..held }), settled, "it recovered");
+        assert_eq!(draining.next(&s), GpuState::Converting);
+        for mps in [MpsCondition::Absent, MpsCondition::Busy, MpsCondition::Ready] {
+            assert_eq!(GpuState::Converting.next(&Situation { mps, ..s.clone() }), GpuState::Converting);
+        }
+        let anew = Situation { renew: false, mps: MpsCondition::Ready, ..s };
+        assert_eq!(GpuState::Converting.next(&anew), settled);
     }
 
     #[test]

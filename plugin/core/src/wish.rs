@@ -83,6 +83,7 @@ impl Plugin {
 
     fn wished_daemon(&self, gpu: &GpuUuid) -> Option<DesiredDaemon> {
         let role = match self.gpus.get(gpu)? {
+            GpuState::Converting if self.renewals.renews(gpu) => return None,
             GpuState::Converting => {
                 let target = self.applied.as_ref()?.roles.get(gpu)?;
                 let comes = |mate: &GpuUuid| match self.gpus.get(mate) {

@@ -20,6 +20,10 @@ use crate::on::{Done, StageError};
 use crate::scenario::{Selection, Verb, read_text};
 use crate::world::World;
 
+/// Most happenings of one story, where they are counted: a thousand times as many as a long one has. What goes on for longer
+/// goes round in circles.
+const HAPPENINGS_MAX: u64 = 2_000_000;
+
 /// What a run leaves.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -201,6 +205,11 @@ impl<G: Ground> Player<'_, G> {
     }
 
     async fn advance(&mut self, at_most: Duration) -> Result<(), Failure> {
+        let happenings = self.ground.happenings();
+        if happenings > HAPPENINGS_MAX {
+            let message = format!("the story goes round in circles: {happenings} happenings");
+            return Err(self.failure(Kind::Simulator, message));
+        }
         match self.ground.advance(at_most).await {
             Ok(()) => self.judge(),
             Err(error) => Err(self.failure(Kind::Simulator, error.to_string())),

@@ -111,25 +111,26 @@ fn in_division(
         let message = format!("the plugin is not ready: {why}");
         return some("readiness", message, "plugin: {ready: true}");
     }
-    let held = held(world, name, node);
+    let held = held(world, name, node, wishes);
     gpus_rest(node, &held, division)
         .or_else(|| counted(node, &held, wishes, division))
         .or_else(|| offered(node, &held, wishes, division))
         .or_else(|| labelled(node, &held, division))
 }
 
-/// GPU → resource → ids in use, of the GPUs that the node has now; those of MIG devices count for their GPU.
+/// GPU → resource → ids in use, of the GPUs that the node has now; those of MIG devices count for their GPU, also of one that
+/// has vanished.
 type Held<'w> = BTreeMap<&'w str, BTreeMap<&'w str, u64>>;
 
-fn held<'w>(world: &'w World, name: &str, node: &'w NodeView) -> Held<'w> {
+fn held<'w>(world: &'w World, name: &str, node: &'w NodeView, wishes: &Wishes) -> Held<'w> {
     let mut held = Held::new();
     let here =
         world.pods.values().filter(|pod| pod.node.as_deref() == Some(name) && World::holds_devices(pod));
     for (resource, ids) in here.flat_map(|pod| &pod.ids) {
         for id in ids {
             let uuid = gpu_of(id);
-            let has =
-                |gpu: &&GpuView| gpu.uuid == uuid || gpu.mig.iter().flatten().any(|mig| mig.uuid == uuid);
+            let of = wishes.parent(uuid).unwrap_or(uuid);
+            let has = |gpu: &&GpuView| gpu.uuid == of;
             if let Some(gpu) = node.gpus.iter().find(has) {
                 *held.entry(&gpu.uuid).or_default().entry(resource).or_default() += 1;
             }
@@ -190,21 +191,23 @@ fn counted(node: &NodeView, held: &Held<'_>, wishes: &Wishes, division: &Divisio
     let gpus = u32::try_from(node.gpus.len()).unwrap_or(u32::MAX);
     // what was pulled out keeps its place in a count, so that no other GPU moves for it
     let away = wishes.gpus.saturating_sub(gpus) as usize;
-    division.takes(gpus).into_iter().find_map(|(role, wanted)| {
-        let least = free(node, held).filter(|gpu| plays(gpu, role)).count();
-        let most = least + held.len();
-        let wanted = wanted as usize;
-        if least <= wanted && wanted.saturating_sub(away) <= most {
-            return None;
-        }
-        let resource = &role.resource;
-        let all = wanted as u64 * role.each;
-        some(
-            "group",
-            format!("{least} free GPUs and {} in use play `{resource}`, wanted {wanted}", held.len()),
-            format!("allocatable: {{{resource}: {all}}}"),
-        )
-    })
+    division.takes(gpus).into_iter().zip(division.takes(wishes.gpus)).find_map(
+        |((role, wanted), (_, of_all))| {
+            let least = free(node, held).filter(|gpu| plays(gpu, role)).count();
+            let most = least + held.len();
+            let (wanted, of_all) = (wanted as usize, of_all as usize);
+            if least <= wanted.max(of_all) && wanted.min(of_all).saturating_sub(away) <= most {
+                return None;
+            }
+            let resource = &role.resource;
+            let all = wanted as u64 * role.each;
+            some(
+                "group",
+                format!("{least} free GPUs and {} in use play `{resource}`, wanted {wanted}", held.len()),
+                format!("allocatable: {{{resource}: {all}}}"),
+            )
+        },
+    )
 }
 
 fn allocatable(node: &NodeView, resource: &str) -> u64 {

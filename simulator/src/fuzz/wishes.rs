@@ -1,6 +1,6 @@
 //! What was asked of a node, and the divisions that its GPUs may therefore follow at rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::label::{Devices, GroupName, Label, MigStrategy, Parts, Sharing};
 use super::story::{Cut, EDITED_FIRST, Machine};
@@ -26,6 +26,8 @@ pub struct Wishes {
     forgotten: bool,
     /// Pods that such a kubelet admitted without knowing what they ask for.
     unchecked: BTreeSet<String>,
+    /// MIG device → its GPU, of all that the node ever had.
+    parents: BTreeMap<String, String>,
 }
 
 /// What the GPUs of a node are at rest.
@@ -64,6 +66,7 @@ impl Wishes {
             wrong_from_start: false,
             forgotten: false,
             unchecked: BTreeSet::new(),
+            parents: BTreeMap::new(),
         }
     }
 
@@ -96,14 +99,29 @@ impl Wishes {
         self.forgotten && !node.lists.contains_key(resource) && !node.plugin.registered.contains_key(resource)
     }
 
-    /// Notes who is bound to the node while its kubelet does not know what they ask for: it admits them without a look, and
+    /// Remembers which GPU a MIG device is a part of, because one that vanishes under its holder still is. And notes who is bound to the node while its kubelet does not know what they ask for: it admits them without a look, and
     /// they wait until their containers find devices (kubernetes 112936).
     pub fn look(&mut self, world: &World, name: &str) {
-        let Some(node) = world.nodes.get(name).filter(|_| self.forgotten) else { return };
+        let Some(node) = world.nodes.get(name) else { return };
+        for gpu in &node.gpus {
+            for mig in gpu.mig.iter().flatten() {
+                if !self.parents.contains_key(&mig.uuid) {
+                    self.parents.insert(mig.uuid.clone(), gpu.uuid.clone());
+                }
+            }
+        }
+        if !self.forgotten {
+            return;
+        }
         let unknown = |pod: &PodView| pod.resources.keys().any(|of| !node.plugin.registered.contains_key(of));
         let bound = world.pods.iter().filter(|(_, pod)| pod.node.as_deref() == Some(name));
         let waiting = bound.filter(|(_, pod)| pod.phase == "Pending" && unknown(pod));
         self.unchecked.extend(waiting.map(|(pod, _)| pod.clone()));
+    }
+
+    /// The GPU that a MIG device was or is a part of.
+    pub(super) fn parent(&self, mig: &str) -> Option<&str> {
+        self.parents.get(mig).map(String::as_str)
     }
 
     /// Whether a pod may wait for devices although it was admitted.

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! One effect is under way at a time, and a state is left by its answer: an answer can never be taken for that of another
-//! effect. Whoever is asked to end does not wait for a driver or a daemon that does not answer.
+//! effect. Whoever is asked to end does not wait for a driver or a daemon that does not answer, and not for long for a driver
+//! that refuses.
 
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ pub(super) struct Context {
     pub(super) change_modes: bool,
     /// The process is to end.
     pub(super) ending: bool,
+    /// It should have ended by now: what is refused is left to the next run.
+    pub(super) late: bool,
     /// How long a failure waits for the next try.
     pub(super) delay: Duration,
 }
@@ -169,6 +172,15 @@ impl State {
         }
     }
 
+    /// Whether it was giving the mode of a GPU back and now does something else.
+    pub(super) fn leaves_gpu(&self, after: &State) -> bool {
+        match (self, after) {
+            (State::Restoring { at: before, .. }, State::Restoring { at, .. }) => at != before,
+            (State::Restoring { .. }, _) => true,
+            _ => false,
+        }
+    }
+
     /// When it wants to be looked at.
     pub(super) fn due(&self) -> Option<Time> {
         match self {
@@ -242,6 +254,8 @@ fn restoring(at: usize, failed: Option<(Time, String)>, input: &Input, cx: Conte
     match input {
         Input::ModeSet => next(),
         Input::ModeStuck(_) if cx.ending => next(),
+        Input::ModeFailed(_) if cx.late => next(),
+        Input::Look if cx.late && failed.is_some() => next(),
         Input::ModeFailed(why) | Input::ModeStuck(why) => {
             (State::Restoring { at, failed: Some((cx.now + cx.delay, why.clone())) }, None)
         }
@@ -265,7 +279,7 @@ mod tests {
     const DELAY: Duration = Duration::from_secs(1);
 
     fn cx(wanted: bool) -> Context {
-        Context { now: NOW, wanted, gpus: 2, change_modes: true, ending: false, delay: DELAY }
+        Context { now: NOW, wanted, gpus: 2, change_modes: true, ending: false, late: false, delay: DELAY }
     }
 
     fn why() -> String {
@@ -403,6 +417,19 @@ mod tests {
         assert_eq!(next, State::give_back(1));
         let last = State::Restoring { at: 1, failed: None }.on(&Input::ModeStuck(why()), ending);
         assert_eq!(last, (State::Gone, None));
+    }
+
+    #[test]
+    fn a_process_that_should_have_ended_leaves_refused_modes_to_the_next_one() {
+        let ending = Context { ending: true, ..cx(false) };
+        let refuses = Input::ModeFailed(why());
+        let (waits, step) = State::Restoring { at: 0, failed: None }.on(&refuses, ending);
+        assert!(waits.due().is_some() && step.is_none(), "it is tried again: {waits:?}");
+        let late = Context { late: true, ..ending };
+        assert_eq!(waits.on(&Input::Look, late), State::give_back(1));
+        assert_eq!(State::Restoring { at: 1, failed: None }.on(&refuses, late), (State::Gone, None));
+        let under_way = State::Restoring { at: 0, failed: None };
+        assert_eq!(under_way.clone().on(&Input::Look, late), (under_way, None), "its answer is awaited");
     }
 
     #[test]

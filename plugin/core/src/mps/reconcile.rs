@@ -63,6 +63,7 @@ impl Supervisor {
                 gpus: gpus.len(),
                 change_modes: self.change_modes,
                 ending: false,
+                late: false,
                 delay: Duration::ZERO,
             });
             self.insert(&first, daemon, begin);

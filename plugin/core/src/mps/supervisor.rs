@@ -16,6 +16,8 @@ use crate::time::Time;
 
 /// Most steps of one daemon in one event: each of its GPUs may have no mode to give back.
 const STEPS_MAX: usize = 256;
+/// How long a refused compute mode is tried again once the process is to end: well within the 30 s that Kubernetes gives.
+const ENDING_MAX: Duration = Duration::from_secs(10);
 /// How long an earlier run's report stands at most.
 const QUIET_MAX: Duration = Duration::from_secs(5);
 
@@ -45,6 +47,10 @@ pub struct Supervisor {
     quiet_until: Option<Time>,
     pub(super) change_modes: bool,
     pub(super) stopping: bool,
+    /// When the process should have ended.
+    stop_by: Option<Time>,
+    /// When it was told something last.
+    told_at: Time,
     /// GPUs whose mode could not be given back before the end.
     pub(super) modes_given_up: BTreeSet<GpuUuid>,
     /// Daemons that could not be stopped before the end.
@@ -61,9 +67,11 @@ impl Supervisor {
 
     /// Something happened at `now`; afterwards drain [`Self::poll_action`].
     pub fn handle(&mut self, now: Time, event: SupervisorEvent) {
+        self.told_at = now;
         match event {
             SupervisorEvent::Started { originals, change_modes, daemons, alive } => {
-                self.quiet_until = (!alive.is_empty()).then(|| now + QUIET_MAX);
+                let has_left_something = !alive.is_empty() || !originals.is_empty();
+                self.quiet_until = has_left_something.then(|| now + QUIET_MAX);
                 self.alive = alive;
                 self.originals = originals;
                 self.change_modes = change_modes;
@@ -79,7 +87,10 @@ impl Supervisor {
                 self.wish_known = true;
             }
             SupervisorEvent::AloneRead { .. } => {}
-            SupervisorEvent::StopRequested => self.stopping = true,
+            SupervisorEvent::StopRequested => {
+                self.stopping = true;
+                self.stop_by.get_or_insert(now + ENDING_MAX);
+            }
             SupervisorEvent::Timeout => {}
             SupervisorEvent::ModeRead { gpu, mode } => self.mode_read(now, &gpu, mode),
             SupervisorEvent::ModeSet { gpu } => self.mode_answered(now, &gpu, &Input::ModeSet),
@@ -108,7 +119,8 @@ impl Supervisor {
     /// When to send `Timeout`.
     pub fn poll_timeout(&self) -> Option<Time> {
         let quiet = self.quiet_until.filter(|_| !self.wish_known);
-        self.services.values().filter_map(|service| service.state.due()).chain(quiet).min()
+        let stop_by = self.stop_by.filter(|at| *at > self.told_at);
+        self.services.values().filter_map(|service| service.state.due()).chain(quiet).chain(stop_by).min()
     }
 
     /// The daemon that is wanted under this name.
@@ -130,12 +142,8 @@ impl Supervisor {
     fn mode_answered(&mut self, now: Time, gpu: &GpuUuid, input: &Input) {
         let Some(first) = self.at_gpu(gpu) else { return };
         let restores = self.services.get(&first).is_some_and(|s| matches!(s.state, State::Restoring { .. }));
-        match input {
-            Input::ModeSet if restores => self.mode_given_back(gpu),
-            Input::ModeStuck(_) if restores && self.stopping => {
-                self.modes_given_up.insert(gpu.clone());
-            }
-            _ => {}
+        if restores && *input == Input::ModeSet {
+            self.mode_given_back(gpu);
         }
         self.tell(now, &first, input);
     }
@@ -171,8 +179,9 @@ impl Supervisor {
         let before = service.state.clone();
         let (ending, change_modes, gpus) = (self.stopping, self.change_modes, service.gpus.len());
         let delay = service.backoff.clone().next_delay();
-        let (state, step) =
-            before.clone().on(input, Context { now, wanted, gpus, change_modes, ending, delay });
+        let late = self.stop_by.is_some_and(|at| at <= now);
+        let cx = Context { now, wanted, gpus, change_modes, ending, late, delay };
+        let (state, step) = before.clone().on(input, cx);
         match (&before, &state) {
             (_, State::Ready { .. }) => service.backoff.reset(),
             (_, after) if after.due().is_some() && before.due() != after.due() => {
@@ -184,6 +193,9 @@ impl Supervisor {
             (State::Stopping { .. }, Input::Stopped) => self.ran(first),
             (State::Stopping { .. }, Input::Stayed(_)) if ending => {
                 self.daemons_given_up.insert(first.clone());
+            }
+            (State::Restoring { at, .. }, _) if *input != Input::ModeSet && before.leaves_gpu(&state) => {
+                self.modes_given_up.extend(service.gpus.get(*at).cloned());
             }
             _ => {}
         }
@@ -267,7 +279,8 @@ impl Supervisor {
             };
             service.gpus.iter().map(move |gpu| (gpu.clone(), status.clone()))
         });
-        let actual = Actual { generation: self.desired.generation, daemons: told.collect() };
+        let daemons = self.given_up().chain(told).collect();
+        let actual = Actual { generation: self.desired.generation, daemons };
         if self.reported.as_ref() != Some(&actual) {
             self.reported = Some(actual.clone());
             // before Exit, which is last
@@ -275,5 +288,13 @@ impl Supervisor {
             let at = exit.unwrap_or(self.actions.len());
             self.actions.insert(at, SupervisorAction::WriteActual { actual });
         }
+    }
+
+    /// What this run leaves to the next one: somebody must come back for it.
+    fn given_up(&self) -> impl Iterator<Item = (GpuUuid, DaemonStatus)> {
+        let left = || DaemonStatus::Failed { why: "left to the next start of the supervisor".to_owned() };
+        let daemons = self.may_run.iter().filter(|(first, _)| self.daemons_given_up.contains(*first));
+        let served = daemons.flat_map(|(first, daemon)| daemon.serves(first)).map(|gpu| gpu.uuid);
+        self.modes_given_up.iter().cloned().chain(served).map(move |gpu| (gpu, left()))
     }
 }

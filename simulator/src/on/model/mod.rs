@@ -56,6 +56,8 @@ pub use throughput::{Load, Throughput};
 
 /// How long programs may take to end at the end of a run.
 const FINISH_MAX: Duration = Duration::from_secs(60);
+/// Happenings in a row of which nothing can be seen; then whoever waits is asked whether it wants to go on.
+const STEPS_MAX: u32 = 100_000;
 /// How a run is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelOptions {
@@ -136,8 +138,10 @@ impl ModelStage {
         }
         let bound = u64::try_from(at_most.as_nanos()).unwrap_or(u64::MAX);
         let limit = self.cluster.engine.now().saturating_add(bound);
-        // ends because every happening takes time, and `limit` is finite
-        while self.cluster.step(limit) {
+        for _ in 0..STEPS_MAX {
+            if !self.cluster.step(limit) {
+                return;
+            }
             if self.cluster.api.changes.take_any() {
                 return self.check();
             }

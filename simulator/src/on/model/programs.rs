@@ -1,6 +1,7 @@
 //! How the plugin's two programs start, stop and die on a node: the DaemonSet controller's wishes, exits, kills, reboots.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::engine::Context;
 use super::happening::{What, Which};
@@ -249,6 +250,8 @@ impl Node {
         if !std::mem::replace(&mut self.is_off, false) {
             return;
         }
+        // a kubelet that starts mounts volumes anew, whatever was edited meanwhile
+        self.host.config = Arc::clone(&self.host.config_map);
         cx.after(latency::KUBELET_START, What::KubeletStarts);
         for which in [Which::Plugin, Which::Mps] {
             if self.state(which) != State::Absent {
