@@ -137,8 +137,8 @@ impl Plugin {
     ) {
         if self.registrations.get(resource).is_some_and(|r| r.attempt() == attempt) {
             self.say_once(resource.as_str(), Severity::Warning, reason, message);
-            self.socket(resource, attempt, input);
         }
+        self.socket(resource, attempt, input);
     }
 
     fn files_read(&mut self, files: Result<BTreeMap<String, String>, String>) {

@@ -41,7 +41,8 @@ impl Plugin {
         }
     }
 
-    /// Reads PodResources while a GPU is draining or somebody's hold is unsettled, and until it has told anything at all.
+    /// Reads PodResources while a GPU is draining, somebody's hold is unsettled or an MPS daemon that should be renewed is
+    /// held, and until it has told anything at all.
     pub(crate) fn poll_holders(&mut self) {
         let draining = self.gpus.values().any(|s| matches!(s, GpuState::Draining { .. } | GpuState::Found));
         let unproven = self.gpus.iter().any(|(gpu, s)| match s {
@@ -50,7 +51,8 @@ impl Plugin {
         });
         let unsettled = self.ownership.is_unsettled();
         let untold = self.ownership.evidence().is_none() && !self.gpus.is_empty();
-        if !draining && !unsettled && !untold && !self.is_gone_one_held() {
+        let overdue = self.renewals.is_overdue(self.now);
+        if !draining && !unsettled && !untold && !overdue && !self.is_gone_one_held() {
             self.next_read = None;
             return;
         }

@@ -11,8 +11,9 @@
 //! ```
 //!
 //! `KubeletAppeared` leads from every state but Down to Opening: a starting kubelet removes all sockets of its directory.
-//! While an earlier socket's Register has no answer, Opening leads to *Waiting* first, and its answer to Registering: where two
-//! overlap, a kubelet up to 1.36 can take the failure of the one for the end of the other, and never withdraws its devices.
+//! While an earlier socket's Register has no answer, Opening leads to *Waiting* first: where two overlap, a kubelet up to 1.36
+//! takes the failure of the one for the end of the other, and never withdraws its devices. The new socket has the same name
+//! then, so that a kubelet that dials back finds it: its Yes leads to Serving, its No to Registering.
 
 use std::time::Duration;
 
@@ -106,8 +107,8 @@ pub struct Registration {
     losses: u32,
     sockets: u32,
     attempt: u64,
-    /// The attempt whose `Register` has no answer yet.
-    unanswered: Option<u64>,
+    /// The attempt whose `Register` has no answer yet, and which of the sockets' names it gave.
+    unanswered: Option<(u64, u32)>,
     successes: u64,
 }
 
@@ -175,20 +176,27 @@ impl Registration {
         if attempt == self.attempt {
             return self.on(now, input);
         }
-        if matches!(input, Input::Registered | Input::RegisterFailed) && self.unanswered == Some(attempt) {
-            self.unanswered = None;
-            if self.state == State::Waiting {
-                return self.register();
-            }
+        let (_, name) = self.unanswered.filter(|(unanswered, _)| *unanswered == attempt)?;
+        if !matches!(input, Input::Registered | Input::RegisterFailed) {
+            return None;
         }
-        None
+        self.unanswered = None;
+        if self.state != State::Waiting {
+            return None;
+        }
+        self.state = State::Registering;
+        match input {
+            // the kubelet dialled the name and found the new socket
+            Input::Registered if name == self.sockets => self.on(now, input),
+            _ => self.register(),
+        }
     }
 
     /// Something happened; the answer is what to do now.
     pub fn on(&mut self, now: Time, input: Input) -> Option<Demand> {
         use Input as I;
         use State as S;
-        if matches!(input, I::Registered | I::RegisterFailed) && self.unanswered == Some(self.attempt) {
+        if matches!(input, I::Registered | I::RegisterFailed) {
             self.unanswered = None;
         }
         match (&self.state, input) {
@@ -196,11 +204,13 @@ impl Registration {
             (S::Down, _) => None,
             (_, I::Unwanted) => {
                 self.state = S::Down;
+                // the shell gives the call up with the server
+                self.unanswered = None;
                 self.sockets += 1;
                 Some(Demand::Close)
             }
             (_, I::KubeletAppeared) => {
-                self.sockets = 1;
+                self.sockets = self.unanswered.map_or(1, |(_, name)| name);
                 self.backoff.reset();
                 self.forget_losses();
                 self.listen()
@@ -285,7 +295,7 @@ impl Registration {
 
     fn register(&mut self) -> Option<Demand> {
         self.state = State::Registering;
-        self.unanswered = Some(self.attempt);
+        self.unanswered = Some((self.attempt, self.sockets));
         Some(Demand::Register)
     }
 }
@@ -455,20 +465,23 @@ mod tests {
         for answer in [Input::Registered, Input::RegisterFailed] {
             for newer in [Input::KubeletAppeared, Input::StreamClosed] {
                 let mut registration = brought_to("registering");
-                registration.on(LATER, newer);
+                registration.on(Time::START, newer);
                 registration.on(LATER, Input::Timeout);
                 let attempt = registration.attempt();
                 registration.on_socket(LATER, attempt, Input::Listening);
-                if newer == Input::StreamClosed {
-                    let at = registration.retry_at().unwrap();
-                    registration.on(at, Input::Timeout);
-                    registration.on(at, Input::Listening);
-                }
                 assert_eq!(registration.state(), &State::Waiting, "{newer:?}");
-                assert_eq!(registration.on_socket(LATER, 1, answer), Some(Demand::Register), "{newer:?}");
+                // a kubelet that dials back finds the new socket under the old name
+                let found = newer == Input::KubeletAppeared && answer == Input::Registered;
+                let demand = (!found).then_some(Demand::Register);
+                assert_eq!(registration.on_socket(LATER, 1, answer), demand, "{newer:?} {answer:?}");
                 assert_eq!(registration.on_socket(LATER, 1, answer), None, "it is answered once");
-                registration.on(LATER, Input::Registered);
+                if !found {
+                    registration.on(LATER, Input::Registered);
+                }
                 assert_eq!(registration.state().tag(), "serving");
+                let name =
+                    if newer == Input::KubeletAppeared { "nvidia-gpu.sock" } else { "nvidia-gpu-2.sock" };
+                assert_eq!(registration.endpoint(), name);
             }
         }
     }

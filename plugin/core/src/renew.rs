@@ -34,6 +34,11 @@ impl Renewals {
         self.renewing.contains(gpu)
     }
 
+    /// Whether a daemon has been ill for too long, and may still be held.
+    pub(crate) fn is_overdue(&self, now: Time) -> bool {
+        self.ill.iter().any(|(gpu, since)| *since + RENEW_AFTER <= now && !self.renewing.contains(gpu))
+    }
+
     /// When the next daemon will have been ill for too long.
     pub(crate) fn due(&self, now: Time) -> Option<Time> {
         self.ill.values().map(|since| *since + RENEW_AFTER).filter(|at| *at > now).min()

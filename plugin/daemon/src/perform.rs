@@ -69,7 +69,7 @@ pub(crate) struct Performer {
     pub(crate) kept_gpus: StateWriter,
     /// Running servers.
     pub(crate) servers: BTreeMap<ResourceName, Server>,
-    /// Register calls that are not answered yet, as far as their socket is still the one that counts.
+    /// Register calls that may not be answered yet.
     pub(crate) registering: BTreeMap<ResourceName, AbortHandle>,
     /// Servers that are ending.
     pub(crate) ending: Vec<JoinHandle<()>>,
@@ -179,7 +179,8 @@ impl Performer {
     }
 
     fn listen(&mut self, resource: ResourceName, endpoint: String, attempt: u64) {
-        self.close(&resource);
+        // a Register call goes on: its answer is waited for before there is another one
+        self.close_server(&resource);
         let directory = files::directory_of(&self.kubelet_socket).to_owned();
         let served = Served { resource: resource.clone(), attempt };
         let event = match Server::open(&directory, &endpoint, served, self.serve.clone()) {
@@ -208,6 +209,10 @@ impl Performer {
         if let Some(call) = self.registering.remove(resource) {
             call.abort();
         }
+        self.close_server(resource);
+    }
+
+    fn close_server(&mut self, resource: &ResourceName) {
         self.ending.retain(|task| !task.is_finished());
         if let Some(server) = self.servers.remove(resource) {
             self.ending.push(server.close());

@@ -118,8 +118,8 @@ fn in_division(
         .or_else(|| labelled(node, &held, division))
 }
 
-/// GPU → resource → ids in use, of the GPUs that the node has now; those of MIG devices count for their GPU, also of one that
-/// has vanished.
+/// GPU → resource → ids in use, of the GPUs and MIG devices that the node has now. A GPU whose MIG device has vanished under its
+/// holder is held, too.
 type Held<'w> = BTreeMap<&'w str, BTreeMap<&'w str, u64>>;
 
 fn held<'w>(world: &'w World, name: &str, node: &'w NodeView, wishes: &Wishes) -> Held<'w> {
@@ -130,9 +130,10 @@ fn held<'w>(world: &'w World, name: &str, node: &'w NodeView, wishes: &Wishes) -
         for id in ids {
             let uuid = gpu_of(id);
             let of = wishes.parent(uuid).unwrap_or(uuid);
-            let has = |gpu: &&GpuView| gpu.uuid == of;
-            if let Some(gpu) = node.gpus.iter().find(has) {
-                *held.entry(&gpu.uuid).or_default().entry(resource).or_default() += 1;
+            let Some(gpu) = node.gpus.iter().find(|gpu| gpu.uuid == of) else { continue };
+            let of_gpu = held.entry(&gpu.uuid).or_default();
+            if gpu.uuid == uuid || gpu.mig.iter().flatten().any(|mig| mig.uuid == uuid) {
+                *of_gpu.entry(resource).or_default() += 1;
             }
         }
     }

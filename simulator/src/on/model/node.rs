@@ -214,7 +214,7 @@ impl Node {
         }
     }
 
-    /// Whether the plugin has given up this Register call, because a newer socket has overtaken it.
+    /// Whether the plugin has given up this Register call, because it serves the resource no more.
     fn is_given_up(&mut self, what: &What) -> bool {
         let call = match what {
             What::RegisterArrives(call) => call.as_ref(),
@@ -222,7 +222,7 @@ impl Node {
             _ => return false,
         };
         let shell = self.plugin.living(call.plugin);
-        let given_up = shell.is_some_and(|shell| !shell.registers(&call.resource, call.attempt));
+        let given_up = shell.is_some_and(|shell| !shell.registers(&call.resource));
         if let (true, What::Dials(dial)) = (given_up, what) {
             self.kubelet.forgets(dial);
         }

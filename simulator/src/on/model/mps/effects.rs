@@ -177,11 +177,11 @@ impl MpsShell {
             return;
         };
         let Some(pid) = worker.daemon else { return };
-        cx.at(cx.now() + latency::MPS_LOOK, What::DaemonLooked(self.life, gpu.clone(), watch));
+        let again = What::DaemonLooked(self.life, gpu.clone(), watch);
         let found = host.mps_ill(pid);
         // effects go first
         if !worker.effects.is_empty() || found.as_ref().map(|(why, _)| why) == worker.ill.as_ref() {
-            return;
+            return cx.at(cx.now() + latency::MPS_LOOK, again);
         }
         let silent = found.as_ref().is_some_and(|(_, silent)| *silent);
         worker.ill = found.map(|(why, _)| why);
@@ -189,6 +189,8 @@ impl MpsShell {
         let wait = if silent { 2 * latency::MPS_COMMAND_MAX } else { 0 };
         let at = cx.now() + cx.engine.draw_from(latency::MPS_ADOPT) + wait;
         cx.at(at, What::MpsTold(self.life, Box::new(event)));
+        // one look after the other: news of a later one never comes first
+        cx.at(at + latency::MPS_LOOK, again);
     }
 
     /// Control daemons that are gone although nobody asked them to.

@@ -74,10 +74,9 @@ impl Shell {
     }
 
     /// Ends a resource's streams without a word and removes its socket if it is still ours.
-    /// Whether a Register call is about the socket that counts; others were given up.
-    pub(in super::super) fn registers(&self, resource: &ResourceName, attempt: u64) -> bool {
-        let server = self.by_resource.get(resource).and_then(|number| self.servers.get(number));
-        server.is_some_and(|server| server.attempt == attempt)
+    /// Whether a Register call is about a resource that is served; others were given up.
+    pub(in super::super) fn registers(&self, resource: &ResourceName) -> bool {
+        self.by_resource.contains_key(resource)
     }
 
     pub(super) fn close(&mut self, cx: &mut Context<'_>, host: &mut Host, resource: &ResourceName) {
