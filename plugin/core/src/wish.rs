@@ -56,7 +56,8 @@ impl Plugin {
             return;
         };
         // while it is not known who holds a GPU, the daemons of an earlier run stay
-        let unknown = |(gpu, s): (&GpuUuid, &GpuState)| *s == GpuState::Found && !self.processes.is_waiting(gpu);
+        let unknown =
+            |(gpu, s): (&GpuUuid, &GpuState)| *s == GpuState::Found && !self.processes.is_waiting(gpu);
         if !self.change.all || self.applied.is_none() || self.gpus.iter().any(unknown) {
             return;
         }

@@ -78,7 +78,10 @@ fn a_gpu_waits_for_a_process_that_is_of_no_pod_and_goes_on_when_it_ends() {
     node.wait(Duration::from_secs(300));
     let named = said(&node, "UninvitedProcess");
     assert_eq!(named.len(), 1, "once: {named:?}");
-    assert!(named[0].contains("GPU `GPU-0` (index 0), but process 4711 (python3) computes on it"), "{named:?}");
+    assert!(
+        named[0].contains("GPU `GPU-0` (index 0), but process 4711 (python3) computes on it"),
+        "{named:?}"
+    );
     assert!(looks(&node) < 160, "no hot poll: {} looks in five minutes", looks(&node));
     node.processes.clear();
     node.wait(Duration::from_secs(2));
@@ -314,7 +317,10 @@ fn a_mig_device_waits_for_processes_that_are_on_it_or_may_be() {
         slices: MigSlices { gpu: 1, compute: 1 },
         memory_bytes: 5 << 30,
         engines: MigEngines::default(),
-        nodes: vec![format!("/dev/nvidia-caps/nvidia-cap{}", 3 + index), "/dev/nvidia-caps/nvidia-cap9".into()],
+        nodes: vec![
+            format!("/dev/nvidia-caps/nvidia-cap{}", 3 + index),
+            "/dev/nvidia-caps/nvidia-cap9".into(),
+        ],
     };
     let rows: [(Option<u32>, Option<u32>, &[&str]); 5] = [
         (Some(7), Some(0), &["MIG-0"]),
@@ -324,7 +330,9 @@ fn a_mig_device_waits_for_processes_that_are_on_it_or_may_be() {
         (None, None, &["MIG-0", "MIG-1"]),
     ];
     let text = |replicas: &str| {
-        format!("version: v1\nflags: {{migStrategy: mixed}}\nsharing:\n  timeSlicing:\n    resources:\n    - {{name: nvidia.com/mig-1g.5gb, rename: nvidia.com/{replicas}, replicas: 2}}\n")
+        format!(
+            "version: v1\nflags: {{migStrategy: mixed}}\nsharing:\n  timeSlicing:\n    resources:\n    - {{name: nvidia.com/mig-1g.5gb, rename: nvidia.com/{replicas}, replicas: 2}}\n"
+        )
     };
     for (gpu_instance, compute_instance, expected) in rows {
         let mut node = Node::new(1);

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use fake_gpu::{ComputeMode, GpuSnapshot, Memory, MigSnapshot, NodeFile, NodeSnapshot, ProcessKind, is_uninvited};
+use fake_gpu::{
+    ComputeMode, GpuSnapshot, Memory, MigSnapshot, NodeFile, NodeSnapshot, ProcessKind, is_uninvited,
+};
 
 use super::binaries::Binaries;
 use super::capabilities;

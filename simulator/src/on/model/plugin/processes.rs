@@ -70,7 +70,8 @@ impl Shell {
             && *now == number
         {
             *told = true;
-            let why = "the GPU driver does not answer: `read_processes` has not returned within 5s (see `dmesg`)";
+            let why =
+                "the GPU driver does not answer: `read_processes` has not returned within 5s (see `dmesg`)";
             let list = ProcessList::Failed { why: why.to_owned() };
             self.post(cx, Event::ProcessesRead { gpu: gpu.clone(), list });
         }
