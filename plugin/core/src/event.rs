@@ -137,7 +137,6 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-
     /// Answer to `PatchAnnotations`: done.
     AnnotationsPatched,
     /// Answer to `PatchAnnotations`: refused or unreachable.
@@ -145,7 +144,6 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-
     /// Answer to `PatchTaints`: done.
     TaintsPatched,
     /// Answer to `PatchTaints`: they are not as they were seen, or the API server refuses or cannot be reached.
@@ -157,7 +155,7 @@ pub enum Event {
     /// The kubelet's socket was created (also: found at start).
     KubeletAppeared {
         /// How long ago it was made. A journal that does not tell is of a kubelet that was there.
-        #[serde(default = "long_ago")]
+        #[serde(default = "tag::long_ago")]
         age_ms: u64,
         /// The kubelet's checkpoint is there: it may have handed out devices before.
         #[serde(default)]
@@ -292,7 +290,6 @@ pub enum Event {
         /// The path and the reason.
         why: String,
     },
-
     /// Answer to `ReadProcesses`: what NVML tells. It was asked after the action was taken.
     ProcessesRead {
         /// The physical GPU.
@@ -300,9 +297,4 @@ pub enum Event {
         /// The answer.
         list: ProcessList,
     },
-}
-
-/// The age of a kubelet of which none is told: its lists are complete.
-fn long_ago() -> u64 {
-    u64::from(u32::MAX)
 }

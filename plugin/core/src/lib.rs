@@ -36,6 +36,7 @@ pub mod cdi;
 mod change;
 mod checkpoint;
 mod choose;
+mod compute_process;
 pub mod config;
 mod demands;
 pub mod drain;

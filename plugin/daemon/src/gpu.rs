@@ -4,6 +4,8 @@
 //! only for a time that has a name. The thread is left alone then: a call that hangs in the kernel cannot be ended, and one
 //! that is only slow still gives its answer. What hangs is bounded, because each thread takes one of few places.
 
+pub(crate) mod processes;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The GPUs of a node as NVML tells them: the one place that loads NVIDIA's library.
 
+mod processes;
 mod readers;
 
 use std::ffi::OsString;
@@ -19,7 +20,7 @@ use crate::cause;
 use crate::cdi_files::{dev_root, is_device};
 use crate::gpu::{FindError, GpuBackend, GpuError};
 use crate::nvml_mig::{self, MigReader, Whole};
-use crate::{nvml_fabric, nvml_links, nvml_processes, platform};
+use crate::{nvml_fabric, nvml_links, platform};
 
 /// The library's name; the `1` is NVML's ABI version.
 const SONAME: &str = "libnvidia-ml.so.1";
@@ -99,7 +100,7 @@ impl GpuBackend for NvmlBackend {
 
     fn processes(&self, gpu: &GpuUuid) -> Result<ProcessList, GpuError> {
         let proc_root = &self.paths.proc_root;
-        self.with_device(gpu, |device| nvml_processes::read(device, proc_root))
+        self.with_device(gpu, |device| processes::read(device, proc_root))
     }
 }
 

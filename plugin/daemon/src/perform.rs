@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::announce::{self, Announcement};
 use crate::cdi_files::SpecDir;
-use crate::gpu_processes::ProcessReader;
+use crate::gpu::processes::ProcessReader;
 use crate::node_link::NodeLink;
 use crate::node_watch::NodePatch;
 use crate::node_watch::node_taints::TaintChange;

@@ -4,7 +4,7 @@
 //! Production's counterpart in brackets: [`loops`] takes events (`run`), [`perform`] starts effects (`perform`),
 //! [`serve`] answers the kubelet (`serve`, `list_stream`), [`looks`] looks at the GPUs (`gpu_watch`), [`sources`] watches files and the Node (`kubelet_watch`,
 //! `config_dir`, `mps_files`, `node_watch`), [`pods`] the pods on it (`pod_watch`), [`processes`] asks for those on its GPUs
-//! (`gpu_processes`).
+//! (`gpu::processes`).
 
 mod looks;
 mod loops;
