@@ -140,7 +140,7 @@ struct Common {
     #[arg(long)]
     keep: bool,
     /// Let DaemonSets of the API server start the plugin, as in a cluster: those of the manifests in DIR, and whatever is applied
-    /// with kubectl. Without DIR no step is played: the cluster waits for kubectl. Only on the wire stage; the scenario's own
+    /// with kubectl. With DIR every node is labelled as one with GPUs; without it no step is played: the cluster waits for kubectl. Only on the wire stage; the scenario's own
     /// configurations are not used.
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
     deploy: Option<Option<PathBuf>>,

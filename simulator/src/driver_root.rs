@@ -1,5 +1,5 @@
 //! A fake driver as a directory, because a container or a node of kind has no driver and gets one as a mount: the library,
-//! the state that all its processes share beside it, and the control program of MPS.
+//! the state that all its processes share beside it, the control program of MPS, and nvidia-smi.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ const PROGRAMS: &str = "usr/bin";
 const LIBRARY: &str = "libnvidia-ml.so.1";
 /// The control program of MPS.
 const CONTROL: &str = "nvidia-cuda-mps-control";
+/// The program that sets time slices.
+const SMI: &str = "nvidia-smi";
 /// The most GPUs of a node.
 const GPUS_MAX: u32 = 64;
 
@@ -73,9 +75,12 @@ fn make(root: &Path, spec: &NodeSpec, binaries: &Binaries) -> Result<(), String>
     // whoever a container's user is, its processes share it
     std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o666))
         .map_err(|error| failed(&state, &error))?;
-    for (from, to) in
-        [(&binaries.mps_control, programs.join(CONTROL)), (&binaries.nvml, libraries.join(LIBRARY))]
-    {
+    let files = [
+        (&binaries.mps_control, programs.join(CONTROL)),
+        (&binaries.nvidia_smi, programs.join(SMI)),
+        (&binaries.nvml, libraries.join(LIBRARY)),
+    ];
+    for (from, to) in files {
         std::fs::copy(from, &to).map_err(|error| failed(&to, &error))?;
     }
     Ok(())
@@ -97,6 +102,7 @@ mod tests {
             plugin: file("plugin"),
             nvml: file("nvml"),
             mps_control: file("control"),
+            nvidia_smi: file("smi"),
             example: file("example"),
         };
         let root = temporary.path().join("root");
@@ -104,6 +110,7 @@ mod tests {
         make(&root, &spec, &binaries).unwrap();
         assert_eq!(std::fs::read_to_string(root.join("usr/lib64/libnvidia-ml.so.1")).unwrap(), "nvml");
         assert_eq!(std::fs::read_to_string(root.join("usr/bin/nvidia-cuda-mps-control")).unwrap(), "control");
+        assert_eq!(std::fs::read_to_string(root.join("usr/bin/nvidia-smi")).unwrap(), "smi");
         let gpus = NodeFile::open(&root.join("usr/lib64/fake-gpu.state")).unwrap().snapshot().unwrap().gpus;
         assert_eq!(gpus.len(), 3);
         let why = make(&root, &spec, &binaries).unwrap_err();

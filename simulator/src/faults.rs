@@ -21,6 +21,12 @@ pub enum Fault {
     MpsControlGarbage,
     /// The MPS control program ends with exit status 1.
     MpsControlFails,
+    /// nvidia-smi is not installed.
+    NvidiaSmiMissing,
+    /// nvidia-smi does not end, whatever it is asked.
+    NvidiaSmiHang,
+    /// nvidia-smi ends with exit status 1.
+    NvidiaSmiFails,
     /// A file stands where the directories of MPS control daemons should be made.
     MpsDirectoryBlocked,
     /// MPS control daemons are killed: one GPU's, or all of the node.
@@ -176,6 +182,9 @@ impl Fault {
             Fault::MpsControlHang => "mpsControlHang",
             Fault::MpsControlGarbage => "mpsControlGarbage",
             Fault::MpsControlFails => "mpsControlFails",
+            Fault::NvidiaSmiMissing => "nvidiaSmiMissing",
+            Fault::NvidiaSmiHang => "nvidiaSmiHang",
+            Fault::NvidiaSmiFails => "nvidiaSmiFails",
             Fault::MpsDirectoryBlocked => "mpsDirectoryBlocked",
             Fault::KubeletRestart => "kubeletRestart",
             Fault::KubeletHang => "kubeletHang",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::scenario::yaml;
+use crate::scenario::{Scenario, yaml};
 
 /// Why manifests cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,17 @@ pub fn read_manifests(directory: Option<&Path>) -> Result<Vec<Value>, ManifestEr
         objects.extend(parse(&path.display().to_string(), &text)?);
     }
     if objects.is_empty() { Err(ManifestError::Empty(directory.to_owned())) } else { Ok(objects) }
+}
+
+/// The label by which an operator chooses the nodes of the plugin.
+const CHOSEN: (&str, &str) = ("nvidia.com/gpu.present", "true");
+
+/// Chooses all nodes for the plugin, as `kubectl label nodes --all` does: stories count on it everywhere, also where no GPU is.
+pub fn label_every_node(scenario: &mut Scenario) {
+    let (key, value) = CHOSEN;
+    for node in &mut scenario.nodes {
+        node.labels.insert(key.to_owned(), value.to_owned());
+    }
 }
 
 /// Every YAML file of a directory with its text, by name.

@@ -143,6 +143,7 @@ async fn on_wire(
         tell(&Held { kubeconfig: stage.kubeconfig(), nodes, passed });
         asked(&mut stop.clone()).await;
     }
+    stage.examine().await;
     let leaks = stage.finish().await;
     let recorder = std::mem::take(&mut played.recorder);
     let mut report = report(scenario, StageName::Wire, options, played, leaks);

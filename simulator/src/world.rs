@@ -93,6 +93,8 @@ pub struct GpuView {
     pub minor: u32,
     /// `default`, `exclusive-process`, `prohibited`, …, as the driver says.
     pub compute_mode: String,
+    /// `default`, `short`, `medium` or `long`: the interval of time-slicing, as the driver has it.
+    pub time_slice: String,
     /// `running`, `absent` or `fault`: whether a live MPS control daemon serves this GPU, and its servers take clients.
     pub mps_daemon: String,
     /// `healthy`, or `lost` when it has fallen off the bus, as the driver says.

@@ -47,6 +47,12 @@ pub enum GpuError {
         /// What was asked for.
         instance: MigInstance,
     },
+    /// Its architecture has no such setting.
+    #[error("GPU `{uuid}`: setting its time slice is not supported")]
+    NoTimeSlice {
+        /// The GPU.
+        uuid: String,
+    },
     /// Processes are on it.
     #[error("GPU `{uuid}` is in use by {processes} processes")]
     InUse {

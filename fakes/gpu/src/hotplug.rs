@@ -50,6 +50,7 @@ impl Node {
         back.nvml_hangs = 0;
         back.processes_error = 0;
         back.compute_mode = back.compute_mode_original;
+        back.time_slice = 0;
         // MIG mode outlives a reset, MIG devices do not
         let mode = back.mig.pending;
         back.mig = Mig { mode, pending: mode, ..Mig::OFF };

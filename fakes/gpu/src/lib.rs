@@ -29,6 +29,7 @@
 //! | `mig` | GPUs cut into MIG devices |
 //! | `snapshot` | everything at one moment, for expectations and reports |
 //! | `file`, `shared` | the same state in a file mapped by many processes |
+//! | `smi` | what nvidia-smi does, as far as it is stood in for |
 //! | `mps` | the MPS control daemon's command language, daemon and client |
 
 mod alive;
@@ -47,9 +48,11 @@ mod process;
 mod profile;
 mod record;
 mod shared;
+pub mod smi;
 mod snapshot;
 mod spec;
 mod text;
+mod time_slice;
 mod trouble;
 
 pub use alive::started_ticks;
@@ -71,6 +74,7 @@ pub use record::{
 pub use snapshot::{GpuSnapshot, MigSnapshot, MpsDaemonSnapshot, NodeSnapshot, ProcessSnapshot};
 pub use spec::{GpuSpec, NodeSpec, SpecError};
 pub use text::Text;
+pub use time_slice::TimeSlice;
 pub use trouble::{ControlTrouble, VERSION_MISMATCH};
 
 #[cfg(test)]

@@ -29,8 +29,11 @@ impl Node {
         self.gpus[..count].get_mut(gpu as usize).ok_or(missing)
     }
 
-    /// Loads or unloads the driver; without it NVML does not initialise.
+    /// Loads or unloads the driver; without it NVML does not initialise. One that is loaded anew knows no time slices.
     pub fn set_driver_loaded(&mut self, loaded: bool) {
+        if loaded && self.driver_loaded == 0 {
+            self.forget_time_slices();
+        }
         self.driver_loaded = u32::from(loaded);
     }
 
@@ -40,7 +43,11 @@ impl Node {
     /// # Errors
     /// No such GPU.
     pub fn set_lost(&mut self, gpu: u32, lost: bool) -> Result<(), GpuError> {
-        self.gpu_mut(gpu)?.lost = u32::from(lost);
+        let record = self.gpu_mut(gpu)?;
+        if record.lost != 0 && !lost {
+            record.time_slice = 0;
+        }
+        record.lost = u32::from(lost);
         if lost {
             self.remove_processes(|process| process.gpu == gpu);
         }

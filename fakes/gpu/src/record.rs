@@ -85,6 +85,10 @@ pub struct Gpu {
     pub(crate) nvlink_peer_bus: u32,
     /// Non-zero: NVML answers this code when it is asked which processes are on this GPU.
     pub processes_error: u32,
+    /// nvidia-smi's number of the time slice in force.
+    pub(crate) time_slice: u32,
+    /// Keeps the record free of padding.
+    pub(crate) reserved: u32,
     /// Events raised on this GPU so far.
     pub event_count: u64,
     /// `GPU-…`.
@@ -116,6 +120,8 @@ impl Gpu {
         nvlinks: 0,
         nvlink_peer_bus: 0,
         processes_error: 0,
+        time_slice: 0,
+        reserved: 0,
         event_count: 0,
         uuid: Text::EMPTY,
         serial: Text::EMPTY,
@@ -275,8 +281,8 @@ pub struct Node {
     pub fabric_starting: u32,
     /// Number of a [`crate::ControlTrouble`]: what is wrong with the MPS control program.
     pub mps_control: u32,
-    /// Keeps the record free of padding.
-    pub(crate) reserved: u32,
+    /// Number of a [`crate::ControlTrouble`]: what is wrong with nvidia-smi.
+    pub(crate) smi: u32,
     pub(crate) event_next: u64,
     pub(crate) gpus: [Gpu; GPUS_MAX],
     pub(crate) processes: [Process; PROCESSES_MAX],

@@ -18,7 +18,7 @@ use crate::record::Node;
 /// First bytes of a state file.
 const MAGIC: u64 = u64::from_le_bytes(*b"FAKEGPU\0");
 /// Raised whenever a record changes; the size is checked as well.
-const LAYOUT: u32 = 4;
+const LAYOUT: u32 = 5;
 /// Where the first copy begins, and what copies are aligned to.
 const PAGE: usize = 4096;
 /// Bytes of one copy.

@@ -4,6 +4,7 @@ use crate::memory::Memory;
 use crate::mig::{MigDevice, MigInstance, mig_minors};
 use crate::process::ProcessKind;
 use crate::record::{ComputeMode, Gpu, MpsDaemon, Node, Process};
+use crate::time_slice::TimeSlice;
 
 /// A node at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -43,6 +44,8 @@ pub struct GpuSnapshot {
     pub compute_mode: ComputeMode,
     /// Compute mode when the node was made.
     pub compute_mode_original: ComputeMode,
+    /// Time slice in force.
+    pub time_slice: TimeSlice,
     /// MPS servers on it report FAULT.
     pub mps_fault: bool,
     /// Pid of the first MPS control daemon that sees the GPU.
@@ -145,6 +148,7 @@ impl Node {
             lost: gpu.lost != 0,
             compute_mode: gpu.mode(),
             compute_mode_original: gpu.mode_original(),
+            time_slice: gpu.time_slice(),
             utilization_percent: gpu.utilization_percent,
             mps_fault: gpu.mps_fault != 0,
             mps_daemon_pid: self.mps_daemons().iter().find(|d| d.sees(gpu.index)).map(|d| d.pid),

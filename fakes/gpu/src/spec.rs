@@ -118,7 +118,7 @@ impl Node {
             nvml_hangs: 0,
             fabric_starting: 0,
             mps_control: 0,
-            reserved: 0,
+            smi: 0,
             event_next: 0,
             gpus: [Gpu::EMPTY; GPUS_MAX],
             processes: [Process::EMPTY; PROCESSES_MAX],

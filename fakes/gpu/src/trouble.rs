@@ -8,7 +8,8 @@ use crate::text::Text;
 /// NVML's code for a library whose version is not the driver's.
 pub const VERSION_MISMATCH: u32 = 18;
 
-/// What can be wrong with the MPS control program; daemons that run already go on.
+/// What can be wrong with a program of the driver: the MPS control program, whose daemons that run already go on, or
+/// nvidia-smi.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlTrouble {
     /// It does not end, whatever it is asked.
@@ -23,19 +24,36 @@ pub enum ControlTrouble {
 
 impl ControlTrouble {
     const ALL: [Self; 4] = [Self::Hangs, Self::Garbage, Self::Fails, Self::Missing];
+
+    /// 0 is none.
+    fn number(self) -> u32 {
+        Self::ALL.into_iter().zip(1..).find(|(known, _)| *known == self).map_or(0, |(_, number)| number)
+    }
+
+    fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.number() == number)
+    }
 }
 
 impl Node {
     /// What is wrong with the MPS control program.
     pub fn control_trouble(&self) -> Option<ControlTrouble> {
-        let index = usize::try_from(self.mps_control).ok()?.checked_sub(1)?;
-        ControlTrouble::ALL.get(index).copied()
+        ControlTrouble::from_number(self.mps_control)
     }
 
     /// Spoils the MPS control program, or mends it.
     pub fn set_control_trouble(&mut self, trouble: Option<ControlTrouble>) {
-        let index = ControlTrouble::ALL.iter().position(|known| Some(*known) == trouble);
-        self.mps_control = index.and_then(|index| u32::try_from(index + 1).ok()).unwrap_or(0);
+        self.mps_control = trouble.map_or(0, ControlTrouble::number);
+    }
+
+    /// What is wrong with nvidia-smi.
+    pub fn smi_trouble(&self) -> Option<ControlTrouble> {
+        ControlTrouble::from_number(self.smi)
+    }
+
+    /// Spoils nvidia-smi, or mends it.
+    pub fn set_smi_trouble(&mut self, trouble: Option<ControlTrouble>) {
+        self.smi = trouble.map_or(0, ControlTrouble::number);
     }
 
     /// Lets NVML calls answer an error code, those about one GPU or all; 0 ends it.
@@ -74,6 +92,7 @@ impl Node {
         self.driver_version = Text::new(&next_version(self.driver_version.as_str()));
         self.renumber_minors();
         self.settle_mig_modes();
+        self.forget_time_slices();
     }
 }
 
@@ -91,15 +110,18 @@ mod tests {
     use crate::{NodeSpec, ProcessKind, ProcessSpec};
 
     #[test]
-    fn each_trouble_of_the_control_program_is_found_again_and_ends() {
+    fn each_trouble_of_a_program_is_found_again_and_ends() {
         let mut node = Node::new(&NodeSpec::uniform("gpu-1", "tesla-t4", 1)).unwrap();
         assert_eq!(node.control_trouble(), None);
         for trouble in ControlTrouble::ALL {
             node.set_control_trouble(Some(trouble));
-            assert_eq!(node.control_trouble(), Some(trouble));
+            assert_eq!((node.control_trouble(), node.smi_trouble()), (Some(trouble), None));
+            node.set_smi_trouble(Some(trouble));
+            assert_eq!(node.smi_trouble(), Some(trouble));
+            node.set_smi_trouble(None);
         }
         node.set_control_trouble(None);
-        assert_eq!(node.control_trouble(), None);
+        assert_eq!((node.control_trouble(), node.smi_trouble()), (None, None));
     }
 
     #[test]

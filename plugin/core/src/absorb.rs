@@ -44,9 +44,7 @@ impl Plugin {
             Event::LabelsFailed { why } => self.labels_failed(why),
             Event::AnnotationsPatched => self.annotations_patched(),
             Event::AnnotationsFailed { why } => self.annotations_failed(&why),
-            Event::KubeletAppeared { age_ms, has_checkpoint } => {
-                self.kubelet_appeared(age_ms, has_checkpoint);
-            }
+            Event::KubeletAppeared { age_ms, has_checkpoint: has } => self.kubelet_appeared(age_ms, has),
             Event::KubeletGone => self.kubelet_gone(),
             Event::Listening { resource, attempt, .. } => self.socket(&resource, attempt, Input::Listening),
             Event::ListenFailed { resource, attempt, why } => {
@@ -83,6 +81,8 @@ impl Plugin {
             Event::CdiSpecsWritten => self.specs_written(),
             Event::CdiSpecsFailed { why } => self.specs_failed(&why),
             Event::ProcessesRead { gpu, list } => self.processes_read(&gpu, list),
+            Event::TimeSliceSet(set) => self.time_slice_set(&set),
+            Event::TimeSliceFailed(failure) => self.time_slice_failed(failure),
         }
     }
 
@@ -155,6 +155,8 @@ impl Plugin {
     }
 
     fn reload(&mut self) {
+        // a driver that was loaded anew between two looks is not noticed otherwise
+        self.time_slices.forget(|_| true);
         self.act(Action::ReadConfig);
         self.act(Action::FindGpus);
     }

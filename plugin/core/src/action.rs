@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cdi::Search;
-use crate::config::ResourceName;
+use crate::config::{ResourceName, TimeSlice};
 use crate::inventory::GpuUuid;
 use crate::mps::Desired;
 use crate::taints::Taint;
@@ -118,6 +118,13 @@ pub enum Action {
         /// The annotation [`NOTE`](crate::taints::NOTE); `None` removes it.
         note: Option<String>,
     },
+    /// Set a GPU's time-slice interval. Answered by `TimeSliceSet` or `TimeSliceFailed`.
+    SetTimeSlice {
+        /// The GPU.
+        gpu: GpuUuid,
+        /// Its interval.
+        interval: TimeSlice,
+    },
     /// Say it: log, and a Kubernetes Event on the Node.
     Announce {
         /// How much it matters.
@@ -162,6 +169,7 @@ impl Action {
             Action::PatchTaints { .. } => "patch_taints",
             Action::FindDriverFiles { .. } => "find_driver_files",
             Action::WriteCdiSpecs { .. } => "write_cdi_specs",
+            Action::SetTimeSlice { .. } => "set_time_slice",
             Action::Announce { .. } => "announce",
             Action::ReadProcesses { .. } => "read_processes",
             Action::Exit { .. } => "exit",

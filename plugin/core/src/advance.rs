@@ -36,6 +36,7 @@ impl Plugin {
         self.watch_processes();
         self.wish_mps();
         self.wish_again();
+        self.keep_time_slices();
         self.follow_pods();
         self.poll_holders();
         self.retire();

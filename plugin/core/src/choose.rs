@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::budget::Budget;
 use crate::config::{
     self, AllocationPolicy, Config, Effective, Interval, Overrides, Problem, Read, ResourceName, Selected,
-    Strictness,
+    Strictness, TimeSlice,
 };
 use crate::imex::{self, MissingChannel};
 use crate::inventory::{Facts, GpuUuid};
@@ -56,6 +56,8 @@ pub(crate) struct Applied {
     pub(crate) taint: Option<Taint>,
     /// The memory of each replica of a shared resource, where the driver holds containers to it.
     pub(crate) budgets: BTreeMap<ResourceName, Budget>,
+    /// The interval of time-sliced GPUs, where one is given.
+    pub(crate) time_slices: BTreeMap<GpuUuid, TimeSlice>,
     /// What was ignored in it.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -136,7 +138,8 @@ pub(crate) fn choose(
     let key = kept_gpus::key(&read.config, effective.mig_strategy);
     match sharing::assign(&read, &effective, facts, &kept.picks(&key)) {
         Ok(assignment) => {
-            let Assignment { roles, names, one_at_most, policies, budgets, picks, warnings } = assignment;
+            let Assignment { roles, names, one_at_most, policies, budgets, time_slices, picks, warnings } =
+                assignment;
             let mut warnings: Vec<Problem> = read.warnings.iter().chain(&warnings).cloned().collect();
             match imex::missing(&effective, facts) {
                 Some(why) if effective.imex_required => {
@@ -164,6 +167,7 @@ pub(crate) fn choose(
                 drain_deadline,
                 taint,
                 budgets,
+                time_slices,
                 warnings,
             });
             Choice::Candidate { requested, applied }

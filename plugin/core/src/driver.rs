@@ -56,7 +56,8 @@ impl Plugin {
     /// NVML reported these.
     pub(crate) fn gpus_found(&mut self, mut facts: Facts) {
         self.driver_answers();
-        if self.driver_watch.failing.take().is_some() {
+        let was_away = self.driver_watch.failing.take().is_some();
+        if was_away {
             self.say_once("driver", Severity::Info, "DriverAnswers", "NVML can be used again".to_owned());
         } else {
             self.said.remove("driver");
@@ -72,6 +73,7 @@ impl Plugin {
             self.tell_changes(before, &facts);
         }
         self.compare_gpus(before.as_ref(), &facts);
+        self.forget_time_slices(before.as_ref(), &facts, &lost, was_away);
         self.links = Arc::new(Links::of(&facts));
         self.driver_watch.lost = lost;
         let waits = !facts.starting.is_empty();
@@ -79,6 +81,22 @@ impl Plugin {
         self.driver = Driver::Present(facts);
         self.specs.stale = true;
         self.choice_is_stale = true;
+    }
+
+    /// What the driver forgot while it was away, or the GPUs while they were.
+    fn forget_time_slices(
+        &mut self,
+        before: Option<&Facts>,
+        facts: &Facts,
+        lost: &BTreeSet<GpuUuid>,
+        was_away: bool,
+    ) {
+        let Some(before) = before else { return };
+        let is_another = was_away || before.driver_version != facts.driver_version;
+        let was_lost = &self.driver_watch.lost;
+        let is_back =
+            |gpu: &GpuUuid| before.gpu(gpu).is_none() || (was_lost.contains(gpu) && !lost.contains(gpu));
+        self.time_slices.forget(|gpu| is_another || is_back(gpu));
     }
 
     /// There is no library, or NVML cannot be used.

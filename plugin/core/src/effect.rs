@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::allocate::ContainerEdits;
 use crate::budget::Budget;
 use crate::choose;
-use crate::config::{AllocationPolicy, MigStrategy, Overrides, Problem, Read, ResourceName};
+use crate::config::{AllocationPolicy, MigStrategy, Overrides, Problem, Read, ResourceName, TimeSlice};
 use crate::inventory::{Facts, GpuUuid};
 use crate::kept_gpus::Picks;
 use crate::labels;
@@ -34,6 +34,9 @@ pub struct Effect {
     pub daemons: BTreeMap<GpuUuid, DesiredDaemon>,
     /// What each client of an MPS-shared GPU may use.
     pub limits: BTreeMap<GpuUuid, Limits>,
+    /// The interval of time-sliced GPUs, where one is given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub time_slices: BTreeMap<GpuUuid, TimeSlice>,
     /// What a container that gets one device finds in its environment; its GPU's name reads [`ITS_GPU`].
     pub environment: BTreeMap<ResourceName, BTreeMap<String, String>>,
     /// The Node's labels.
@@ -60,6 +63,7 @@ pub fn effect(read: &Read, overrides: &Overrides, facts: &Facts) -> Effect {
     let mut effect = Effect {
         applies: true,
         labels: wanted_labels(&assignment, effective.mig_strategy, facts),
+        time_slices: assignment.time_slices.clone(),
         problems,
         ..Effect::default()
     };

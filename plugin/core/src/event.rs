@@ -155,7 +155,7 @@ pub enum Event {
     /// The kubelet's socket was created (also: found at start).
     KubeletAppeared {
         /// How long ago it was made. A journal that does not tell is of a kubelet that was there.
-        #[serde(default = "tag::long_ago")]
+        #[serde(default = "crate::kubelet_start::long_ago")]
         age_ms: u64,
         /// The kubelet's checkpoint is there: it may have handed out devices before.
         #[serde(default)]
@@ -297,4 +297,8 @@ pub enum Event {
         /// The answer.
         list: ProcessList,
     },
+    /// Answer to `SetTimeSlice`: done.
+    TimeSliceSet(crate::time_slice::SliceSet),
+    /// Answer to `SetTimeSlice`: it could not be set.
+    TimeSliceFailed(crate::time_slice::SliceFailure),
 }

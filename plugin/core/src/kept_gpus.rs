@@ -1,4 +1,5 @@
-//! What is kept about GPUs across restarts: which ones a count chose, and of which GPU a MIG device was a part.
+//! What is kept about GPUs across restarts: which ones a count chose, of which GPU a MIG device was a part, and which ones
+//! have a time-slice interval of ours.
 //!
 //! A choice holds until the configuration's sharing changes: a GPU that is put in, pulled out or numbered anew moves no other
 //! one into another role. A MIG device that was cut away while a pod has it is still attributed to its GPU.
@@ -14,6 +15,7 @@ use crate::inventory::{Facts, GpuUuid};
 use crate::last_good::fingerprint;
 use crate::plugin::Plugin;
 use crate::time::Time;
+use crate::time_slice::{KeptSlices, TimeSlices};
 
 /// The format's version; a file of another one is not read.
 const VERSION: u32 = 1;
@@ -43,6 +45,9 @@ pub struct KeptGpus {
     chosen: Chosen,
     /// The GPU of each MIG device.
     parents: BTreeMap<GpuUuid, GpuUuid>,
+    /// Time-slice intervals that the plugin may have set and must give back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    time_slices: KeptSlices,
 }
 
 /// What is kept, and how far that is written.
@@ -55,9 +60,14 @@ pub(crate) struct Keeper {
     pub(crate) retry_at: Option<Time>,
 }
 
-/// What the choices of counts depend on: the sharing, the names and the MIG strategy, not the rest of the file.
+/// What the choices of counts depend on: the sharing, the names and the MIG strategy, not the rest of the file. Another
+/// interval of time-slicing moves no GPU.
 pub(crate) fn key(config: &Config, strategy: MigStrategy) -> String {
-    let parts = (&config.sharing, &config.resources, strategy);
+    let mut sharing = config.sharing.clone();
+    for entry in sharing.time_slicing.iter_mut().flat_map(|sliced| &mut sliced.resources) {
+        entry.time_slice = None;
+    }
+    let parts = (&sharing, &config.resources, strategy);
     // values of ours always have a JSON form
     fingerprint(&serde_json::to_string(&parts).unwrap_or_default())
 }
@@ -95,6 +105,7 @@ impl Plugin {
         match file.map(|file| KeptGpus::parse(file, self.settings.node_name.as_deref())) {
             None => {}
             Some(Ok(kept)) => {
+                self.time_slices = TimeSlices::of_earlier_run(&kept.time_slices);
                 self.kept.on_disk = Some(kept.clone());
                 self.kept.gpus = kept;
             }
@@ -127,15 +138,17 @@ impl Plugin {
             return;
         };
         let parents = self.parents(facts);
+        let time_slices = self.time_slices.kept();
         let chosen = self.applied.as_ref().map(|applied| applied.chosen.clone());
         let kept = &mut self.kept.gpus;
         kept.version = VERSION;
         kept.node.clone_from(&self.settings.node_name);
         kept.parents = parents;
+        kept.time_slices = time_slices;
         if let Some(chosen) = chosen {
             kept.chosen = chosen;
         }
-        let is_empty = kept.chosen.picks.is_empty() && kept.parents.is_empty();
+        let is_empty = kept.chosen.picks.is_empty() && kept.parents.is_empty() && kept.time_slices.is_empty();
         let is_written = self.kept.on_disk.as_ref() == Some(&self.kept.gpus);
         let waits = self.kept.retry_at.is_some_and(|at| at > self.now);
         if due {
@@ -178,6 +191,7 @@ impl Plugin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TimeSlice;
 
     fn kept() -> KeptGpus {
         let picks = [("sharing.mps.resources[0]".to_owned(), vec![GpuUuid::new("GPU-1")])];
@@ -186,6 +200,7 @@ mod tests {
             node: Some("n1".into()),
             chosen: Chosen { key: "k".into(), picks: picks.into() },
             parents: [(GpuUuid::new("MIG-1"), GpuUuid::new("GPU-0"))].into(),
+            time_slices: [(GpuUuid::new("GPU-1"), TimeSlice::Short)].into(),
         }
     }
 
@@ -225,6 +240,8 @@ mod tests {
         let same = key(&read(sharing), MigStrategy::None);
         let commented = format!("# a remark\nflags: {{failOnInitError: false}}\n{sharing}");
         assert_eq!(key(&read(&commented), MigStrategy::None), same);
+        let quicker = sharing.replace("devices: 1", "devices: 1, interval: short");
+        assert_eq!(key(&read(&quicker), MigStrategy::None), same);
         assert_ne!(key(&read(&sharing.replace("devices: 1", "devices: 2")), MigStrategy::None), same);
         assert_ne!(key(&read(sharing), MigStrategy::Mixed), same);
     }

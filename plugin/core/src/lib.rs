@@ -75,6 +75,7 @@ pub mod switch;
 pub mod taints;
 pub mod takeover;
 pub mod time;
+pub mod time_slice;
 pub mod unit;
 pub mod view;
 mod wish;

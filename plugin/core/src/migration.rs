@@ -30,6 +30,13 @@ pub fn changes(nvidia: &Effect, tandem: &Effect) -> Vec<Change> {
             changes.push(Change { what: what.clone(), nvidia: before, tandem: after });
         }
     }
+    // NVIDIA's plugin has none, whatever its file says
+    let intervals = tandem.time_slices.iter().map(|(gpu, interval)| Change {
+        what: format!("time-slice interval of {gpu}"),
+        nvidia: None,
+        tandem: Some(interval.to_string()),
+    });
+    changes.extend(intervals);
     changes
 }
 

@@ -35,6 +35,7 @@ use crate::switch::GpuState;
 use crate::taints::TaintPatch;
 use crate::takeover::Takeover;
 use crate::time::Time;
+use crate::time_slice::TimeSlices;
 use crate::view::View;
 use crate::withdraw::Withdrawal;
 
@@ -103,6 +104,7 @@ pub struct Plugin {
     pub(crate) last_goods: LastGoods,
     pub(crate) kept: Keeper,
     pub(crate) specs: Specs,
+    pub(crate) time_slices: TimeSlices,
     pub(crate) said: BTreeMap<String, String>,
     pub(crate) stopping: bool,
     pub(crate) exited: bool,
@@ -165,6 +167,7 @@ impl Plugin {
             last_goods: LastGoods::default(),
             kept: Keeper::default(),
             specs: Specs::default(),
+            time_slices: TimeSlices::default(),
             said: BTreeMap::new(),
             stopping: false,
             exited: false,
@@ -219,6 +222,7 @@ impl Plugin {
             self.staged_deadline(),
             self.specs_deadline(),
             self.processes.due(),
+            self.time_slices.due(),
         ]
         .into_iter()
         .flatten()

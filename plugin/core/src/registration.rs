@@ -15,86 +15,18 @@
 //! takes the failure of the one for the end of the other, and never withdraws its devices. The new socket has the same name
 //! then, so that a kubelet that dials back finds it: its Yes leads to Serving, its No to Registering.
 
+mod state;
+
 use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::config::ResourceName;
 use crate::time::Time;
 
+pub use state::{Demand, Input, State};
+
 /// A stream that lasted for so long was no accident of a take-over: its end is the first of a new row.
 const STEADY_AFTER: Duration = Duration::from_secs(600);
-
-/// Where one resource is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not served.
-    Down,
-    /// `Listen` is under way.
-    Opening,
-    /// The socket could not be made; next try at this time.
-    Unopened {
-        /// When to try again.
-        retry_at: Time,
-    },
-    /// The socket accepts; the `Register` of an earlier one has no answer yet.
-    Waiting,
-    /// `Register` is under way.
-    Registering,
-    /// The kubelet refused or did not answer; the socket stays, next try at this time.
-    Refused {
-        /// When to try again.
-        retry_at: Time,
-    },
-    /// The kubelet knows it.
-    Serving {
-        /// Since when.
-        since: Time,
-    },
-    /// The kubelet ended its stream. A new socket name at this time: kubelets up to 1.36 can tear down a new connection on
-    /// the old name.
-    Dropped {
-        /// When to try again.
-        retry_at: Time,
-    },
-}
-
-/// What can happen to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// It has devices to offer.
-    Wanted,
-    /// It has none, and nobody holds any.
-    Unwanted,
-    /// The socket accepts.
-    Listening,
-    /// The socket could not be made.
-    ListenFailed,
-    /// The kubelet took it.
-    Registered,
-    /// The kubelet refused or did not answer.
-    RegisterFailed,
-    /// The kubelet ended the last stream.
-    StreamClosed,
-    /// The kubelet shows its devices.
-    Seen,
-    /// The kubelet took it, but does not show its devices.
-    Unseen,
-    /// The kubelet (re)started.
-    KubeletAppeared,
-    /// Time has come to this.
-    Timeout,
-}
-
-/// What the shell must do for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demand {
-    /// Make the socket named by [`Registration::endpoint`].
-    Listen,
-    /// Register that socket.
-    Register,
-    /// Stop serving.
-    Close,
-}
 
 /// One resource's registration.
 #[derive(Clone, Debug)]
@@ -210,16 +142,10 @@ impl Registration {
                 Some(Demand::Close)
             }
             (_, I::KubeletAppeared) => {
-                self.sockets = self.unanswered.map_or(1, |(_, name)| name);
-                self.backoff.reset();
-                self.forget_losses();
+                self.meet_another_kubelet();
                 self.listen()
             }
-            (S::Opening, I::Listening) if self.unanswered.is_some() => {
-                self.state = S::Waiting;
-                None
-            }
-            (S::Opening, I::Listening) => self.register(),
+            (S::Opening, I::Listening) => self.listening(),
             (S::Opening, I::ListenFailed) => {
                 self.state = S::Unopened { retry_at: now + self.backoff.next_delay() };
                 None
@@ -248,9 +174,7 @@ impl Registration {
                 self.sockets += 1;
                 self.listen()
             }
-            (S::Unopened { .. } | S::Refused { .. } | S::Dropped { .. }, I::Timeout) => None,
-            (S::Opening | S::Waiting | S::Registering | S::Serving { .. }, I::Timeout) => None,
-            // answers to what is no longer under way, and wishes that are already fulfilled
+            // answers to what is no longer under way, wishes that are fulfilled, and nothing that is due
             (
                 S::Opening
                 | S::Unopened { .. }
@@ -266,7 +190,8 @@ impl Registration {
                 | I::RegisterFailed
                 | I::StreamClosed
                 | I::Seen
-                | I::Unseen,
+                | I::Unseen
+                | I::Timeout,
             ) => None,
         }
     }
@@ -275,6 +200,20 @@ impl Registration {
         self.state = State::Opening;
         self.attempt += 1;
         Some(Demand::Listen)
+    }
+
+    fn meet_another_kubelet(&mut self) {
+        self.sockets = self.unanswered.map_or(1, |(_, name)| name);
+        self.backoff.reset();
+        self.forget_losses();
+    }
+
+    fn listening(&mut self) -> Option<Demand> {
+        if self.unanswered.is_none() {
+            return self.register();
+        }
+        self.state = State::Waiting;
+        None
     }
 
     fn lose(&mut self, now: Time) -> Option<Demand> {
@@ -297,22 +236,6 @@ impl Registration {
         self.state = State::Registering;
         self.unanswered = Some((self.attempt, self.sockets));
         Some(Demand::Register)
-    }
-}
-
-impl State {
-    /// For people: `down`, `opening`, `unopened`, `waiting`, `registering`, `refused`, `serving` or `dropped`.
-    pub fn tag(&self) -> &'static str {
-        match self {
-            State::Down => "down",
-            State::Opening => "opening",
-            State::Unopened { .. } => "unopened",
-            State::Waiting => "waiting",
-            State::Registering => "registering",
-            State::Refused { .. } => "refused",
-            State::Serving { .. } => "serving",
-            State::Dropped { .. } => "dropped",
-        }
     }
 }
 

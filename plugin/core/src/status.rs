@@ -175,6 +175,7 @@ impl Plugin {
             processes: self.uninvited(unit).into_iter().cloned().collect(),
             since_ms: self.changed_at.get(uuid).map_or(0, |at| at.as_nanos() / 1_000_000),
             overdue: matches!(state, GpuState::Draining { since, .. } if self.is_overdue(*since)),
+            time_slice: self.time_slices.status(uuid),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::mps::ClientLimits;
 use crate::prefer::{self, PreferError};
 use crate::processes::ComputeProcess;
 use crate::taints::Taint;
+use crate::time_slice::TimeSliceStatus;
 
 /// How the GPUs of a resource are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -127,6 +128,9 @@ pub struct GpuStatus {
     /// It drains for longer than the configuration allows.
     #[serde(default)]
     pub overdue: bool,
+    /// Its time-slice interval, where that is the plugin's matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_slice: Option<TimeSliceStatus>,
 }
 
 /// A pod that a draining GPU waits for, with what the API server has said of it.

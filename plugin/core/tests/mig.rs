@@ -273,6 +273,20 @@ fn mps_never_shares_mig() {
 }
 
 #[test]
+fn an_interval_of_time_slicing_is_that_of_whole_gpus() {
+    let of = |name: &str| {
+        format!("sharing: {{timeSlicing: {{resources: [{{name: {name}, replicas: 2, interval: short}}]}}}}")
+    };
+    let refused = "`sharing.timeSlicing.resources[0].interval` is `short`, but only whole GPUs have an interval of time-slicing";
+    assert_rows(&[
+        (&[Some(SMALL)], "mixed", &of("mig-1g.5gb"), &[], &[refused, "MIG device 0:1"]),
+        (&[Some(&["1g.5gb"])], "single", &of("gpu"), &[], &[refused]),
+        (&[Some(SMALL)], "none", &of("gpu"), &[], &[refused]),
+        (&[None, Some(SMALL)], "mixed", &of("gpu"), &["gpu: 0×2", "mig-1g.5gb: 1:0 1:1"], &[]),
+    ]);
+}
+
+#[test]
 fn a_mig_device_that_no_container_could_open_is_left_out() {
     let mut facts = a100s(&[Some(SMALL)]);
     facts.gpus[0].mig[1].nodes.clear();

@@ -8,9 +8,8 @@ use kube::{Api, Client};
 use plugin_core::action::Severity;
 use tokio::sync::mpsc;
 
-use crate::cause;
 use crate::metrics::Metrics;
-use crate::node_client::{NodeSettings, WRITE_TIME_MAX};
+use crate::node_client::{self, NodeSettings, WRITE_TIME_MAX};
 
 /// Where Events about cluster-wide objects go.
 pub(crate) const NAMESPACE: &str = "default";
@@ -39,7 +38,7 @@ pub(crate) fn log(announcement: &Announcement) {
     }
 }
 
-/// Writes the Events, one try each.
+/// Writes the Events, one try each. That none may be written is said once; the log has what they would have told.
 pub(crate) async fn write(
     client: Client,
     settings: NodeSettings,
@@ -47,16 +46,20 @@ pub(crate) async fn write(
     metrics: Metrics,
 ) {
     let api = Api::<KubeEvent>::namespaced(client, NAMESPACE);
+    let mut told = false;
     while let Some(announcement) = queue.recv().await {
         let event = kube_event(&settings.name, announcement, Timestamp::now());
         let parameters = PostParams::default();
         let create = api.create(&parameters, &event);
         let why = match tokio::time::timeout(WRITE_TIME_MAX, create).await {
             Ok(Ok(_)) => continue,
-            Ok(Err(e)) => cause::line(&e),
+            Ok(Err(e)) => node_client::told(&e),
             Err(_) => format!("no answer within {WRITE_TIME_MAX:?}"),
         };
         metrics.count_dropped_announcement();
+        if node_client::is_refused_by_roles(&why) && !std::mem::replace(&mut told, true) {
+            tracing::warn!("no Event is written, this log has them all: {why}");
+        }
         tracing::debug!(why, "an Event could not be written");
     }
 }

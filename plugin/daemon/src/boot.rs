@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::mps_files::{self, MpsRoot};
 use crate::node_client::NodeSettings;
 use crate::node_link::NodeLink;
+use crate::nvidia_smi::NvidiaSmi;
 use crate::perform::{Exit, Performer};
 use crate::run::Loop;
 use crate::serve::ServeContext;
@@ -54,6 +55,8 @@ pub(crate) struct RunSettings {
     pub(crate) cdi: SpecDir,
     /// The directory shared with the MPS supervisor.
     pub(crate) mps_root: MpsRoot,
+    /// `nvidia-smi`, by path or by name.
+    pub(crate) nvidia_smi: PathBuf,
     /// Where the last good configuration is kept, if anywhere.
     pub(crate) state_dir: Option<StateDir>,
     /// The same for root on this node, if anywhere.
@@ -170,6 +173,7 @@ fn start(
         mps_writer,
         last_good,
         kept_gpus,
+        nvidia_smi: NvidiaSmi::new(settings.nvidia_smi),
         servers: BTreeMap::new(),
         registering: BTreeMap::new(),
         ending: Vec::new(),

@@ -67,6 +67,7 @@ fn judge(facts: &NodeFacts) -> Vec<Finding> {
         runtime::cdi(facts),
         runtime::toolkit(facts),
         host::device_cgroups(facts),
+        cluster::node_name(facts),
         cluster::runtime_class(facts),
         cluster::permissions(facts),
         cluster::sharing_labels(facts),

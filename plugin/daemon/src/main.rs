@@ -28,6 +28,7 @@ mod mps_worker;
 mod node_client;
 mod node_link;
 mod node_watch;
+mod nvidia_smi;
 mod nvml;
 mod nvml_fabric;
 mod nvml_instances;

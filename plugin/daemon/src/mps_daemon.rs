@@ -205,7 +205,8 @@ impl Daemon<'_> {
     }
 }
 
-async fn read_all(stream: Option<impl AsyncReadExt + Unpin>) -> String {
+/// At most [`ANSWER_BYTES_MAX`] of what a program says.
+pub(crate) async fn read_all(stream: Option<impl AsyncReadExt + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
         // what was read until an error is all there is to show

@@ -3,6 +3,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod init;
+pub(crate) mod probe;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

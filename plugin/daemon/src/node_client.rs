@@ -56,6 +56,22 @@ async fn make(settings: &NodeSettings) -> Result<Client, String> {
     Client::try_from(config).map_err(|e| format!("no API server: {}", cause::line(&e)))
 }
 
+/// One line from what the API server said; a refusal by its roles says what to do about it.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
+    let line = cause::line(error);
+    match is_refused_by_roles(&line) {
+        true => {
+            format!("{line} (hint: give it this permission, as plugin/deploy/manifests/20-access.yaml does)")
+        }
+        false => line,
+    }
+}
+
+/// Whether roles refuse something: the words of RBAC, which an admission policy does not use (Kubernetes 1.36).
+pub(crate) fn is_refused_by_roles(line: &str) -> bool {
+    line.contains(" is forbidden: User ") && line.contains(" cannot ") && line.contains(" in API group ")
+}
+
 /// The core's backoff, which has no randomness, for kube's watcher.
 ///
 /// The watcher resets it at everything that is no error, and it begins every try by saying that it begins. So one reset proves
@@ -106,6 +122,17 @@ mod tests {
         backoff.reset();
         backoff.reset();
         assert_eq!(backoff.next().map(|delay| delay.as_millis()), Some(200));
+    }
+
+    #[test]
+    fn a_refusal_by_roles_says_what_to_do_and_one_by_a_policy_does_not() {
+        let roles = "nodes \"n1\" is forbidden: User \"system:serviceaccount:tandem:p\" cannot patch resource \"nodes\" in API \
+                     group \"\" at the cluster scope";
+        let policy = "nodes \"n1\" is forbidden: ValidatingAdmissionPolicy 'own-node' denied request: no";
+        for (text, hinted) in [(roles, true), (policy, false)] {
+            let line = told(&std::io::Error::other(text));
+            assert!(line.starts_with(text) && line.contains("20-access.yaml") == hinted, "{line}");
+        }
     }
 
     #[tokio::test]

@@ -14,8 +14,7 @@ use plugin_core::event::Event;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::cause;
-use crate::node_client::{ApiBackoff, NodeSettings, WRITE_TIME_MAX};
+use crate::node_client::{self, ApiBackoff, NodeSettings, WRITE_TIME_MAX};
 use crate::node_watch::node_taints::TaintChange;
 
 /// A change of the Node's metadata: key → value, `None` removes the key.
@@ -54,7 +53,7 @@ impl NodePatch {
             NodePatch::Taints(change) => return change.write(nodes, name).await,
         };
         let written = nodes.patch(name, &PatchParams::default(), &Patch::Merge(body)).await;
-        written.map(drop).map_err(|e| cause::line(&e))
+        written.map(drop).map_err(|e| node_client::told(&e))
     }
 }
 
@@ -94,7 +93,9 @@ async fn tell(
             }
             Ok(watcher::Event::InitDone) => (!listed).then(absent),
             Ok(watcher::Event::Delete(_)) => Some(absent()),
-            Err(e) => Some(Event::NodeUnreadable { why: format!("node `{name}`: {}", cause::line(&e)) }),
+            Err(e) => {
+                Some(Event::NodeUnreadable { why: format!("node `{name}`: {}", node_client::told(&e)) })
+            }
         };
         let Some(event) = event.filter(|e| is_news(told.as_ref(), e)) else {
             continue;

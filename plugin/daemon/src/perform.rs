@@ -19,6 +19,7 @@ use crate::gpu::processes::ProcessReader;
 use crate::node_link::NodeLink;
 use crate::node_watch::NodePatch;
 use crate::node_watch::node_taints::TaintChange;
+use crate::nvidia_smi::NvidiaSmi;
 use crate::pod_resources::checkpoint_file;
 use crate::serve::{ServeContext, Served, Server};
 use crate::state_dir::StateWriter;
@@ -67,6 +68,8 @@ pub(crate) struct Performer {
     pub(crate) last_good: StateWriter,
     /// Writes what is known of the GPUs; awaited at the end.
     pub(crate) kept_gpus: StateWriter,
+    /// Sets time-slice intervals.
+    pub(crate) nvidia_smi: NvidiaSmi,
     /// Running servers.
     pub(crate) servers: BTreeMap<ResourceName, Server>,
     /// Register calls that may not be answered yet.
@@ -116,6 +119,14 @@ impl Performer {
             Action::ReadProcesses { gpu } => {
                 let answer = self.processes.read(gpu);
                 self.answer_later(answer);
+            }
+            Action::SetTimeSlice { gpu, interval } => {
+                let (noted, smi) = (self.kept_gpus.written(), self.nvidia_smi.clone());
+                self.answer_later(async move {
+                    // a plugin that is killed in between must find it at its next start
+                    noted.await;
+                    smi.set_time_slice(gpu, interval).await
+                });
             }
             Action::Exit { code, why } => return Some(Exit { code, why }),
             other => {

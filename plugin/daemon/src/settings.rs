@@ -75,6 +75,13 @@ pub(crate) enum Command {
     Run(Box<RunSettings>, NvmlPaths, LogSettings),
     /// Keep MPS control daemons.
     Mps(Box<MpsSettings>, NvmlPaths, LogSettings),
+    /// Tell whether the supervisor with this MPS root is ready.
+    MpsReady {
+        /// The directory shared with the plugin.
+        root: MpsRoot,
+        /// Whether it has a configuration of its own.
+        alone: bool,
+    },
     /// Check configuration files.
     Validate(ValidateSettings, NvmlPaths),
     /// Print the merged configuration.
@@ -132,6 +139,10 @@ fn resolve(command: CommandArgs, env: Environment<'_>) -> Result<Command, Settin
         CommandArgs::Run(args) => {
             let settings = run_settings::run_settings(&args, env)?;
             Ok(Command::Run(Box::new(settings), nvml_paths(&args.gpu, env), log_settings(&args.log, env)?))
+        }
+        CommandArgs::Mps(args) if args.ready => {
+            let settings = mps_settings(&args, env)?;
+            Ok(Command::MpsReady { root: settings.root, alone: settings.alone.is_some() })
         }
         CommandArgs::Mps(args) => {
             let settings = mps_settings(&args, env)?;

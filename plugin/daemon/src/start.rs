@@ -34,6 +34,9 @@ pub(crate) fn start(command: Command) -> ExitCode {
             let why = wait_for(mps_supervisor::run(*settings, Box::new(NvmlBackend::new(nvml))))?;
             Ok(Exit { code: 0, why })
         }),
+        Command::MpsReady { root, alone } => {
+            mps_supervisor::probe::ready(&root, alone).map(|()| Exit { code: 0, why: String::new() })
+        }
         Command::Validate(settings, nvml) => {
             validate::print(&settings, &NvmlBackend::new(nvml), &mut std::io::stdout().lock())
                 .map(|code| Exit { code, why: String::new() })

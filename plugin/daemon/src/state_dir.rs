@@ -5,6 +5,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use plugin_core::event::Event;
 use tokio::sync::{mpsc, watch};
@@ -15,6 +16,8 @@ use crate::metrics::Metrics;
 
 /// Largest state file in bytes: the largest configuration, as a JSON text.
 const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Longest time that others wait for a file to be written.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Nobody but root looks into it.
 const DIRECTORY_MODE: u32 = 0o700;
 
@@ -80,14 +83,30 @@ impl StateFile {
 
 /// The newest text of a file and the task that writes it.
 pub(crate) struct StateWriter {
-    newest: watch::Sender<Option<String>>,
+    /// Counts the texts.
+    newest: watch::Sender<(u64, Option<String>)>,
+    /// The number of the last one that was written, or could not be.
+    done: watch::Receiver<u64>,
     task: JoinHandle<()>,
 }
 
 impl StateWriter {
     /// Writes it later, unless a newer one comes before.
     pub(crate) fn keep(&self, text: String) {
-        self.newest.send_replace(Some(text));
+        self.newest.send_modify(|(number, newest)| {
+            *number += 1;
+            *newest = Some(text);
+        });
+    }
+
+    /// Ends when everything that is to be kept now is written, could not be, or takes longer than [`WRITE_TIME_MAX`].
+    pub(crate) fn written(&self) -> impl Future<Output = ()> + Send + 'static {
+        let number = self.newest.borrow().0;
+        let mut done = self.done.clone();
+        async move {
+            // whoever waits goes on, whatever became of it
+            let _ = tokio::time::timeout(WRITE_TIME_MAX, done.wait_for(|done| *done >= number)).await;
+        }
     }
 
     /// Ends when the last text is written.
@@ -107,11 +126,13 @@ pub(crate) fn make(directory: &Path) -> io::Result<()> {
 /// Writes the newest text whenever there is one, away from the loop: a disk may be slow. Ends, after the last one, with
 /// its sender.
 pub(crate) fn start(file: Option<StateFile>, events: mpsc::Sender<Event>, metrics: Metrics) -> StateWriter {
-    let (newest, mut texts) = watch::channel(None::<String>);
+    let (newest, mut texts) = watch::channel((0, None::<String>));
+    let (ended, done) = watch::channel(0);
     let task = tokio::spawn(async move {
         while texts.changed().await.is_ok() {
-            let text = texts.borrow_and_update().clone();
+            let (number, text) = texts.borrow_and_update().clone();
             let (Some(file), Some(text)) = (file.clone(), text) else {
+                ended.send_replace(number);
                 continue;
             };
             let written = tokio::task::spawn_blocking({
@@ -119,6 +140,7 @@ pub(crate) fn start(file: Option<StateFile>, events: mpsc::Sender<Event>, metric
                 move || file.write(&text)
             })
             .await;
+            ended.send_replace(number);
             let why = match written {
                 Ok(Ok(())) => continue,
                 Ok(Err(why)) => why,
@@ -130,7 +152,7 @@ pub(crate) fn start(file: Option<StateFile>, events: mpsc::Sender<Event>, metric
             }
         }
     });
-    StateWriter { newest, task }
+    StateWriter { newest, done, task }
 }
 
 #[cfg(test)]
@@ -171,6 +193,24 @@ mod tests {
             "{events:?}"
         );
         assert!(metrics.text().contains("tandem_last_good_failures_total 1"), "{}", metrics.text());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_file_goes_on_when_it_is_written_or_cannot_be() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let (events, _seen) = mpsc::channel(8);
+        for (state, expected) in [("state", Some("{}".to_owned())), ("file", None)] {
+            let file = StateDir(folder.path().join(state)).kept_gpus();
+            let writer = start(Some(file.clone()), events.clone(), Metrics::new());
+            writer.written().await;
+            writer.keep("{}".to_owned());
+            writer.written().await;
+            assert_eq!(std::fs::read_to_string(&file.path).ok(), expected);
+        }
+        let nowhere = start(None, events, Metrics::new());
+        nowhere.keep("{}".to_owned());
+        nowhere.written().await;
     }
 
     #[test]

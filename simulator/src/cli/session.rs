@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{Common, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_PASSED, complain, read_all};
-use crate::manifests::read_manifests;
+use crate::manifests::{label_every_node, read_manifests};
 use crate::on::StageError;
 use crate::on::cluster::ClusterSettings;
 use crate::on::wire::{Binaries, binaries};
@@ -66,8 +66,10 @@ impl Session {
             Ok(scenarios) => scenarios,
             Err(code) => return code,
         };
-        if self.deploy == Some(None) {
-            scenarios.iter_mut().for_each(|scenario| scenario.steps.clear());
+        match self.deploy {
+            Some(None) => scenarios.iter_mut().for_each(|scenario| scenario.steps.clear()),
+            Some(Some(_)) => scenarios.iter_mut().for_each(label_every_node),
+            None => {}
         }
         if scenarios.is_empty() {
             return complain(&"no scenario or variant is chosen", EXIT_BAD_INPUT);

@@ -32,6 +32,9 @@ impl Fault {
             | Fault::MpsControlHang
             | Fault::MpsControlGarbage
             | Fault::MpsControlFails
+            | Fault::NvidiaSmiMissing
+            | Fault::NvidiaSmiHang
+            | Fault::NvidiaSmiFails
             | Fault::MpsDirectoryBlocked
             | Fault::PodResourcesUnavailable
             | Fault::ApiServerDown

@@ -38,7 +38,7 @@ impl Kind {
 }
 
 /// Every kind that is drawn, by its word in scenarios.
-pub(super) const DRAWN: [&str; 40] = [
+pub(super) const DRAWN: [&str; 43] = [
     "pluginCrash",
     "pluginRestart",
     "pluginUpgrade",
@@ -52,6 +52,9 @@ pub(super) const DRAWN: [&str; 40] = [
     "mpsControlHang",
     "mpsControlGarbage",
     "mpsControlFails",
+    "nvidiaSmiMissing",
+    "nvidiaSmiHang",
+    "nvidiaSmiFails",
     "mpsDirectoryBlocked",
     "kubeletRestart",
     "kubeletHang",
@@ -113,6 +116,9 @@ fn control_faults() -> impl Strategy<Value = Kind> {
         plain(Fault::MpsControlGarbage),
         plain(Fault::MpsControlFails),
         plain(Fault::MpsDirectoryBlocked),
+        plain(Fault::NvidiaSmiMissing),
+        plain(Fault::NvidiaSmiHang),
+        plain(Fault::NvidiaSmiFails),
     ]
 }
 

@@ -163,14 +163,33 @@ impl Sharing {
         let (renamed, replicas) = (self.renamed, self.replicas);
         format!(
             "version: v1\nsharing:\n  {strategy}:\n    renameByDefault: {renamed}\n    resources:\n    - name: \
-             nvidia.com/gpu\n      replicas: {replicas}"
+             nvidia.com/gpu\n      replicas: {replicas}{}",
+            interval_line(self.interval())
         )
+    }
+
+    /// The interval of time-slicing that the configuration names.
+    pub fn interval(&self) -> Option<&'static str> {
+        if self.mps { None } else { interval_of(self.replicas) }
     }
 
     /// The extended resource.
     pub fn resource(&self) -> &'static str {
         if self.renamed { "nvidia.com/gpu.shared" } else { "nvidia.com/gpu" }
     }
+}
+
+/// Some numbers of replicas go with an interval, so that no draw is needed for it.
+fn interval_of(replicas: u32) -> Option<&'static str> {
+    match replicas % 4 {
+        1 => Some("short"),
+        3 => Some("long"),
+        _ => None,
+    }
+}
+
+fn interval_line(interval: Option<&str>) -> String {
+    interval.map(|word| format!("\n      interval: {word}")).unwrap_or_default()
 }
 
 impl GroupName {
@@ -193,6 +212,11 @@ impl GroupName {
 }
 
 impl Group {
+    /// The interval of time-slicing that the configuration names.
+    pub fn interval(&self) -> Option<&'static str> {
+        if self.name.is_mps() { None } else { interval_of(self.replicas) }
+    }
+
     fn word(&self) -> String {
         let name = match self.name {
             GroupName::Mps => "mps",
@@ -261,7 +285,8 @@ fn mixed(groups: &[Group]) -> String {
             let (rename, replicas) = (group.name.resource(), group.replicas);
             let _ = write!(
                 text,
-                "\n    - name: nvidia.com/gpu\n      rename: {rename}\n      devices: {devices}\n      replicas: {replicas}"
+                "\n    - name: nvidia.com/gpu\n      rename: {rename}\n      devices: {devices}\n      replicas: {replicas}{}",
+                interval_line(group.interval())
             );
         }
     }
@@ -290,6 +315,7 @@ mod tests {
         assert_eq!(resources("mps")["devices"], serde_json::json!([0, 2]));
         assert_eq!(resources("timeSlicing")["devices"], 2);
         assert_eq!(resources("timeSlicing")["rename"], "nvidia.com/gpu.sliced");
+        assert_eq!(resources("timeSlicing")["interval"], "long");
     }
 
     #[test]

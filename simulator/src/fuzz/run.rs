@@ -11,7 +11,7 @@ use super::ground::Ground;
 use super::label::Label;
 use super::settle;
 use super::story::{Step, Story};
-use super::tally::{Counter, Tally};
+use super::tally::{Counter, Tally, nameless};
 use super::wishes::Wishes;
 use super::write;
 use crate::faults::{Fault, FaultSpec};
@@ -292,16 +292,4 @@ fn has_no_config(world: &World, node: &str) -> bool {
 /// Whether pods are bound to a node that have not ended.
 fn is_used(world: &World, node: &str) -> bool {
     world.pods.values().any(|pod| pod.node.as_deref() == Some(node) && World::holds_devices(pod))
-}
-
-/// A reason without the names of nodes and processes, so that it is counted once.
-fn nameless(why: &str) -> String {
-    let mut parts = why.split('`');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    let mut inside = true;
-    for part in parts {
-        text.push_str(if inside { "…" } else { part });
-        inside = !inside;
-    }
-    text
 }

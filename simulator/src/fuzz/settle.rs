@@ -184,6 +184,11 @@ fn gpu_rests(gpu: &GpuView, roles: &[&Role]) -> Option<Missing> {
         let message = format!("GPU {index} has compute mode {}", gpu.compute_mode);
         return some("compute mode", message, demand(format!("computeMode: {mode}")));
     }
+    if gpu.time_slice != role.time_slice {
+        let message =
+            format!("GPU {index} has the time slice {}, wanted {}", gpu.time_slice, role.time_slice);
+        return some("time slice", message, demand(format!("timeSlice: {}", role.time_slice)));
+    }
     None
 }
 

@@ -32,6 +32,7 @@ fn at_rest_on(machine: &Machine, label: &Label) -> World {
             uuid: format!("GPU-{index}"),
             index,
             compute_mode: if role.mps { "Exclusive_Process" } else { "Default" }.to_owned(),
+            time_slice: role.time_slice.to_owned(),
             mps_daemon: if role.mps { "running" } else { "absent" }.to_owned(),
             state: Some(if role.in_parts { "unused" } else { "settled" }.to_owned()),
             role: (!role.in_parts).then(|| role.resource.clone()),
@@ -90,13 +91,14 @@ fn after_a_wrong_label_any_earlier_role_will_do() {
 #[test]
 fn each_thing_that_is_wrong_is_missed() {
     type Change = fn(&mut NodeView);
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 8] = [
         ("plugin", |node| node.plugin.running = false),
         ("readiness", |node| node.plugin.ready = false),
         ("MPS daemon", |node| node.gpus[0].mps_daemon = "absent".to_owned()),
         ("compute mode", |node| {
             node.gpus[0].compute_mode = "Default".to_owned();
         }),
+        ("time slice", |node| node.gpus[0].time_slice = "short".to_owned()),
         ("allocatable", |node| node.allocatable.clear()),
         ("old resource", |node| {
             node.allocatable.insert(GPU.to_owned(), 1.into());

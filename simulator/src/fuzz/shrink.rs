@@ -1,13 +1,14 @@
 //! From a story that fails to the shortest one that still fails in the same way: steps, nodes, GPUs, pods, sharing and
-//! times are cut for as long as the failure's kind stays.
+//! times are cut for as long as the failure's kind stays, also when the written file is read and played again.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::again::again;
 use super::failure::{Failure, Kind};
 use super::generate::STEPS_MIN;
-use super::label::{Devices, Group, Label, Parts, Sharing};
 use super::run::run;
+use super::simpler::simpler;
 use super::story::{Cut, Step, Story, Timers};
 use crate::on::model::Sabotage;
 
@@ -17,8 +18,6 @@ const TRIES_MAX: usize = 6_000;
 const TIME_MAX: Duration = Duration::from_secs(60);
 /// Seeds that each cut is tried with: a cut changes every latency after it, and with it who wins a race.
 const SEEDS_TRIED: u64 = 6;
-/// The shortest wait that is still cut.
-const WAIT_MIN: Duration = Duration::from_millis(2);
 
 /// A story that fails, and with which seed.
 #[derive(Debug, Clone)]
@@ -39,9 +38,15 @@ pub fn shrink(found: Failing, sabotage: Option<Sabotage>) -> Failing {
         kind: found.failure.kind.clone(),
         best: found,
         sabotage,
+        is_written: false,
         tries: 0,
         until: Instant::now() + TIME_MAX,
     };
+    shrinker.is_written = shrinker.fails_as_written(&shrinker.best);
+    if !shrinker.is_written {
+        // a race that this seed loses in the file; another may win it
+        shrinker.take(shrinker.best.story.clone());
+    }
     shrinker.forget_what_follows();
     // ends: every round but the last makes the story smaller, and the tries are bounded
     loop {
@@ -60,6 +65,8 @@ struct Shrinker {
     kind: Kind,
     best: Failing,
     sabotage: Option<Sabotage>,
+    /// Whether the file of the best fails too: from then on that of every shorter one must.
+    is_written: bool,
     tries: usize,
     until: Instant,
 }
@@ -69,12 +76,20 @@ impl Shrinker {
         self.tries >= TRIES_MAX || Instant::now() >= self.until
     }
 
-    /// Takes the story if it fails in the same way.
+    /// Whether the file of a find fails in the same way.
+    fn fails_as_written(&self, find: &Failing) -> bool {
+        again(find, self.sabotage).is_ok_and(|played| played.fails(&self.kind))
+    }
+
+    /// Takes the story if it fails in the same way, and its file does. While there was no such file, a failing story is enough:
+    /// what is shorter has fewer races.
     fn take(&mut self, mut story: Story) -> bool {
         story.mend();
-        if self.is_tired() || story == self.best.story || story.nodes.is_empty() {
+        let is_known = self.is_written && story == self.best.story;
+        if self.is_tired() || is_known || story.nodes.is_empty() {
             return false;
         }
+        let mut unwritten = None;
         let seeds = std::iter::once(self.best.seed).chain(0..SEEDS_TRIED);
         for seed in seeds {
             self.tries += 1;
@@ -82,11 +97,22 @@ impl Shrinker {
             if let Some(failure) = outcome.failure
                 && failure.kind == self.kind
             {
-                self.best = Failing { story, seed, failure, excused: outcome.excused };
-                return true;
+                let find = Failing { story: story.clone(), seed, failure, excused: outcome.excused };
+                if self.fails_as_written(&find) {
+                    self.is_written = true;
+                    self.best = find;
+                    return true;
+                }
+                unwritten = unwritten.or(Some(find));
             }
         }
-        false
+        match unwritten.filter(|find| !self.is_written && find.story != self.best.story) {
+            Some(find) => {
+                self.best = find;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Steps after the failure cannot matter.
@@ -183,102 +209,4 @@ impl Shrinker {
         }));
         stories.into_iter().any(|story| self.take(story))
     }
-}
-
-/// Simpler steps than this one, the simplest first.
-fn simpler(step: &Step) -> Vec<Step> {
-    match step {
-        Step::Flip { node, label } => {
-            let labels = simpler_labels(label).into_iter();
-            labels.map(|label| Step::Flip { node: node.clone(), label }).collect()
-        }
-        Step::Create(pod) => {
-            let mut all = Vec::new();
-            for index in 0..pod.containers.len() {
-                let mut fewer = pod.clone();
-                fewer.containers.remove(index);
-                if fewer.containers.iter().any(|ask| !ask.init) {
-                    all.push(Step::Create(fewer));
-                }
-                let mut less = pod.clone();
-                if let Some(ask) = less.containers.get_mut(index)
-                    && ask.count > 1
-                {
-                    ask.count = 1;
-                    all.push(Step::Create(less));
-                }
-            }
-            all
-        }
-        Step::Edit(label) => simpler_labels(label).into_iter().map(Step::Edit).collect(),
-        Step::Delete(names) => fewer(names).map(Step::Delete).collect(),
-        Step::Finish(names) => fewer(names).map(Step::Finish).collect(),
-        Step::Fault(spec) => {
-            let lasts = spec.lasts.into_iter().flat_map(shorter);
-            lasts
-                .map(|lasts| {
-                    let mut spec = spec.clone();
-                    spec.lasts = Some(lasts);
-                    Step::Fault(spec)
-                })
-                .collect()
-        }
-        Step::Wait(time) => shorter(*time).into_iter().map(Step::Wait).collect(),
-    }
-}
-
-/// All names but one, one after the other; a step needs one at least.
-fn fewer(names: &[String]) -> impl Iterator<Item = Vec<String>> {
-    let places = if names.len() > 1 { names.len() } else { 0 };
-    (0..places).map(|place| {
-        let mut fewer = names.to_vec();
-        fewer.remove(place);
-        fewer
-    })
-}
-
-fn simpler_labels(label: &Label) -> Vec<Label> {
-    let simpler: Vec<Label> = match label {
-        Label::Shared(sharing) => {
-            let fewest = Sharing { replicas: 2, ..*sharing };
-            let renamed = Sharing { renamed: true, ..*sharing };
-            [fewest, renamed].map(Label::Shared).into()
-        }
-        Label::Mixed(groups) => {
-            let without = (0..groups.len()).map(|place| {
-                let mut fewer = groups.clone();
-                fewer.remove(place);
-                fewer
-            });
-            let simplest = |group: &Group| Group {
-                name: group.name,
-                replicas: 2,
-                devices: match &group.devices {
-                    Devices::Count(_) => Devices::Count(1),
-                    Devices::List(list) => Devices::List(list.iter().take(1).copied().collect()),
-                },
-            };
-            let small = (0..groups.len()).map(|place| {
-                let mut small = groups.clone();
-                if let Some(group) = small.get_mut(place) {
-                    *group = simplest(group);
-                }
-                small
-            });
-            without.filter(|fewer| !fewer.is_empty()).chain(small).map(Label::Mixed).collect()
-        }
-        Label::Parts(parts) => vec![Label::Parts(Parts { replicas: 1, ..*parts })],
-        Label::Absent | Label::Default | Label::Edited | Label::Broken | Label::Missing => Vec::new(),
-    };
-    simpler.into_iter().filter(|simpler| simpler != label).collect()
-}
-
-/// Shorter and rounder times.
-fn shorter(time: Duration) -> Vec<Duration> {
-    let seconds = Duration::from_secs(time.as_secs());
-    let millis = Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    [seconds, Duration::from_millis(100), millis / 2]
-        .into_iter()
-        .filter(|shorter| *shorter < time && *shorter >= WAIT_MIN)
-        .collect()
 }

@@ -281,6 +281,18 @@ impl fmt::Display for Tally {
     }
 }
 
+/// A reason without the names of nodes and processes, so that it is counted once.
+pub(super) fn nameless(why: &str) -> String {
+    let mut parts = why.split('`');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    let mut inside = true;
+    for part in parts {
+        text.push_str(if inside { "…" } else { part });
+        inside = !inside;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

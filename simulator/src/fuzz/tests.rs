@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
+use super::again::again;
 use super::campaign::{Goal, On, Plan, fuzz};
 use super::failure::{Failure, Kind};
 use super::generate::{STEPS_MIN, short_story, story};
@@ -14,11 +13,7 @@ use super::run::run;
 use super::shrink::{Failing, shrink};
 use super::story::{Step, Story};
 use super::write;
-use crate::expect::Mismatch;
-use crate::on::Stage;
-use crate::on::model::{ModelOptions, ModelStage, Sabotage};
-use crate::play::{Observer, Played, play};
-use crate::report::StepReport;
+use crate::on::model::Sabotage;
 use crate::scenario::{Verb, read_text};
 
 /// Seeds whose stories must be green; a campaign plays as many as there is time for.
@@ -30,35 +25,9 @@ const STEPS_SHRUNK_MAX: usize = 10;
 /// How long finding and shrinking one mistake may take.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-struct Silent;
-
-impl Observer for Silent {
-    fn begins(&mut self, _: usize, _: &str) {}
-    fn waits(&mut self, _: Duration, _: Duration, _: &[Mismatch]) {}
-    fn ends(&mut self, _: &StepReport) {}
-}
-
-/// Plays a written story as `tandem-sim run --stage model` does.
-fn replay(text: &str, seed: u64, sabotage: Option<Sabotage>) -> (Played, Vec<String>, Vec<String>) {
-    let scenario = read_text("found.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-    let options = ModelOptions { seed, journals: false, invariants: true };
-    let mut stage = ModelStage::start(&scenario, options).unwrap();
-    sabotage.into_iter().for_each(|mistake| stage.sabotage(mistake));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let (_stop, asked) = watch::channel(false);
-        let played = play(&scenario, &mut stage, &mut Silent, asked).await;
-        let leaks = stage.finish().await;
-        (played, leaks, stage.broken_between())
-    })
-}
-
-/// Finds of a mistake that are written down at most.
-const FOUND_MAX: usize = 3;
-
-/// The first seed after another that fails with a planted mistake, in a way that shows it.
-fn first_failure(sabotage: Sabotage, after: u64, is_expected: impl Fn(&Kind) -> bool) -> Failing {
-    let found = (after + 1..=SEEDS_MAX).find_map(|seed| {
+/// The first seed that fails with a planted mistake, in a way that shows it.
+fn first_failure(sabotage: Sabotage, is_expected: impl Fn(&Kind) -> bool) -> Failing {
+    let found = (1..=SEEDS_MAX).find_map(|seed| {
         let story = story(seed).unwrap();
         let outcome = run(&story, seed, Some(sabotage));
         let shows = outcome.failure.filter(|failure| is_expected(&failure.kind));
@@ -67,34 +36,21 @@ fn first_failure(sabotage: Sabotage, after: u64, is_expected: impl Fn(&Kind) -> 
     found.unwrap_or_else(|| panic!("{sabotage:?} is not found by {SEEDS_MAX} seeds"))
 }
 
-/// A planted mistake is found, is nobody else's, is shrunk, and the written file fails by itself: of the first of
-/// [`FOUND_MAX`] finds that is no race, because the steps of a file have latencies of their own.
+/// A planted mistake is found, is nobody else's, is shrunk, and the written file fails by itself in the same way.
 fn is_found(sabotage: Sabotage, is_expected: impl Fn(&Kind) -> bool) {
-    let (mut after, mut texts) = (0, Vec::new());
-    for _ in 0..FOUND_MAX {
-        let begun = worked();
-        let found = first_failure(sabotage, after, &is_expected);
-        after = found.seed;
-        assert_eq!(
-            run(&found.story, found.seed, None).failure,
-            None,
-            "seed {after} fails without the mistake"
-        );
-        let small = shrink(found, Some(sabotage));
-        assert!(is_expected(&small.failure.kind), "{}", small.failure);
-        let steps = small.story.steps.len();
-        let text = write::file(&small);
-        assert!(steps < STEPS_SHRUNK_MAX, "{steps} steps\n{text}");
-        let (played, leaks, violations) = replay(&text, small.seed, Some(sabotage));
-        let took = worked().saturating_sub(begun);
-        assert!(took < TIME_MAX, "it took {took:?}");
-        let unmet = played.steps.iter().any(|step| !step.outcome.is_fine());
-        if unmet || !leaks.is_empty() || !violations.is_empty() {
-            return;
-        }
-        texts.push(text);
-    }
-    panic!("no written file fails:\n{}", texts.join("\n"));
+    let begun = worked();
+    let found = first_failure(sabotage, &is_expected);
+    let seed = found.seed;
+    assert_eq!(run(&found.story, seed, None).failure, None, "seed {seed} fails without the mistake");
+    let small = shrink(found, Some(sabotage));
+    assert!(is_expected(&small.failure.kind), "{}", small.failure);
+    let steps = small.story.steps.len();
+    let text = write::file(&small);
+    assert!(steps < STEPS_SHRUNK_MAX, "{steps} steps\n{text}");
+    let played = again(&small, Some(sabotage)).unwrap_or_else(|why| panic!("{why}\n{text}"));
+    assert!(played.fails(&small.failure.kind), "the file does not fail in the same way: {played:?}\n{text}");
+    let took = worked().saturating_sub(begun);
+    assert!(took < TIME_MAX, "it took {took:?}");
 }
 
 /// How long this thread has been computing: other load on the machine does not count.
@@ -266,7 +222,7 @@ fn a_campaign_counts_every_seed_and_keeps_the_first_failure_of_a_kind() {
     let mut told = 0;
     let findings = fuzz(&plan, |stories, _| told = stories);
     assert_eq!((told, findings.tally.stories), (12, 12));
-    let alone = first_failure(Sabotage::WrongEnvironment, 0, |_| true);
+    let alone = first_failure(Sabotage::WrongEnvironment, |_| true);
     let kept = &findings.failures[&alone.failure.kind];
     assert_eq!((kept.seed, &kept.failure), (alone.seed, &alone.failure));
 }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::label::{Devices, GroupName, Label, MigStrategy, Parts, Sharing};
+use super::label::{Devices, GroupName, Label, MigStrategy, Parts};
 use super::story::{Cut, EDITED_FIRST, Machine};
 use crate::world::{GpuView, NodeView, PodView, World};
 
 /// The resource of whole GPUs.
 pub(super) const GPU: &str = "nvidia.com/gpu";
+/// The driver's own interval.
+const DEFAULT_SLICE: &str = "default";
 
 /// What was asked of one node so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Role {
     pub labels: Option<(&'static str, u64)>,
     /// Whether each GPU has an MPS control daemon.
     pub mps: bool,
+    /// The interval of time-slicing that each GPU has.
+    pub time_slice: &'static str,
     /// The GPU is handed out as its MIG devices.
     pub in_parts: bool,
 }
@@ -178,10 +182,10 @@ impl Wishes {
     }
 }
 
-/// Whether a configuration can hold on a node: no GPU in MIG mode takes MPS.
+/// Whether a configuration can hold on a node: no GPU in MIG mode takes MPS or an interval of time-slicing.
 fn can_hold(label: &Label, mig: Option<Cut>) -> bool {
-    let is_mps = matches!(label, Label::Shared(Sharing { mps: true, .. }));
-    label.is_good() && !(is_mps && mig.is_some())
+    let needs_whole = matches!(label, Label::Shared(sharing) if sharing.mps || sharing.interval().is_some());
+    label.is_good() && !(needs_whole && mig.is_some())
 }
 
 impl Division {
@@ -232,6 +236,7 @@ pub(super) fn division(label: &Label, mig: Option<Cut>) -> Division {
             each: u64::from(sharing.replicas),
             labels: Some((if sharing.mps { "mps" } else { "time-slicing" }, u64::from(sharing.replicas))),
             mps: sharing.mps,
+            time_slice: sharing.interval().unwrap_or(DEFAULT_SLICE),
             in_parts: false,
         }),
         Label::Mixed(groups) => {
@@ -242,6 +247,7 @@ pub(super) fn division(label: &Label, mig: Option<Cut>) -> Division {
                     each: u64::from(group.replicas),
                     labels: None,
                     mps: name.is_mps(),
+                    time_slice: group.interval().unwrap_or(DEFAULT_SLICE),
                     in_parts: false,
                 };
                 Some((role, group.devices.clone()))
@@ -264,7 +270,8 @@ fn of_parts(parts: Parts, mig: Option<Cut>) -> Role {
         MigStrategy::Mixed => format!("nvidia.com/mig-{}", cut.profile.name()),
     };
     let shared = if parts.replicas > 1 { ".shared" } else { "" };
-    Role { resource: resource + shared, each: u64::from(parts.replicas), labels: None, mps: false, in_parts }
+    let (resource, each) = (resource + shared, u64::from(parts.replicas));
+    Role { resource, each, labels: None, in_parts, ..Role::exclusive() }
 }
 
 impl Role {
@@ -278,13 +285,20 @@ impl Role {
 
     /// Whole GPUs.
     pub(super) fn exclusive() -> Role {
-        Role { resource: GPU.to_owned(), each: 1, labels: Some(("none", 1)), mps: false, in_parts: false }
+        Role {
+            resource: GPU.to_owned(),
+            each: 1,
+            labels: Some(("none", 1)),
+            mps: false,
+            time_slice: DEFAULT_SLICE,
+            in_parts: false,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::label::Group;
+    use super::super::label::{Group, Sharing};
     use super::super::story::Profile;
     use super::*;
 

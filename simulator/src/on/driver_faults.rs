@@ -33,6 +33,8 @@ pub(in crate::on) enum Ending {
     Uninvited(u32),
     /// NVML tells again which processes are on a GPU.
     Processes(Text<48>),
+    /// nvidia-smi does.
+    NvidiaSmi,
 }
 
 /// Whether a fault is one of the driver's.
@@ -57,6 +59,9 @@ pub(in crate::on) fn is_drivers(fault: Fault) -> bool {
             | Fault::MpsControlMissing
             | Fault::UninvitedProcess { .. }
             | Fault::ProcessesUnreadable { .. }
+            | Fault::NvidiaSmiMissing
+            | Fault::NvidiaSmiHang
+            | Fault::NvidiaSmiFails
     )
 }
 
@@ -126,6 +131,9 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
         Fault::MpsControlGarbage => trouble(gpus, ControlTrouble::Garbage),
         Fault::MpsControlFails => trouble(gpus, ControlTrouble::Fails),
         Fault::MpsControlMissing => trouble(gpus, ControlTrouble::Missing),
+        Fault::NvidiaSmiMissing => smi_trouble(gpus, ControlTrouble::Missing),
+        Fault::NvidiaSmiHang => smi_trouble(gpus, ControlTrouble::Hangs),
+        Fault::NvidiaSmiFails => smi_trouble(gpus, ControlTrouble::Fails),
         Fault::FabricNotReady => {
             gpus.fabric_starting = 1;
             Some(Ending::Fabric)
@@ -142,6 +150,11 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
 fn trouble(gpus: &mut Node, trouble: ControlTrouble) -> Option<Ending> {
     gpus.set_control_trouble(Some(trouble));
     Some(Ending::MpsControl)
+}
+
+fn smi_trouble(gpus: &mut Node, trouble: ControlTrouble) -> Option<Ending> {
+    gpus.set_smi_trouble(Some(trouble));
+    Some(Ending::NvidiaSmi)
 }
 
 /// Undoes what [`happen`] did. A GPU that was pulled out meanwhile is well when it is put back.
@@ -182,6 +195,7 @@ pub(in crate::on) fn recover(gpus: &mut Node, ending: &Ending) -> Result<(), Gpu
         Ending::Processes(uuid) => {
             index(gpus, uuid).map_or(Ok(()), |gpu| gpus.set_processes_error(gpu, 0))?;
         }
+        Ending::NvidiaSmi => gpus.set_smi_trouble(None),
     }
     Ok(())
 }

@@ -57,6 +57,7 @@ pub fn event(event: &Event) -> String {
         | Event::CdiSpecsFailed { why }
         | Event::AllocatableUnreadable { why, .. }
         | Event::MpsDesiredFailed { why } => why.clone(),
+        Event::TimeSliceFailed(failure) => format!("GPU {}: {}", failure.gpu, failure.why),
         Event::Listening { resource, endpoint, .. } => format!("{resource} on {endpoint}"),
         Event::ListenFailed { resource, why, .. } | Event::RegisterFailed { resource, why, .. } => {
             format!("{resource}: {why}")
@@ -131,6 +132,7 @@ pub fn action(action: &Action) -> String {
             };
             format!("{mark}{reason}: {message}")
         }
+        Action::SetTimeSlice { gpu, interval } => format!("GPU {gpu}: {interval}"),
         Action::Exit { code, why } => format!("code {code}: {why}"),
         Action::ReadProcesses { gpu } => gpu.to_string(),
         _ => String::new(),

@@ -20,6 +20,7 @@ pub const GPU_FIELDS: &[&str] = &[
     "index",
     "minor",
     "computeMode",
+    "timeSlice",
     "mpsDaemon",
     "memory",
     "health",

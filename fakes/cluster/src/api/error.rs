@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::resource::Resource;
+use super::resource::{Resource, with_group};
 
 /// One refused request, in the terms of the Kubernetes API conventions (code, reason, message, details).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -121,10 +121,37 @@ impl ApiError {
         Self::new(400, "BadRequest", message.into(), Value::Null)
     }
 
+    /// 401: a token that this server does not know.
+    pub fn unauthorized() -> ApiError {
+        Self::new(401, "Unauthorized", "Unauthorized".to_string(), Value::Null)
+    }
+
     /// 403: understood and refused.
     pub fn forbidden(resource: Resource, name: &str, why: &str) -> ApiError {
-        let message = format!("{} \"{name}\" is forbidden: {why}", resource.qualified());
-        Self::new(403, "Forbidden", message, details(resource, name))
+        Self::not_allowed(resource.group(), resource.plural(), name, why)
+    }
+
+    /// 403, for a resource that this server may not have; `name` is empty where no object is named.
+    pub fn not_allowed(group: &str, plural: &str, name: &str, why: &str) -> ApiError {
+        let qualified = with_group(plural, group);
+        let (subject, details) = match name {
+            "" => (qualified, json!({"group": group, "kind": plural})),
+            name => {
+                (format!("{qualified} \"{name}\""), json!({"name": name, "group": group, "kind": plural}))
+            }
+        };
+        Self::new(403, "Forbidden", format!("{subject} is forbidden: {why}"), details)
+    }
+
+    /// A policy denies it; `reason` is the policy's word (Kubernetes 1.36: these four).
+    pub fn denied(resource: Resource, name: &str, reason: &str, why: &str) -> ApiError {
+        let (code, reason) = match reason {
+            "Unauthorized" => (401, "Unauthorized"),
+            "Forbidden" => (403, "Forbidden"),
+            "RequestEntityTooLarge" => (413, "RequestEntityTooLarge"),
+            _ => (422, "Invalid"),
+        };
+        ApiError { code, reason, ..Self::forbidden(resource, name, why) }
     }
 
     /// 405: this resource has no such verb.

@@ -24,7 +24,7 @@ pub enum Resource {
     Leases,
     /// `runtimeclasses` (node.k8s.io/v1), not namespaced.
     RuntimeClasses,
-    /// `clusterroles` (rbac.authorization.k8s.io/v1), not namespaced. Roles are kept, and nobody is refused by them.
+    /// `clusterroles` (rbac.authorization.k8s.io/v1), not namespaced; see [`super::rbac`] for what roles do.
     ClusterRoles,
     /// `clusterrolebindings` (rbac.authorization.k8s.io/v1), not namespaced.
     ClusterRoleBindings,
@@ -32,7 +32,7 @@ pub enum Resource {
     Roles,
     /// `rolebindings` (rbac.authorization.k8s.io/v1).
     RoleBindings,
-    /// `validatingadmissionpolicies` (admissionregistration.k8s.io/v1), not namespaced; kept, and not evaluated.
+    /// `validatingadmissionpolicies` (admissionregistration.k8s.io/v1), not namespaced; see [`super::admission`].
     ValidatingAdmissionPolicies,
     /// `validatingadmissionpolicybindings` (admissionregistration.k8s.io/v1), not namespaced.
     ValidatingAdmissionPolicyBindings,
@@ -188,7 +188,8 @@ impl Resource {
     }
 }
 
-fn with_group(name: &str, group: &str) -> String {
+/// `pods`, `deployments.apps`: a name with its group.
+pub(super) fn with_group(name: &str, group: &str) -> String {
     if group.is_empty() { name.to_string() } else { format!("{name}.{group}") }
 }
 

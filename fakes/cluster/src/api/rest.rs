@@ -10,6 +10,7 @@ use super::error::ApiError;
 use super::patch::PatchKind;
 use super::protobuf;
 use super::resource::Resource;
+use super::review;
 use super::route::{Query, Target, target};
 use super::selector::Selector;
 use super::store::{DeleteOptions, Deleted, Key, Part, Store};
@@ -30,6 +31,8 @@ pub struct Request {
     pub content_type: String,
     /// The `Accept` header.
     pub accept: String,
+    /// The `Authorization` header; empty when there is none.
+    pub authorization: String,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -74,10 +77,21 @@ pub fn answer(store: &mut Store, request: &Request, now: Timestamp) -> Answer {
     {
         return known;
     }
-    match target(&request.path).and_then(|target| answer_target(store, request, target, now)) {
+    match answer_object_path(store, request, now) {
         Ok(answer) => answer,
         Err(refused) => Answer::Json(refused.code, refused.to_status()),
     }
+}
+
+fn answer_object_path(store: &mut Store, request: &Request, now: Timestamp) -> Result<Answer, ApiError> {
+    let who = store.identity(&request.authorization)?;
+    if request.method == "POST" && review::is_review(&request.path) {
+        let answer = review::answer(store, &request.path, &json_body(request)?, &who)?;
+        return Ok(Answer::Json(201, answer));
+    }
+    let target = target(&request.path)?;
+    store.authorise(&who, &target.asked(&request.method, &Query::parse(&request.query)))?;
+    store.asked_by(&who, |store| answer_target(store, request, target, now))
 }
 
 fn answer_target(

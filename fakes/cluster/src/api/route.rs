@@ -1,6 +1,7 @@
 //! Paths and query parameters of the Kubernetes REST API, read into what they name.
 
 use super::error::ApiError;
+use super::rbac::Asked;
 use super::resource::Resource;
 use super::store::Key;
 
@@ -25,6 +26,15 @@ impl Query {
     /// True for a parameter that says `true` or `1`.
     pub(super) fn is_true(&self, key: &str) -> bool {
         matches!(self.text(key), "true" | "1")
+    }
+
+    /// The one object that a field selector leaves, which counts as named; empty when there is none.
+    fn named_object(&self) -> String {
+        let name = self.text("fieldSelector").split(',').find_map(|part| {
+            let (field, name) = part.split_once('=')?;
+            (field == "metadata.name").then(|| name.trim_start_matches('=').to_string())
+        });
+        name.unwrap_or_default()
     }
 
     /// A parameter's number, if it is there.
@@ -67,6 +77,40 @@ pub(super) enum Target {
     Collection { resource: Resource, namespace: Option<String> },
     /// One object, or the named part of it; `sub` is empty for the whole.
     Object { key: Key, sub: String },
+}
+
+impl Target {
+    /// What a request of this method wants, in the words of RBAC (Kubernetes 1.36, `RequestInfo`).
+    pub(super) fn asked(&self, method: &str, query: &Query) -> Asked {
+        let is_watch = query.is_true("watch");
+        let (resource, namespace, name, sub, is_one) = match self {
+            Target::Collection { resource, namespace } => {
+                (*resource, namespace.clone().unwrap_or_default(), query.named_object(), "", false)
+            }
+            Target::Object { key, sub } => {
+                (key.resource, key.namespace.clone(), key.name.clone(), sub.as_str(), true)
+            }
+        };
+        let verb = match (method, is_one) {
+            ("GET", _) if is_watch => "watch",
+            ("GET", true) => "get",
+            ("GET", false) => "list",
+            ("PUT", _) => "update",
+            ("PATCH", _) => "patch",
+            ("DELETE", true) => "delete",
+            ("DELETE", false) => "deletecollection",
+            (_, _) => "create",
+        };
+        Asked {
+            verb: verb.to_string(),
+            group: resource.group().to_string(),
+            resource: resource.plural().to_string(),
+            subresource: sub.to_string(),
+            // a namespace is in itself
+            namespace: if resource == Resource::Namespaces { name.clone() } else { namespace },
+            name,
+        }
+    }
 }
 
 /// Reads a path.
@@ -132,6 +176,29 @@ mod tests {
             "/apis/apps/v1/pods",
         ] {
             assert_eq!(read(path), "404", "{path}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_named_in_the_words_of_rbac() {
+        let read = |method: &str, path: &str, query: &str| {
+            let asked = target(path).unwrap_or_else(|_| panic!("{path}")).asked(method, &Query::parse(query));
+            let Asked { verb, group, resource, subresource, namespace, name } = asked;
+            format!("{verb} {resource}.{group}/{subresource} {namespace}/{name}")
+        };
+        for (method, path, query, expected) in [
+            ("GET", "/api/v1/nodes", "", "list nodes./ /"),
+            ("GET", "/api/v1/nodes", "watch=1&fieldSelector=metadata.name%3Dn1", "watch nodes./ /n1"),
+            ("GET", "/api/v1/nodes/n1", "", "get nodes./ /n1"),
+            ("GET", "/api/v1/namespaces/a", "", "get namespaces./ a/a"),
+            ("PATCH", "/api/v1/nodes/n1/status", "", "patch nodes./status /n1"),
+            ("POST", "/api/v1/namespaces/a/pods/p/binding", "", "create pods./binding a/p"),
+            ("POST", "/api/v1/namespaces/a/events", "", "create events./ a/"),
+            ("PUT", "/apis/apps/v1/namespaces/a/daemonsets/d", "", "update daemonsets.apps/ a/d"),
+            ("DELETE", "/api/v1/namespaces/a/pods", "", "deletecollection pods./ a/"),
+            ("DELETE", "/api/v1/namespaces/a/pods/p", "", "delete pods./ a/p"),
+        ] {
+            assert_eq!(read(method, path, query), expected, "{method} {path}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
@@ -178,6 +178,7 @@ async fn read(request: hyper::Request<Incoming>) -> Result<Request, ApiError> {
         value.unwrap_or_default().to_string()
     };
     let (content_type, accept) = (header(CONTENT_TYPE), header(ACCEPT));
+    let authorization = header(AUTHORIZATION);
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
     let body = body.map_err(|_| ApiError::too_large(BODY_BYTES_MAX))?.to_bytes().to_vec();
@@ -187,6 +188,7 @@ async fn read(request: hyper::Request<Incoming>) -> Result<Request, ApiError> {
         query: parts.uri.query().unwrap_or_default().to_string(),
         content_type,
         accept,
+        authorization,
         body,
     })
 }

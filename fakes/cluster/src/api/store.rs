@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
+use super::identity::{Identity, Tokens};
 use super::object::uid_sequence;
 use super::resource::Resource;
 use super::selector::Selector;
@@ -92,6 +93,8 @@ pub struct Store {
     pub(super) objects: BTreeMap<Key, Arc<Value>>,
     revision: u64,
     pub(super) created: u64,
+    pub(super) tokens: Tokens,
+    pub(super) asker: Identity,
     log: WatchLog,
 }
 
@@ -105,7 +108,14 @@ impl Store {
     /// An empty cluster that remembers `changes_max` changes for watches. Namespaces are made by [`Store::create_namespaces`].
     pub fn with_history(changes_max: usize) -> Store {
         // A first revision of 1 keeps "0" free for its meaning in the API: "any version".
-        Store { objects: BTreeMap::new(), revision: 1, created: 0, log: WatchLog::new(changes_max) }
+        Store {
+            objects: BTreeMap::new(),
+            revision: 1,
+            created: 0,
+            tokens: Tokens::default(),
+            asker: Identity::Admin,
+            log: WatchLog::new(changes_max),
+        }
     }
 
     /// Creates the namespaces every cluster has.

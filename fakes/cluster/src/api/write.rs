@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::admission::Change;
 use super::error::ApiError;
 use super::object::{
     check_type, grace_seconds, has_generation, may_go, merge_parts, name_suffix, set_condition, uid,
@@ -43,6 +44,7 @@ impl Store {
         if self.objects.contains_key(&key) {
             return Err(ApiError::already_exists(resource, &key.name));
         }
+        self.admit(&Change { key: &key, part: Part::Main, old: &Value::Null, new: &object })?;
         if resource == Resource::Events {
             self.drop_oldest_event();
         }
@@ -114,6 +116,7 @@ impl Store {
             return Ok(old);
         }
         validate::check(key.resource, &new, Some(&old).filter(|_| part != Part::Whole).map(Arc::as_ref))?;
+        self.admit(&Change { key, part, old: &old, new: &new })?;
         if new["metadata"]["deletionTimestamp"].is_string() && may_go(key.resource, &new) {
             return Ok(self.remove(key, Arc::new(new)));
         }

@@ -57,7 +57,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ),
     (
         "sharing.timeSlicing.resources[]",
-        &["name", "rename", "devices", "replicas", "memoryPerReplica", "allocationPolicy"],
+        &["name", "rename", "devices", "replicas", "memoryPerReplica", "allocationPolicy", "interval"],
     ),
     ("imex", &["channelIDs", "required"]),
 ];

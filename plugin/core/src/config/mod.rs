@@ -34,6 +34,7 @@ mod schema;
 mod select;
 mod settings;
 mod taint;
+mod time_slice;
 mod tree;
 
 #[cfg(test)]
@@ -60,3 +61,4 @@ pub use settings::{
     BooleanError, Contradiction, Effective, EffectiveGfd, EffectivePlugin, Overrides, parse_boolean,
 };
 pub use taint::{Taint, TaintEffect};
+pub use time_slice::TimeSlice;

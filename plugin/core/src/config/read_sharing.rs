@@ -17,6 +17,7 @@ use super::schema::{
     Resources, Sharing,
 };
 use super::taint;
+use super::time_slice;
 use super::tree::Content;
 
 /// Most items of a list of resources or devices; far above what one node has.
@@ -129,6 +130,11 @@ fn entry(found: &mut Findings, item: &Field<'_>) -> Option<ReplicatedResource> {
         object.read(found, "activeThreadPercentage", percentage, &mut active_thread_percentage);
         object.read(found, "pinnedMemoryLimit", memory, &mut pinned_memory_limit);
     }
+    let mut time_slice = None;
+    // the key of time-slicing alone
+    if item.path.starts_with("sharing.timeSlicing.") {
+        object.read(found, "interval", time_slice::time_slice, &mut time_slice);
+    }
     if replicas == Some(Replicas::Auto) && !object.has("memoryPerReplica") {
         let path = object.path_of("replicas");
         let message =
@@ -145,6 +151,7 @@ fn entry(found: &mut Findings, item: &Field<'_>) -> Option<ReplicatedResource> {
         allocation_policy,
         active_thread_percentage,
         pinned_memory_limit,
+        time_slice,
     })
 }
 

@@ -11,6 +11,7 @@ use super::interval::Interval;
 use super::memory::Memory;
 use super::name::ResourceName;
 use super::taint::Taint;
+use super::time_slice::TimeSlice;
 
 /// One configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -189,6 +190,9 @@ pub struct ReplicatedResource {
     /// The memory that an MPS client may use (ours); otherwise the replica's budget, or memory / replicas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pinned_memory_limit: Option<Memory>,
+    /// How long the pods that take turns keep the GPU at a time (ours); without it the GPU's setting is left alone.
+    #[serde(rename = "interval", skip_serializing_if = "Option::is_none")]
+    pub time_slice: Option<TimeSlice>,
 }
 
 /// How many replicas a device has.

@@ -1,4 +1,4 @@
-//! The name of each event, and what old journals leave out, apart from the list that people read.
+//! The name of each event, apart from the list that people read.
 
 use super::Event;
 
@@ -54,11 +54,8 @@ impl Event {
             Event::CdiSpecsWritten => "cdi_specs_written",
             Event::CdiSpecsFailed { .. } => "cdi_specs_failed",
             Event::ProcessesRead { .. } => "processes_read",
+            Event::TimeSliceSet(_) => "time_slice_set",
+            Event::TimeSliceFailed(_) => "time_slice_failed",
         }
     }
-}
-
-/// The age of a kubelet of which none is told: its lists are complete.
-pub(super) fn long_ago() -> u64 {
-    u64::from(u32::MAX)
 }

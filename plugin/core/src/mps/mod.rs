@@ -10,6 +10,7 @@
 mod alone;
 mod machine;
 mod messages;
+mod ready;
 mod reconcile;
 mod supervisor;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::inventory::{ComputeMode, GpuUuid};
 
 pub use alone::desired as desired_alone;
 pub use messages::{SupervisorAction, SupervisorEvent};
+pub use ready::not_ready_because;
 pub use supervisor::Supervisor;
 
 /// The first compute capability whose GPUs give each MPS client an address space of its own: Volta.

@@ -46,7 +46,8 @@ fn same(a: Option<&Group<'_>>, b: Option<&Group<'_>>) -> bool {
     let worth = |group: &Group<'_>| {
         let entry = group.entry;
         let limits = (entry.active_thread_percentage, entry.pinned_memory_limit);
-        (group.strategy, entry.replicas, entry.memory_per_replica, limits, group.policy)
+        let turns = (entry.memory_per_replica, entry.time_slice);
+        (group.strategy, entry.replicas, turns, limits, group.policy)
     };
     worth(a) == worth(b)
 }

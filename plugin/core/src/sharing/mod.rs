@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::budget::Budget;
 use crate::config::{
     AllocationPolicy, Config, Effective, PROBLEMS_MAX, Places, Problem, Read, ReplicatedResource,
-    ReplicatedResources, ResourceName, Severity,
+    ReplicatedResources, ResourceName, Severity, TimeSlice,
 };
 use crate::inventory::{Facts, GpuUuid};
 use crate::kept_gpus::Picks;
@@ -48,6 +48,8 @@ pub struct Assignment {
     pub policies: BTreeMap<ResourceName, AllocationPolicy>,
     /// The memory of each replica of a shared resource, where the driver holds containers to it.
     pub budgets: BTreeMap<ResourceName, Budget>,
+    /// The interval of time-sliced GPUs, where one is given.
+    pub time_slices: BTreeMap<GpuUuid, TimeSlice>,
     /// What each count chose.
     pub picks: Picks,
     /// What is ignored on this node, in the file's order.
@@ -117,6 +119,8 @@ pub fn assign(
             Some(group) => size::role(group, *unit, facts.cuda_version, &mut finder),
         };
         if let Some(role) = role {
+            let interval = group.and_then(|group| size::interval(group, *unit, &mut finder));
+            out.time_slices.extend(interval.map(|interval| (unit.uuid().clone(), interval)));
             members.insert(unit.uuid().clone(), group);
             out.roles.insert(unit.uuid().clone(), role);
         }

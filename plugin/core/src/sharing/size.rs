@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finder, Group};
-use crate::config::{MIB, Memory, REPLICAS_MAX, Replicas, ResourceName};
+use crate::config::{MIB, Memory, REPLICAS_MAX, Replicas, ResourceName, TimeSlice};
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{ClientLimits, DaemonGpu, clients_max};
 use crate::resources::{Limits, Role};
@@ -63,6 +63,21 @@ fn mps_can_share(group: &Group<'_>, unit: Unit<'_>, finder: &mut Finder<'_>) -> 
     };
     finder.error(&path, message, "share it by `sharing.timeSlicing`, or leave it out by `devices`");
     false
+}
+
+/// The interval of the GPU's turns. It is one setting of the whole GPU, so that MIG devices have none.
+pub(super) fn interval(group: &Group<'_>, unit: Unit<'_>, finder: &mut Finder<'_>) -> Option<TimeSlice> {
+    let interval = group.entry.time_slice?;
+    if unit.gpu.mig_enabled {
+        let path = format!("{}.interval", group.path);
+        let message = format!(
+            "`{path}` is `{interval}`, but only whole GPUs have an interval of time-slicing, and it would be that of {}",
+            named(unit)
+        );
+        finder.error(&path, message, "remove it, or leave the GPU out by `devices`");
+        return None;
+    }
+    Some(interval)
 }
 
 fn memory_fits(group: &Group<'_>, unit: Unit<'_>, replicas: u32, finder: &mut Finder<'_>) -> bool {

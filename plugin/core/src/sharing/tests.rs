@@ -229,7 +229,7 @@ fn of_two_entries_of_one_strategy_on_one_gpu_the_larger_number_counts() {
 
 #[test]
 fn a_name_that_would_mean_two_things_is_an_error() {
-    let rows: [(&[&str], &[&str], &str); 6] = [
+    let rows: [(&[&str], &[&str], &str); 7] = [
         // NVIDIA ignores `devices`; without another name whole GPUs and replicas would be mixed
         (
             &[],
@@ -254,6 +254,14 @@ fn a_name_that_would_mean_two_things_is_an_error() {
             &[
                 "name: gpu, replicas: 2, rename: s, devices: [0]",
                 "name: gpu, replicas: 2, rename: s, devices: [1], allocationPolicy: packed",
+            ],
+            "`nvidia.com/s` would be",
+        ),
+        (
+            &[],
+            &[
+                "name: gpu, replicas: 2, rename: s, devices: [0]",
+                "name: gpu, replicas: 2, rename: s, devices: [1], interval: short",
             ],
             "`nvidia.com/s` would be",
         ),

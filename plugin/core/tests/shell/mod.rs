@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plugin_core::action::Action;
 use plugin_core::cdi::Found;
-use plugin_core::config::ResourceName;
+use plugin_core::config::{ResourceName, TimeSlice};
 use plugin_core::event::{BoundPod, Checkpoint, Event, Holding, ProcessList};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{Entry, replay};
@@ -14,6 +14,7 @@ use plugin_core::mps::{Actual, DaemonStatus, Desired};
 use plugin_core::plugin::{ConfigSource, Plugin, Settings, Timing};
 use plugin_core::taints::{NOTE, Taint};
 use plugin_core::time::Time;
+use plugin_core::time_slice::{SliceFailure, SliceSet};
 
 pub const DEFAULT: &str = "version: v1\nflags:\n  migStrategy: none\n";
 pub const MPS: &str = "version: v1\nsharing:\n  mps:\n    renameByDefault: true\n    resources:\n    - name: nvidia.com/gpu\n      replicas: 4\n";
@@ -72,6 +73,9 @@ pub struct Node {
     /// What NVML tells of processes, where there are any, by GPU; and whether it has not answered yet.
     pub processes: BTreeMap<GpuUuid, ProcessList>,
     pub nvml_is_silent: bool,
+    /// What the driver has for the time slices of GPUs, and why it takes no other, and whether it never will.
+    pub time_slices: BTreeMap<GpuUuid, TimeSlice>,
+    pub time_slices_fail: Option<(String, bool)>,
     inbox: VecDeque<Event>,
 }
 
@@ -114,6 +118,8 @@ impl Node {
             refused: BTreeSet::new(),
             processes: BTreeMap::new(),
             nvml_is_silent: false,
+            time_slices: BTreeMap::new(),
+            time_slices_fail: None,
             inbox: VecDeque::new(),
         }
     }
@@ -371,6 +377,15 @@ impl Node {
                 let list = self.processes.get(&gpu).cloned().unwrap_or_else(none);
                 Event::ProcessesRead { gpu, list }
             }
+            Action::SetTimeSlice { gpu, interval } => match self.time_slices_fail.clone() {
+                Some((why, unsupported)) => {
+                    Event::TimeSliceFailed(SliceFailure { gpu, interval, why, unsupported })
+                }
+                None => {
+                    self.time_slices.insert(gpu.clone(), interval);
+                    Event::TimeSliceSet(SliceSet { gpu, interval })
+                }
+            },
             Action::Announce { reason, message, .. } => {
                 return self.said.push(format!("{reason}: {message}"));
             }

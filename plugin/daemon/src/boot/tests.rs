@@ -88,6 +88,7 @@ fn settings(folder: &Path) -> RunSettings {
         kubelet_socket: folder.join("kubelet.sock"),
         pod_resources_socket: folder.join("pod-resources.sock"),
         mps_root: MpsRoot(folder.join("mps")),
+        nvidia_smi: folder.join("nvidia-smi"),
         admin_socket: Some(folder.join("state/admin.sock")),
         state_dir: Some(StateDir(folder.join("state"))),
         admin_address: "127.0.0.1:0".into(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::NodeFacts;
+use super::facts::{NodeFacts, Permissions};
 use super::report::Finding;
 
 const REPLICAS: &str = "nvidia.com/gpu.replicas";
@@ -12,6 +12,25 @@ const GPU: &str = "nvidia.com/gpu";
 /// Labels by which autoscalers know a node with GPUs (GKE, EKS, AKS).
 const AUTOSCALER_LABELS: [&str; 3] =
     ["cloud.google.com/gke-accelerator", "k8s.amazonaws.com/accelerator", "kubernetes.azure.com/accelerator"];
+
+/// The plugin knows which Node is its own.
+pub(super) fn node_name(facts: &NodeFacts) -> Finding {
+    const CHECK: &str = "node name";
+    match (&facts.node_name, &facts.node) {
+        (None, _) => Finding::warning(
+            CHECK,
+            "none is set: no label chooses a configuration, and nothing is written to the Node",
+            "set NODE_NAME from the pod's field `spec.nodeName`, or --node-name; a plugin with --config-file alone needs none",
+        ),
+        (Some(name), Ok(_)) => Finding::ok(CHECK, format!("Node `{name}` is there")),
+        (Some(name), Err(why)) => Finding::failed(
+            CHECK,
+            format!("Node `{name}` cannot be read: {why}"),
+            "a Node that is not found: set NODE_NAME from the pod's field `spec.nodeName`; one that is forbidden: see permissions; \
+             else see whether the API server can be reached from here",
+        ),
+    }
+}
 
 /// The runtime class that brings the driver into containers.
 pub(super) fn runtime_class(facts: &NodeFacts) -> Finding {
@@ -32,14 +51,16 @@ pub(super) fn permissions(facts: &NodeFacts) -> Finding {
     const CHECK: &str = "permissions";
     match &facts.permissions {
         Err(why) => Finding::skipped(CHECK, why.clone()),
-        Ok(allowed) => {
+        Ok(Permissions { user, allowed }) => {
             let denied: Vec<&str> =
                 allowed.iter().filter(|(_, yes)| !**yes).map(|(what, _)| what.as_str()).collect();
             if denied.is_empty() {
                 return Finding::ok(CHECK, "labels, annotations and Events can be written");
             }
-            let fix = "give the service account a ClusterRole with these verbs";
-            Finding::failed(CHECK, format!("not allowed: {}", denied.join(", ")), fix)
+            let who = if user.is_empty() { "this account" } else { user };
+            let fix = "give it a role with these verbs, as plugin/deploy/manifests/20-access.yaml does; GPUs are served without, \
+                       labels, taints and Events need them";
+            Finding::failed(CHECK, format!("`{who}` may not {}", denied.join(", ")), fix)
         }
     }
 }

@@ -123,6 +123,15 @@ pub(super) struct NodeObject {
     pub(super) allocatable: BTreeMap<String, String>,
 }
 
+/// What somebody may do at the API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Permissions {
+    /// Who: the user's name; empty where the API server does not tell.
+    pub(super) user: String,
+    /// `verb resource` → allowed.
+    pub(super) allowed: BTreeMap<String, bool>,
+}
+
 /// A DaemonSet that runs, or would run, on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DaemonSet {
@@ -163,8 +172,10 @@ pub(super) struct NodeFacts {
     pub(super) cgroup_driver: Seen<String>,
     /// Names of runtime classes.
     pub(super) runtime_classes: Seen<Vec<String>>,
-    /// What this service account may do: `verb resource` → allowed.
-    pub(super) permissions: Seen<BTreeMap<String, bool>>,
+    /// What this service account may do.
+    pub(super) permissions: Seen<Permissions>,
+    /// The Node's name, if one is set.
+    pub(super) node_name: Option<String>,
     /// The Node object.
     pub(super) node: Seen<NodeObject>,
     /// DaemonSets, when a taint of shared nodes is configured.

@@ -62,6 +62,7 @@ pub(super) async fn gather(settings: &DoctorSettings) -> NodeFacts {
         cgroup_driver: read(&settings.host(&settings.kubelet_config)).map(|text| cgroup_driver(&text)),
         runtime_classes: cluster.runtime_classes,
         permissions: cluster.permissions,
+        node_name: settings.node.as_ref().map(|node| node.name.clone()),
         node: cluster.node,
         daemon_sets: cluster.daemon_sets,
     }

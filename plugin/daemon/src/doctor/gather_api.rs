@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -13,9 +14,8 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use plugin_core::taints::Taint;
 
-use super::facts::{DaemonSet, NodeObject, Seen};
+use super::facts::{DaemonSet, NodeObject, Permissions, Seen};
 use crate::announce;
-use crate::cause;
 use crate::node_client::{self, NodeSettings};
 
 /// Longest time for one answer.
@@ -37,7 +37,7 @@ const NEEDED: [(&str, &str, &str, Option<&str>); 7] = [
 pub(super) struct ClusterFacts {
     pub(super) node: Seen<NodeObject>,
     pub(super) runtime_classes: Seen<Vec<String>>,
-    pub(super) permissions: Seen<BTreeMap<String, bool>>,
+    pub(super) permissions: Seen<Permissions>,
     pub(super) daemon_sets: Seen<Vec<DaemonSet>>,
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn gather(settings: Option<&NodeSettings>, taint: Option<&Taint
 
 async fn answer<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Seen<T> {
     match tokio::time::timeout(ANSWER_TIME_MAX, call).await {
-        Ok(answer) => answer.map_err(|e| format!("the API server: {}", cause::line(&e))),
+        Ok(answer) => answer.map_err(|e| format!("the API server: {}", node_client::told(&e))),
         Err(_) => Err(format!("the API server gives no answer within {ANSWER_TIME_MAX:?}")),
     }
 }
@@ -122,7 +122,11 @@ pub(super) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
         && (exists || part(&toleration.value) == taint.value)
 }
 
-async fn permissions(client: Client) -> Seen<BTreeMap<String, bool>> {
+async fn permissions(client: Client) -> Seen<Permissions> {
+    let who = Api::<SelfSubjectReview>::all(client.clone());
+    let answered = answer(who.create(&PostParams::default(), &SelfSubjectReview::default())).await;
+    // the name is for people: API servers before 1.28 do not tell it
+    let user = answered.ok().and_then(|review| review.status?.user_info?.username).unwrap_or_default();
     let reviews = Api::<SelfSubjectAccessReview>::all(client);
     let mut allowed = BTreeMap::new();
     for (verb, group, resource, namespace) in NEEDED {
@@ -141,5 +145,5 @@ async fn permissions(client: Client) -> Seen<BTreeMap<String, bool>> {
         let yes = review.status.is_some_and(|status| status.allowed);
         allowed.insert(format!("{verb} {resource}"), yes);
     }
-    Ok(allowed)
+    Ok(Permissions { user, allowed })
 }

@@ -1,6 +1,6 @@
 //! Judgements about the machine: the driver, the kubelet's and the plugin's directories, device cgroups.
 
-use plugin_core::view::Strategy;
+use plugin_core::view::{Status, Strategy};
 
 use super::facts::{NodeFacts, Socket};
 use super::report::Finding;
@@ -30,10 +30,26 @@ pub(super) fn plugin(facts: &NodeFacts) -> Finding {
             ),
             "correct the file or the label; it is read again by itself",
         ),
+        Ok(status) if unset_intervals(status).next().is_some() => Finding::warning(
+            CHECK,
+            format!(
+                "time-slice intervals are not as wanted: {}",
+                unset_intervals(status).collect::<Vec<_>>().join("; ")
+            ),
+            "nvidia-smi needs the driver capability `utility` and SYS_ADMIN in the plugin's container; it is tried again by itself",
+        ),
         Ok(status) => {
             Finding::ok(CHECK, format!("ready with `{}`", status.config_applied.as_deref().unwrap_or("-")))
         }
     }
+}
+
+/// GPUs whose interval could not be set.
+fn unset_intervals(status: &Status) -> impl Iterator<Item = String> {
+    status.gpus.iter().filter_map(|gpu| {
+        let slice = gpu.time_slice.as_ref()?;
+        Some(format!("GPU {}: not `{}`: {}", gpu.index, slice.wanted, slice.why.as_ref()?))
+    })
 }
 
 /// The driver library works.

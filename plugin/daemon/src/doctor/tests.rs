@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use plugin_core::config::TimeSlice;
 use plugin_core::inventory::{Facts, GpuUuid};
+use plugin_core::time_slice::TimeSliceStatus;
 use plugin_core::view::{GpuStatus, ResourceStatus, Status, Strategy};
 
-use super::facts::{CdiDevice, CdiFile, CdiSpec, DaemonSet, DeviceNode, NodeObject, Socket, Toolkit};
+use super::facts::{
+    CdiDevice, CdiFile, CdiSpec, DaemonSet, DeviceNode, NodeObject, Permissions, Socket, Toolkit,
+};
 use super::report::Outcome::{self, Failed, Ok as Fine, Skipped, Warning};
 use super::*;
 use crate::gpu::FindError;
@@ -45,6 +49,7 @@ fn healthy() -> NodeFacts {
         processes: Vec::new(),
         since_ms: 0,
         overdue: false,
+        time_slice: None,
     };
     let status = Status {
         ready: true,
@@ -71,13 +76,19 @@ fn healthy() -> NodeFacts {
         toolkit: Ok(Toolkit { mode: Some("cdi".into()), envvar_unprivileged: Some(true) }),
         cgroup_driver: Ok("systemd".into()),
         runtime_classes: Ok(vec!["nvidia".into()]),
-        permissions: Ok([("patch nodes".to_owned(), true)].into()),
+        permissions: Ok(may_patch(true)),
+        node_name: Some("n1".into()),
         node: Ok(NodeObject {
             labels: labels("4", "mps", "true"),
             allocatable: [("nvidia.com/gpu".to_owned(), "4".to_owned())].into(),
         }),
         daemon_sets: Ok(vec![DaemonSet { name: "kube-system/cni".into(), tolerates: true }]),
     }
+}
+
+fn may_patch(allowed: bool) -> Permissions {
+    let allowed = [("patch nodes".to_owned(), allowed)].into();
+    Permissions { user: "system:serviceaccount:ns:a".into(), allowed }
 }
 
 /// Containers are told the GPU by its CDI name.
@@ -143,6 +154,16 @@ fn host_cases() -> Vec<(&'static str, Change, Outcome, &'static str)> {
             |f| f.driver = Err(FindError::DriverFailed { why: "mismatch".into() }),
             Failed,
             "mismatch",
+        ),
+        (
+            "plugin",
+            |f| {
+                let why = Some("Insufficient Permissions".to_owned());
+                let slice = TimeSliceStatus { wanted: TimeSlice::Short, set: None, why };
+                f.plugin.as_mut().unwrap().gpus[0].time_slice = Some(slice);
+            },
+            Warning,
+            "GPU 0: not `short`: Insufficient Permissions",
         ),
         ("driver", |f| f.driver = Ok(Facts::default()), Warning, "no GPU"),
         ("device nodes", |f| f.device_nodes[1].exists = false, Failed, "/dev/nvidia0"),
@@ -254,14 +275,16 @@ fn runtime_cases() -> Vec<(&'static str, Change, Outcome, &'static str)> {
 
 fn cluster_cases() -> Vec<(&'static str, Change, Outcome, &'static str)> {
     vec![
+        ("node name", |f| f.node_name = None, Warning, "none is set"),
+        ("node name", |f| f.node = Err("not found".into()), Failed, "Node `n1` cannot be read: not found"),
         ("runtime class", |f| f.runtime_classes = Err("no API".into()), Skipped, "no API"),
         ("runtime class", |f| f.runtime_classes = Ok(vec!["gvisor".into()]), Warning, "`nvidia`"),
         ("permissions", |f| f.permissions = Err("no API".into()), Skipped, "no API"),
         (
             "permissions",
-            |f| f.permissions = Ok([("patch nodes".to_owned(), false)].into()),
+            |f| f.permissions = Ok(may_patch(false)),
             Failed,
-            "patch nodes",
+            "`system:serviceaccount:ns:a` may not patch nodes",
         ),
         ("sharing labels", |f| f.node = Err("no API".into()), Skipped, "no API"),
         ("sharing labels", |f| f.node.as_mut().unwrap().labels.clear(), Warning, "not all"),

@@ -9,8 +9,7 @@ use kube::{Api, Client, ResourceExt};
 use plugin_core::event::{BoundPod, Event, PodPhase};
 use tokio::sync::{mpsc, watch};
 
-use crate::cause;
-use crate::node_client::{ApiBackoff, NodeSettings};
+use crate::node_client::{self, ApiBackoff, NodeSettings};
 
 /// Most pods that are told; a kubelet takes 110 unless it is told otherwise, and ended ones stay for a while.
 const PODS_MAX: usize = 2048;
@@ -74,7 +73,7 @@ async fn tell(
                 pods.remove(&pod.uid().unwrap_or_default());
                 Some(now(attempt, &pods))
             }
-            Err(e) => Some(Event::PodsUnreadable { attempt, why: cause::line(&e) }),
+            Err(e) => Some(Event::PodsUnreadable { attempt, why: node_client::told(&e) }),
         };
         let Some(event) = event.filter(|e| is_news(told.as_ref(), e)) else {
             continue;

@@ -10,7 +10,7 @@ use plugin_core::event::Event;
 use plugin_core::taints::{NOTE, Taint};
 use serde_json::json;
 
-use crate::cause;
+use crate::node_client;
 
 /// Most tries of one write while others write the Node as well.
 const TRIES_MAX: u32 = 5;
@@ -58,12 +58,12 @@ impl TaintChange {
     pub(crate) async fn write(&self, nodes: &Api<Node>, name: &str) -> Result<(), String> {
         let mut why = String::new();
         for _ in 0..TRIES_MAX {
-            let node = nodes.get(name).await.map_err(|e| cause::line(&e))?;
+            let node = nodes.get(name).await.map_err(|e| node_client::told(&e))?;
             let body = self.body(&node)?;
             match nodes.patch(name, &PatchParams::default(), &Patch::Merge(body)).await {
                 Ok(_) => return Ok(()),
                 Err(kube::Error::Api(status)) if status.code == CONFLICT => why = status.message.clone(),
-                Err(e) => return Err(cause::line(&e)),
+                Err(e) => return Err(node_client::told(&e)),
             }
         }
         Err(format!("somebody else changed it each of {TRIES_MAX} times: {why}"))

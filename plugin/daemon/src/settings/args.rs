@@ -102,6 +102,10 @@ pub(crate) struct RunArgs {
     /// The kubelet's PodResources socket [env: POD_RESOURCES_SOCKET] [default: /var/lib/kubelet/pod-resources/kubelet.sock]
     #[arg(long, value_name = "SOCKET", help_heading = "Kubernetes")]
     pub(crate) pod_resources_socket: Option<String>,
+    /// The program that sets the `interval` of time-slicing; only run where a configuration names one
+    /// [env: NVIDIA_SMI_PATH] [default: nvidia-smi on the PATH]
+    #[arg(long, value_name = "FILE", help_heading = "Driver")]
+    pub(crate) nvidia_smi_path: Option<String>,
 
     /// Directory on the host of what outlives the plugin: the configuration that was in force last. Empty: nothing is kept
     /// [env: STATE_DIR] [default: /var/lib/tandem]

@@ -30,6 +30,10 @@ pub(crate) struct MpsArgs {
     /// One MPS server serves the clients of all users (Volta and later), instead of one user after the other [env: MPS_MULTI_USER]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "MPS")]
     pub(crate) multi_user: Option<String>,
+    /// Start nothing: exit 0 when the supervisor with this MPS root runs and every control daemon serves that is wished for; else 1,
+    /// with the reason. For readiness probes
+    #[arg(long, help_heading = "MPS")]
+    pub(crate) ready: bool,
     /// Directory of the journal (`mps.jsonl`); without it no journal is kept [env: JOURNAL_DIR]
     #[arg(long, value_name = "DIR", help_heading = "MPS")]
     pub(crate) journal_dir: Option<String>,

@@ -17,6 +17,7 @@ use crate::config_dir::ConfigPath;
 use crate::node_client::NodeSettings;
 
 pub(super) const KUBELET_SOCKET: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
+const NVIDIA_SMI: &str = "nvidia-smi";
 pub(super) const POD_RESOURCES_SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
 
 /// Reads them all.
@@ -49,6 +50,8 @@ pub(super) fn run_settings(args: &RunArgs, env: Environment<'_>) -> Result<RunSe
         ),
         cdi: cdi::spec_dir(&args.cdi.place, &args.gpu, env)?,
         mps_root: mps_root(&args.nvidia.mps_root, &args.gpu, env),
+        nvidia_smi: text_or(&args.nvidia_smi_path, "--nvidia-smi-path", env, "NVIDIA_SMI_PATH", NVIDIA_SMI)
+            .into(),
         admin_socket: admin_socket(&args.admin_socket, &args.state_dir, env),
         state_dir: state_dir(&args.state_dir, env),
         admin_address: text_or(&args.admin_address, "--admin-address", env, "ADMIN_ADDRESS", ADMIN_ADDRESS),

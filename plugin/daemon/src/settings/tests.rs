@@ -93,6 +93,14 @@ fn nvidias_lenience_is_asked_for_by_flag_or_variable() {
 }
 
 #[test]
+fn nvidia_smi_is_the_one_on_the_path_unless_another_is_given() {
+    let program = |args: &[&str], env: &[(&str, &str)]| run_with(args, env).nvidia_smi;
+    assert_eq!(program(&[], &[]), std::path::Path::new("nvidia-smi"));
+    assert_eq!(program(&[], &[("NVIDIA_SMI_PATH", "/a")]), std::path::Path::new("/a"));
+    assert_eq!(program(&["--nvidia-smi-path=/b"], &[("NVIDIA_SMI_PATH", "/a")]), std::path::Path::new("/b"));
+}
+
+#[test]
 fn nvidias_aliases_mean_the_same() {
     let args = [
         "--nvidia-driver-root=/r",

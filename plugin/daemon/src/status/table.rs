@@ -23,7 +23,7 @@ pub(super) fn table(status: &Status) -> String {
     }
     let _ = writeln!(
         out,
-        "\n{:<4} {:<42} {:<24} {:<14} {:<10} {:<24} HOLDERS",
+        "\n{:<4} {:<42} {:<24} {:<19} {:<10} {:<24} HOLDERS",
         "GPU", "UUID", "RESOURCE", "ROLE", "MPS", "HEALTH"
     );
     for gpu in &status.gpus {
@@ -78,13 +78,22 @@ fn gpu_line(gpu: &GpuStatus, now_ms: u64) -> String {
         (None, Some(next)) => format!("→ {next}"),
         (None, None) => "-".to_owned(),
     };
-    let strategy = gpu.strategy.and_then(|s| serde_json::to_value(s).ok());
-    let strategy = strategy.as_ref().and_then(|s| s.as_str()).unwrap_or("-");
+    let strategy = role(gpu);
     let holders = holders(gpu);
     let (index, uuid) = (gpu.index, gpu.uuid.as_str());
     let health = format!("{}{}", health(gpu), waited(gpu, now_ms));
     let index = gpu.mig_index.map_or_else(|| index.to_string(), |part| format!("{index}:{part}"));
-    format!("{index:<4} {uuid:<42} {resource:<24} {strategy:<14} {mps:<10} {health:<24} {holders}\n")
+    format!("{index:<4} {uuid:<42} {resource:<24} {strategy:<19} {mps:<10} {health:<24} {holders}\n")
+}
+
+/// How it is shared, with the interval that the driver took.
+fn role(gpu: &GpuStatus) -> String {
+    let strategy = gpu.strategy.and_then(|s| serde_json::to_value(s).ok());
+    let strategy = strategy.as_ref().and_then(|s| s.as_str()).unwrap_or("-");
+    match gpu.time_slice.as_ref().and_then(|slice| slice.set) {
+        Some(interval) => format!("{strategy} {interval}"),
+        None => strategy.to_owned(),
+    }
 }
 
 /// Who has it; while it drains with whoever made the pod, because that is whom to ask.
@@ -130,8 +139,12 @@ fn health(gpu: &GpuStatus) -> String {
     if let Some(DaemonStatus::Failed { why } | DaemonStatus::Ill { why }) = &gpu.mps {
         return format!("{}: its MPS daemon failed: {why}", gpu.state);
     }
+    let slice = gpu.time_slice.as_ref().filter(|slice| slice.set != Some(slice.wanted));
     match (gpu.state.as_str(), &gpu.next_resource) {
-        ("settled", _) => "ok".to_owned(),
+        ("settled", _) => match slice.map(|slice| (slice.wanted, &slice.why)) {
+            None | Some((_, None)) => "ok".to_owned(),
+            Some((wanted, Some(why))) => format!("ok, but its interval is not `{wanted}`: {why}"),
+        },
         ("draining", _) if gpu.holders.is_empty() => "draining until it is proven free".to_owned(),
         ("draining", _) => "draining until its holders are gone".to_owned(),
         ("converting", Some(next)) => format!("converting to {next}"),
@@ -143,6 +156,7 @@ fn health(gpu: &GpuStatus) -> String {
 #[cfg(test)]
 mod tests {
     use plugin_core::inventory::GpuUuid;
+    use plugin_core::time_slice::TimeSliceStatus;
 
     use super::*;
 
@@ -163,6 +177,7 @@ mod tests {
             processes: Vec::new(),
             since_ms: 0,
             overdue: false,
+            time_slice: None,
         }
     }
 
@@ -211,6 +226,25 @@ mod tests {
         let ill = Some("the driver cannot read it".into());
         assert_eq!(health(&GpuStatus { ill, ..gpu() }), "ill: the driver cannot read it");
         assert!(health(&GpuStatus { mps: failed, ..gpu() }).contains("no memory"));
+    }
+
+    #[test]
+    fn the_interval_of_time_slicing_is_shown_or_why_it_is_not_as_it_should_be() {
+        use plugin_core::config::TimeSlice;
+        let slice = |set: Option<TimeSlice>, why: Option<&str>| {
+            let why = why.map(str::to_owned);
+            Some(TimeSliceStatus { wanted: TimeSlice::Short, set, why })
+        };
+        let rows = [
+            (None, "time-slicing        -          ok"),
+            (slice(Some(TimeSlice::Short), None), "time-slicing short  -          ok"),
+            (slice(None, None), "time-slicing        -          ok"),
+            (slice(None, Some("exit status: 1")), "ok, but its interval is not `short`: exit status: 1"),
+        ];
+        for (time_slice, part) in rows {
+            let text = table(&Status { gpus: vec![GpuStatus { time_slice, ..gpu() }], ..Default::default() });
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
     }
 
     #[test]

@@ -60,6 +60,11 @@ fn write_effect(out: &mut String, effect: &Effect, facts: &Facts) {
             "  MPS control daemon for GPU {index}: {memory}, {threads} % of threads per client"
         );
     }
+    for gpu in &facts.gpus {
+        if let Some(interval) = effect.time_slices.get(&gpu.uuid) {
+            let _ = writeln!(out, "  time-slice interval of GPU {}: {interval}", gpu.index);
+        }
+    }
     for (key, value) in &effect.labels {
         let _ = writeln!(out, "  label {key}={value}");
     }

@@ -66,6 +66,16 @@ fn on_boards_a_file_tells_its_resources_daemons_labels_and_environment() {
 }
 
 #[test]
+fn on_boards_a_file_tells_its_time_slice_intervals_and_that_they_are_new() {
+    let text = "sharing: {timeSlicing: {resources: [{name: gpu, rename: s, replicas: 2, devices: [1], interval: Short}]}}";
+    let against = ValidateSettings { against_nvidia: true, ..settings(Node::Boards("2*tesla-t4".into())) };
+    let (_, out) = validate(Some(text), against);
+    assert!(out.contains("  time-slice interval of GPU 1: short\n"), "{out}");
+    let change = "    time-slice interval of GPU-00000001-0000-0000-0000-000000000000: none → short\n";
+    assert!(out.contains(change), "{out}");
+}
+
+#[test]
 fn a_gpu_that_the_node_does_not_have_is_a_problem_there() {
     let text = MIXED.replace("['1']", "['7']");
     assert_eq!(validate(Some(&text), settings(Node::Unknown)).0, FINE);

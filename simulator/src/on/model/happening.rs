@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fake_cluster::kubelet::ledger::ClientId;
 use plugin_core::cdi::Search;
-use plugin_core::config::ResourceName;
+use plugin_core::config::{ResourceName, TimeSlice};
 use plugin_core::event::{BoundPod, Event};
 use plugin_core::inventory::GpuUuid;
 use plugin_core::mps::SupervisorEvent;
@@ -177,6 +177,8 @@ pub(super) enum What {
     LastGoodWritten(u32),
     /// The state file with what is known of the GPUs is replaced.
     KeptGpusWritten(u32),
+    /// nvidia-smi is done with a GPU's time slice.
+    TimeSliceAsked(u32, GpuUuid, TimeSlice),
     /// A patch of the Node reaches the API server.
     PatchArrives(u32, Box<NodePatch>),
     /// The kubelet's ListAndWatch reaches the server.

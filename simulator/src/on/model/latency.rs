@@ -38,6 +38,10 @@ pub(super) const DISK: Latency = micros(100, 20_000);
 pub(super) const NVML_FIND: Latency = millis(1, 300);
 /// One NVML call on one GPU.
 pub(super) const NVML_CALL: Latency = micros(50, 20_000);
+/// nvidia-smi starts, sets a time slice and ends.
+pub(super) const NVIDIA_SMI: Latency = millis(1, 1_500);
+/// The plugin kills an nvidia-smi that does not end.
+pub(super) const NVIDIA_SMI_MAX: u64 = 15 * SECOND;
 /// A request to the API server, one way.
 pub(super) const API: Latency = micros(200, 20_000);
 /// The API server refuses a connection while it is down.

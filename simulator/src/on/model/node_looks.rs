@@ -68,6 +68,11 @@ impl Node {
                     shell.last_good_written(cx, host);
                 }
             }
+            What::TimeSliceAsked(life, gpu, interval) => {
+                if let Some(shell) = program.living(life) {
+                    shell.time_slice_asked(cx, host, gpu, interval);
+                }
+            }
             What::SpecsWritten(life, specs) => {
                 if let Some(shell) = program.living(life) {
                     shell.specs_written(cx, host, specs);

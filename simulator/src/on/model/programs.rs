@@ -228,6 +228,7 @@ impl Node {
                 gpus.stop_process(pid);
             }
             gpus.renumber_minors();
+            gpus.forget_time_slices();
             gpus.nvml_hangs = 0;
             // nobody sets the mode of a GPU in MIG mode
             let mode = |gpu: &fake_gpu::Gpu| (!gpu.has_mig_on()).then(|| gpu.mode_original());

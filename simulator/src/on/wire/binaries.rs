@@ -15,6 +15,8 @@ pub const PLUGIN: &str = "tandem-device-plugin";
 pub const NVML: &str = "libfake_nvml.so";
 /// The fake MPS control program.
 pub const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
+/// The fake nvidia-smi.
+pub const NVIDIA_SMI: &str = "nvidia-smi";
 /// The example device plugin.
 pub const EXAMPLE: &str = "example-device-plugin";
 /// The command that builds all of them.
@@ -33,6 +35,8 @@ pub struct Binaries {
     pub nvml: PathBuf,
     /// `nvidia-cuda-mps-control`.
     pub mps_control: PathBuf,
+    /// `nvidia-smi`.
+    pub nvidia_smi: PathBuf,
     /// `example-device-plugin`.
     pub example: PathBuf,
 }
@@ -102,6 +106,7 @@ impl Binaries {
             plugin: find(PLUGIN)?,
             nvml: find(NVML)?,
             mps_control: find(MPS_CONTROL)?,
+            nvidia_smi: find(NVIDIA_SMI)?,
             example: find(EXAMPLE)?,
         })
     }
@@ -172,7 +177,7 @@ mod tests {
         std::fs::write(dir.path().join(PLUGIN), "").unwrap();
         let text = Binaries::from_dir(dir.path()).unwrap_err().to_string();
         assert!(text.contains(NVML) && text.contains("cargo build -p plugin-daemon"), "{text}");
-        for name in [NVML, MPS_CONTROL, EXAMPLE] {
+        for name in [NVML, MPS_CONTROL, NVIDIA_SMI, EXAMPLE] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         assert_eq!(Binaries::from_dir(dir.path()).unwrap().nvml, dir.path().join(NVML));

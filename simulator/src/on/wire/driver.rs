@@ -37,7 +37,11 @@ impl Driver {
         snapshot.gpus.iter().try_for_each(|gpu| on_the_bus(gpu, &layout.sysfs))?;
         files(&snapshot.driver_version, layout)?;
         capabilities::install(&state, layout)?;
-        let links = [(&binaries.mps_control, layout.mps_control()), (&binaries.nvml, layout.nvml())];
+        let links = [
+            (&binaries.mps_control, layout.mps_control()),
+            (&binaries.nvidia_smi, layout.nvidia_smi()),
+            (&binaries.nvml, layout.nvml()),
+        ];
         for (made, link) in links {
             std::os::unix::fs::symlink(made, &link).map_err(|error| StageError::File {
                 what: "link",
@@ -125,6 +129,7 @@ pub(in crate::on) fn gpu(gpu: &GpuSnapshot) -> GpuView {
         index: gpu.index,
         minor: gpu.minor,
         compute_mode: compute_mode(gpu.compute_mode).to_owned(),
+        time_slice: gpu.time_slice.word().to_owned(),
         mps_daemon: match gpu.mps_daemon_pid {
             Some(_) if gpu.mps_fault => "fault",
             Some(_) => "running",

@@ -32,6 +32,7 @@ pub(super) fn plugin(
     flag("--mps-root", text(&layout.mps_root));
     flag("--state-dir", text(&layout.state));
     flag("--nvml-library", text(&layout.nvml()));
+    flag("--nvidia-smi-path", text(&layout.nvidia_smi()));
     flag("--driver-root-ctr-path", text(&layout.driver_root));
     flag("--sysfs-root", text(&layout.sysfs));
     flag("--proc-root", text(&layout.driver_root.join("proc")));

@@ -106,6 +106,11 @@ impl NodeLayout {
         self.programs.join("nvidia-cuda-mps-control")
     }
 
+    /// nvidia-smi, whether it is installed or not.
+    pub(super) fn nvidia_smi(&self) -> PathBuf {
+        self.programs.join("nvidia-smi")
+    }
+
     /// The log file of a process.
     pub(super) fn log(&self, process: &str) -> PathBuf {
         self.kept.join(format!("{process}.log"))

@@ -41,8 +41,8 @@ use tokio::task::JoinHandle;
 
 pub use binaries::Binaries;
 use daemons::Daemons;
-use deployed::Deployment;
 pub use deployed::cannot_play;
+use deployed::{Deployment, examine};
 use node::Node;
 use programs::{MPS, PLUGIN, Programs};
 
@@ -53,6 +53,8 @@ use crate::world::World;
 
 /// The namespace of scenario pods.
 const NAMESPACE: &str = "default";
+/// How many lines of what `doctor` and probes said are shown: all.
+const ASKED_LINES: usize = 100;
 /// How often ends of faults and the work of pods are seen to while time passes.
 const TEND_EVERY: Duration = Duration::from_millis(20);
 
@@ -163,7 +165,8 @@ impl WireStage {
         }
         let (api, programs) = (&self.api, &self.programs);
         self.daemons = Some(if manifests.is_some() {
-            let how = (binaries, self.kubeconfig.as_path());
+            let url = self.server.as_ref().map(ApiServer::url).unwrap_or_default();
+            let how = (binaries, self.directory.as_path(), url.as_str());
             Daemons::Deployed(Deployment::start(api, programs, &self.nodes, how, scenario)?)
         } else {
             let launches = self.nodes.iter().flat_map(|node| node.launches.clone()).collect();
@@ -177,12 +180,21 @@ impl WireStage {
         self.kubeconfig.clone()
     }
 
+    /// Asks `doctor` and the probes of what manifests started, once the story is told.
+    pub async fn examine(&self) {
+        if let Some(Daemons::Deployed(deployment)) = &self.daemons {
+            deployment.examine().await;
+        }
+    }
+
     /// The ends of all logs, by `node/process`.
     pub fn log_ends(&self, lines: usize) -> Vec<(String, String)> {
         let mut ends = Vec::new();
         for node in &self.nodes {
-            for program in [PLUGIN, MPS] {
-                let end = logs::end(&node.layout.log(program), lines);
+            let own = [PLUGIN, MPS].map(|program| (program.to_owned(), lines));
+            let asked = [PLUGIN, MPS].map(|program| (examine::log_of(program), ASKED_LINES));
+            for (program, lines) in own.into_iter().chain(asked) {
+                let end = logs::end(&node.layout.log(&program), lines);
                 if !end.is_empty() {
                     ends.push((format!("{}/{program}", node.name), end));
                 }

@@ -66,7 +66,7 @@ pub(super) struct Node {
     pub(super) lives: KubeletLives,
     pub(super) other_plugins: OtherPlugins,
     books: Books,
-    mps_root: String,
+    pub(super) mps_root: String,
 }
 
 /// What a pod was given.

@@ -1,6 +1,6 @@
 //! How the plugin's two programs on a node are stopped, killed and started again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::node::Node;
 use super::programs::{MPS, Name, PLUGIN};
@@ -48,6 +48,14 @@ impl Node {
             false => {
                 Err(refused(format!("kill the MPS supervisor of node `{}`", self.name), &"it does not run"))
             }
+        }
+    }
+
+    /// Where a path of the node's MPS root is on this machine: manifests give the root the name that it has on a host.
+    pub(super) fn on_this_machine(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.mps_root) {
+            Ok(below) => self.layout.mps_root.join(below),
+            Err(_) => path.to_owned(),
         }
     }
 

@@ -110,6 +110,17 @@ impl Process {
         false
     }
 
+    /// Waits for its end; one that takes longer is killed, and there is no status.
+    pub(super) async fn wait(&mut self, at_most: Duration) -> Option<ExitStatus> {
+        match tokio::time::timeout(at_most, self.child.wait()).await {
+            Ok(ended) => ended.ok(),
+            Err(_) => {
+                self.kill().await;
+                None
+            }
+        }
+    }
+
     /// SIGHUP.
     pub(super) fn hang_up(&self) {
         spawn::signal_process(self.pid, Signal::HangUp);

@@ -27,7 +27,9 @@ fn every_extension_reaches_its_place() {
 #[test]
 fn a_file_without_extensions_prints_none() {
     let printed = serde_json::to_string(&config(&mps_entry("{name: gpu, replicas: 4}"))).unwrap();
-    for key in ["memoryPerReplica", "allocationPolicy", "activeThreadPercentage", "pinnedMemoryLimit"] {
+    for key in
+        ["memoryPerReplica", "allocationPolicy", "activeThreadPercentage", "pinnedMemoryLimit", "interval"]
+    {
         assert!(!printed.contains(key), "{printed}");
     }
 }
@@ -114,6 +116,42 @@ fn limits_of_mps_clients_do_not_belong_under_time_slicing() {
         );
         assert_eq!(lenient(&text).1.len(), 1, "as any unknown key");
     }
+}
+
+#[test]
+fn the_interval_of_time_slicing_is_one_of_four_words_also_as_the_dra_driver_writes_them() {
+    let entry = |interval: &str| {
+        mps_entry(&format!("{{name: gpu, replicas: 2, interval: {interval}}}")).replace("mps", "timeSlicing")
+    };
+    let read =
+        |interval: &str| config(&entry(interval)).sharing.time_slicing.unwrap().resources[0].time_slice;
+    for word in [TimeSlice::Default, TimeSlice::Short, TimeSlice::Medium, TimeSlice::Long] {
+        let capitalised = format!("{}{}", word.as_str()[..1].to_uppercase(), &word.as_str()[1..]);
+        assert_eq!([read(word.as_str()), read(&capitalised)], [Some(word); 2]);
+    }
+    assert_eq!(read("null"), None);
+    let full = config(&entry("Short"));
+    assert_eq!(config(&serde_yaml::to_string(&full).unwrap()), full);
+    let place = "4:42: `sharing.timeSlicing.resources[0].interval`";
+    let rows = [
+        (
+            "shrt",
+            "must be one of `default`, `short`, `medium`, `long`, but is `shrt` (hint: did you mean `short`?)",
+        ),
+        ("SHORT", "must be one of `default`, `short`, `medium`, `long`, but is `SHORT`"),
+        ("1", "must be text, but is a number `1` (hint: put it in quotes)"),
+        ("2ms", "must be one of"),
+        ("[short]", "must be text, but is a list"),
+        ("\"\"", "must be one of"),
+        ("é", "must be one of"),
+    ];
+    for (interval, expected) in rows {
+        let problems = refused(&entry(interval));
+        let told = problems.len() == 1 && problems[0].starts_with(place) && problems[0].contains(expected);
+        assert!(told, "{interval}: {problems:?}");
+    }
+    let elsewhere = strict(&entry("short").replace("timeSlicing", "mps"));
+    assert!(elsewhere[0].contains("belongs under `sharing.timeSlicing.resources[]`"), "{elsewhere:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod pods;
 mod processes;
 mod serve;
 mod sources;
+mod time_slices;
 
 pub(super) use serve::broken;
 pub(super) use sources::patch_arrives;

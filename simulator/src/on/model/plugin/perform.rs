@@ -78,6 +78,9 @@ impl Shell {
                 cx.after(latency::DISK, What::SpecsWritten(life, specs));
             }
             Action::ReadProcesses { gpu } => self.read_processes(cx, host, gpu),
+            Action::SetTimeSlice { gpu, interval } => {
+                cx.after(latency::NVIDIA_SMI, What::TimeSliceAsked(life, gpu, interval));
+            }
             Action::Exit { code, why } => return Some(Exit { code, why }),
             other => self.warn(Severity::Warning, format!("the model cannot perform `{}`", other.tag())),
         }

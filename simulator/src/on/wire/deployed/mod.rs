@@ -1,18 +1,18 @@
 //! Runs what the DaemonSets of the API server say, instead of what the laboratory knows of the plugin: so that the
 //! manifests that an operator applies are what is tried.
 //!
-//! [`pod`] says what a kubelet would make of a set on a node and [`program`] does it, [`rights`] what its service account may do, [`image`] what is
-//! in the image, and [`root`] makes the container.
+//! [`pod`] says what a kubelet would make of a set on a node and [`program`] does it, [`image`] what is in the image, [`root`] makes the
+//! container, and [`examine`] asks in it. Its token stands for its service account: what no role allows, the API server refuses.
 
+pub(super) mod examine;
 mod image;
 mod pod;
 mod program;
-mod rights;
 mod root;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fake_cluster::api::{ApiHandle, Key, Resource, Selector};
@@ -25,7 +25,7 @@ use super::binaries::{Binaries, workspace};
 use super::daemons;
 use super::layout::NodeLayout;
 use super::node::Node;
-use super::programs::Programs;
+use super::programs::{Name, Programs};
 use super::refused;
 use crate::on::StageError;
 use crate::scenario::Scenario;
@@ -48,8 +48,8 @@ pub(super) struct Place {
     pub(super) layout: NodeLayout,
     /// The build products.
     pub(super) binaries: Binaries,
-    /// How to reach the API server.
-    pub(super) kubeconfig: PathBuf,
+    /// Where the API server listens.
+    pub(super) api: String,
     /// The story's own environment of the plugin, such as shorter times.
     pub(super) env: BTreeMap<String, String>,
 }
@@ -90,6 +90,7 @@ pub(super) fn apply(api: &ApiHandle, objects: &[Value]) -> Result<(), StageError
 /// Follows the DaemonSets.
 #[derive(Debug)]
 pub(super) struct Deployment {
+    shared: Arc<Shared>,
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -103,14 +104,14 @@ impl Deployment {
         api: &ApiHandle,
         programs: &Programs,
         nodes: &[Node],
-        (binaries, kubeconfig): (&Binaries, &Path),
+        (binaries, directory, url): (&Binaries, &Path, &str),
         scenario: &Scenario,
     ) -> Result<Deployment, StageError> {
         let place = |node: &Node| Place {
-            base: kubeconfig.with_file_name(&node.name),
+            base: directory.join(&node.name),
             layout: node.layout.clone(),
             binaries: binaries.clone(),
-            kubeconfig: kubeconfig.to_owned(),
+            api: url.to_owned(),
             env: scenario.plugin.env.clone(),
         };
         let places = nodes.iter().map(|node| (node.name.clone(), place(node))).collect();
@@ -130,9 +131,11 @@ impl Deployment {
             sync,
             image,
             told: Mutex::default(),
+            probes: Mutex::default(),
         };
+        let shared = Arc::new(shared);
         let (end, ended) = oneshot::channel();
-        Ok(Deployment { end, task: tokio::spawn(follow(Arc::new(shared), ended)) })
+        Ok(Deployment { end, task: tokio::spawn(follow(Arc::clone(&shared), ended)), shared })
     }
 
     /// Stops every set.
@@ -145,6 +148,7 @@ impl Deployment {
 }
 
 /// What every set needs.
+#[derive(Debug)]
 struct Shared {
     api: ApiHandle,
     programs: Programs,
@@ -152,9 +156,15 @@ struct Shared {
     sync: Duration,
     image: Image,
     told: Mutex<BTreeSet<String>>,
+    /// The programs that were started, with the commands by which the kubelet probes them.
+    probes: Mutex<BTreeMap<Name, Vec<Vec<String>>>>,
 }
 
 impl Shared {
+    fn lock_probes(&self) -> MutexGuard<'_, BTreeMap<Name, Vec<Vec<String>>>> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Every sentence is told once, although a start is tried again.
     fn tell(&self, sentence: String) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

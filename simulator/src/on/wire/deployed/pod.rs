@@ -39,7 +39,7 @@ pub(super) struct Mount {
 /// What NVIDIA's container runtime brings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Driver {
-    /// `libnvidia-ml.so.1`.
+    /// `libnvidia-ml.so.1` and `nvidia-smi`.
     pub(super) nvml: bool,
     /// `nvidia-cuda-mps-control`.
     pub(super) mps: bool,
@@ -66,6 +66,8 @@ pub(super) struct Container {
     pub(super) account: Option<String>,
     /// The paths that are probed.
     pub(super) probes: Vec<String>,
+    /// The commands by which it is probed.
+    pub(super) commands: Vec<Vec<String>>,
 }
 
 /// Reads the first container of a DaemonSet for a node.
@@ -98,6 +100,7 @@ pub(super) fn container(set: &Value, node: &str, image: &Image) -> Result<Contai
         read_only: own["securityContext"]["readOnlyRootFilesystem"] == true,
         account: token.then(|| spec["serviceAccountName"].as_str().unwrap_or("default").to_owned()),
         probes: probes(own, &env)?,
+        commands: probe_commands(own, image)?,
         namespace,
         command,
         env,
@@ -215,10 +218,27 @@ fn driver(spec: &Value, env: &BTreeMap<String, String>) -> Driver {
     Driver { nvml: has("utility"), mps: has("compute") }
 }
 
+/// The probes that a container may have.
+const PROBES: [&str; 3] = ["readinessProbe", "livenessProbe", "startupProbe"];
+
+/// The commands that the kubelet runs in the container.
+fn probe_commands(own: &Value, image: &Image) -> Result<Vec<Vec<String>>, String> {
+    let mut commands = Vec::new();
+    for probe in PROBES {
+        let words = own[probe]["exec"]["command"].as_array().into_iter().flatten();
+        let command: Vec<String> = words.filter_map(Value::as_str).map(str::to_owned).collect();
+        if !command.is_empty() {
+            is_mps(&command, image).map_err(|why| format!("{probe}: {why}"))?;
+            commands.push(command);
+        }
+    }
+    Ok(commands)
+}
+
 /// The paths that the kubelet asks for, over the pod's network: a port on which nobody listens there is a mistake.
 fn probes(own: &Value, env: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
     let mut paths = Vec::new();
-    for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
+    for probe in PROBES {
         let get = &own[probe]["httpGet"];
         if get.is_null() {
             continue;

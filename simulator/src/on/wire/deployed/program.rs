@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fake_cluster::api::{Key, Resource, Selector};
+use fake_cluster::api::{Account, Key, Resource, kubeconfig};
 use fake_cluster::node::config_volume::ConfigVolume;
 use fake_cluster::node::daemonsets::Program;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::pod::{self, Container, Source};
-use super::{Place, Shared, rights, root};
+use super::{Place, Shared, root};
 use crate::on::wire::process::Ended;
 use crate::on::wire::programs::{MPS, Name, PLUGIN};
 
@@ -47,10 +47,13 @@ impl Deployed {
             }
         }
         let directory = |name: &str| volume(place, name);
-        let launch = root::launch(&container, &shared.image, place, &directory).map_err(|e| e.to_string())?;
+        let credentials = self.credentials(&container, node, place).map_err(|e| e.to_string())?;
+        let brought = root::Brought { config_maps: &directory, credentials };
+        let launch = root::launch(&container, &shared.image, place, &brought).map_err(|e| e.to_string())?;
         let program = if container.is_mps { MPS } else { PLUGIN };
         let name = Name { node: node.to_owned(), program };
         shared.programs.start(&name, &launch).map_err(|e| format!("`{}`: {e}", launch.program.display()))?;
+        shared.lock_probes().insert(name, container.commands);
         self.lock().insert(node.to_owned(), Running { program, _volumes: volumes });
         Ok(())
     }
@@ -68,23 +71,22 @@ impl Deployed {
         if named != "default" && !has(Key::new(Resource::ServiceAccounts, &container.namespace, named)) {
             return Err(format!("service account `{named}` not found"));
         }
-        let Some(account) = container.account.as_deref().filter(|_| !container.is_mps) else {
-            return if container.is_mps { Ok(()) } else { Err("the plugin has no token".to_owned()) };
-        };
-        match self.roles().lacks(&container.namespace, account) {
-            Some(why) => Err(why),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
-    fn roles(&self) -> rights::Roles {
-        self.shared.api.read(|store| {
-            let list = |resource| store.list(resource, None, &Selector::everything());
-            rights::Roles {
-                roles: [list(Resource::ClusterRoles), list(Resource::Roles)].concat(),
-                bindings: [list(Resource::ClusterRoleBindings), list(Resource::RoleBindings)].concat(),
-            }
-        })
+    /// The token that the kubelet mounts, as a kubeconfig: the plugin finds an API server without TLS in no other way.
+    fn credentials(
+        &self,
+        container: &Container,
+        node: &str,
+        place: &Place,
+    ) -> std::io::Result<Option<PathBuf>> {
+        let Some(name) = container.account.clone() else { return Ok(None) };
+        let account = Account { namespace: container.namespace.clone(), name, node: Some(node.to_owned()) };
+        let token = self.shared.api.write(|store, _| store.issue_token(account));
+        let path = place.base.join(format!("credentials-{}", self.key.name));
+        std::fs::write(&path, kubeconfig::with_token(&place.api, &token))?;
+        Ok(Some(path))
     }
 
     fn project(&self, namespace: &str, name: &str, place: &Place) -> Result<ConfigVolume, String> {
@@ -131,6 +133,7 @@ impl Program for Deployed {
                 self.shared.programs.complain(what);
             }
             self.lock().remove(node);
+            self.shared.lock_probes().remove(&name);
         })
     }
 

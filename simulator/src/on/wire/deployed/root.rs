@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use fake_gpu::STATE_VARIABLE;
+use fake_gpu::{NodeFile, STATE_VARIABLE};
 
 use super::Place;
 use super::image::Image;
@@ -24,12 +24,22 @@ const CDI: &str = "/var/run/cdi";
 const STATE: &str = "/var/lib/tandem";
 /// Where MPS is on a host.
 pub(super) const MPS_ROOT: &str = "/run/nvidia/mps";
-/// Where the token of a service account is mounted; here it is a kubeconfig, because the API server asks for no token.
+/// Where the token of a service account is mounted; here it is in a kubeconfig, because the API server has no TLS.
 const CREDENTIALS: &str = "var/run/secrets/kubernetes.io/serviceaccount/kubeconfig";
 /// Where the plugin leaves the address that it serves probes at: there is no network of the pod's own.
 const PROBES: &str = "run/probes";
 /// Where NVIDIA's runtime brings libraries and programs.
 const DRIVER: &str = "usr/local/nvidia";
+/// What makes the mounts and then becomes the container's process.
+const SHELL: &str = "/bin/sh";
+
+/// What the kubelet brings.
+pub(super) struct Brought<'b> {
+    /// Where a config map is projected.
+    pub(super) config_maps: &'b dyn Fn(&str) -> PathBuf,
+    /// The file with the service account's token, if one is mounted.
+    pub(super) credentials: Option<PathBuf>,
+}
 
 /// Makes the root directory, and says how its first process is started.
 ///
@@ -39,7 +49,7 @@ pub(super) fn launch(
     container: &Container,
     image: &Image,
     place: &Place,
-    config_maps: &dyn Fn(&str) -> PathBuf,
+    brought: &Brought<'_>,
 ) -> io::Result<Launch> {
     let program = if container.is_mps { MPS } else { PLUGIN };
     let base = place.base.join("containers").join(program);
@@ -47,9 +57,12 @@ pub(super) fn launch(
     root.system()?;
     root.image(image, place)?;
     root.node(container, place)?;
+    if let Some(file) = &brought.credentials {
+        root.bind(file, CREDENTIALS, true)?;
+    }
     for mount in &container.mounts {
         let from = match &mount.source {
-            Source::ConfigMap(name) => config_maps(name),
+            Source::ConfigMap(name) => (brought.config_maps)(name),
             Source::Host { path, make } => host(place, path, *make)?,
         };
         root.bind(&from, &mount.at, mount.read_only)?;
@@ -57,7 +70,7 @@ pub(super) fn launch(
     root.script.push_str(if container.read_only { "mount -o remount,bind,ro \"$root\"\n" } else { "" });
     let mut env = container.env.clone();
     env.insert(STATE_VARIABLE.to_owned(), place.layout.gpus.display().to_string());
-    if container.account.is_some() {
+    if brought.credentials.is_some() {
         env.insert("KUBECONFIG".to_owned(), format!("/{CREDENTIALS}"));
     }
     let mut command = container.command.clone();
@@ -72,9 +85,16 @@ pub(super) fn launch(
     if !is_root() {
         args.push("--map-root-user".to_owned());
     }
-    args.extend(["--".to_owned(), "/bin/sh".to_owned(), script.display().to_string()]);
+    args.extend(["--".to_owned(), SHELL.to_owned(), script.display().to_string()]);
     args.extend(command);
     Ok(Launch { program: "unshare".into(), args, env, log: place.layout.log(program) })
+}
+
+/// How another program is started in a container that [`launch`] made, beside its first process.
+pub(super) fn beside(launch: &Launch, command: &[String]) -> Launch {
+    let until_script = launch.args.iter().position(|arg| arg == SHELL).map_or(0, |shell| shell + 2);
+    let own = launch.args.iter().take(until_script).chain(command);
+    Launch { args: own.cloned().collect(), ..launch.clone() }
 }
 
 /// Whether this machine lets a process have mounts of its own; if not, why.
@@ -164,18 +184,21 @@ impl Root {
         }
         if container.driver.nvml && layout.nvml().exists() {
             self.bind(&layout.nvml(), &format!("{DRIVER}/lib64/libnvidia-ml.so.1"), true)?;
+            let smi = file_name(&place.binaries.nvidia_smi);
+            self.bind(&place.binaries.nvidia_smi, &format!("{DRIVER}/bin/{smi}"), true)?;
             for node in fs::read_dir(layout.driver_root.join("dev")).into_iter().flatten().flatten() {
                 if let Ok(target) = fs::read_link(node.path()) {
                     link(&target, &self.dir.join("dev").join(node.file_name()))?;
                 }
             }
+            let gpus = NodeFile::open(&layout.gpus).and_then(|gpus| gpus.snapshot());
+            for gpu in gpus.map_err(io::Error::other)?.gpus {
+                link(Path::new("/dev/null"), &self.dir.join(format!("dev/nvidia{}", gpu.minor)))?;
+            }
         }
         if container.driver.mps && layout.nvml().exists() {
             let name = file_name(&place.binaries.mps_control);
             self.bind(&place.binaries.mps_control, &format!("{DRIVER}/bin/{name}"), true)?;
-        }
-        if container.account.is_some() {
-            self.bind(&place.kubeconfig, CREDENTIALS, true)?;
         }
         match layout.admin_address.parent() {
             Some(probes) if !container.is_mps => self.bind(probes, PROBES, false),

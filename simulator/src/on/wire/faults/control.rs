@@ -1,4 +1,4 @@
-//! The MPS control program of a node as it is installed, and what stands in the way of its daemons' directories.
+//! The MPS control program and nvidia-smi of a node as they are installed, and what stands in the way of its daemons' directories.
 
 use fake_gpu::ControlTrouble;
 
@@ -9,23 +9,26 @@ use crate::on::StageError;
 const DOMAIN: &str = "nvidia.com";
 
 impl Node {
-    /// Installs the control program, or removes it while it is missing.
+    /// Installs the driver's programs, or removes those that are missing.
     ///
     /// # Errors
     /// What the file system says.
-    pub(super) fn show_control_program(&self) -> Result<(), StageError> {
-        let trouble = self
+    pub(super) fn show_programs(&self) -> Result<(), StageError> {
+        let troubles = self
             .driver
             .as_ref()
-            .and_then(|driver| driver.state().read(fake_gpu::Node::control_trouble).ok().flatten());
-        let link = self.layout.mps_control();
-        let away = link.with_extension("away");
-        let done = match (trouble == Some(ControlTrouble::Missing), link.exists()) {
-            (true, true) => std::fs::rename(&link, &away),
-            (false, false) => std::fs::rename(&away, &link),
-            (true, false) | (false, true) => Ok(()),
-        };
-        done.map_err(|error| StageError::File { what: "move", path: link, error })
+            .and_then(|driver| driver.state().read(|gpus| [gpus.control_trouble(), gpus.smi_trouble()]).ok());
+        let links = [self.layout.mps_control(), self.layout.nvidia_smi()];
+        for (link, trouble) in links.into_iter().zip(troubles.into_iter().flatten()) {
+            let away = link.with_extension("away");
+            let done = match (trouble == Some(ControlTrouble::Missing), link.exists()) {
+                (true, true) => std::fs::rename(&link, &away),
+                (false, false) => std::fs::rename(&away, &link),
+                (true, false) | (false, true) => Ok(()),
+            };
+            done.map_err(|error| StageError::File { what: "move", path: link, error })?;
+        }
+        Ok(())
     }
 
     /// Puts a file where daemons make their directories; `false` when they are there already.

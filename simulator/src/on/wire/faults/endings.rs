@@ -104,7 +104,7 @@ impl WireStage {
                 let ended = state.change(|gpus| driver_faults::recover(gpus, &ending));
                 ended.map_err(|error| refused(what, &error))?;
                 self.node(&node)?.show_capabilities()?;
-                self.node(&node)?.show_control_program()?;
+                self.node(&node)?.show_programs()?;
             }
             Ends::Kubelet { node } => self.node(&node)?.start_kubelet().await?,
             Ends::Directory { node, checkpoint } => {

@@ -39,7 +39,7 @@ impl WireStage {
             (happened, _) => happened.map_err(|error| refused(what, &error))?,
         };
         self.node(name)?.show_capabilities()?;
-        self.node(name)?.show_control_program()?;
+        self.node(name)?.show_programs()?;
         let lasts = match driver_faults::is_for_good(spec.fault) {
             true => spec.lasts,
             false => spec.lasts.or(Some(LASTS_DEFAULT)),

@@ -24,7 +24,7 @@ pub(super) fn start(node: &Node, pod: &str, container: &ContainerView, pid: u32)
             thread_percentage: work::own_percentage(container).unwrap_or(0),
             name: pod.to_owned(),
         };
-        connect(Path::new(&pipe), &client)
+        connect(&node.on_this_machine(Path::new(&pipe)), &client)
             .map_err(|error| format!("CUDA_ERROR_MPS_CONNECTION_FAILED: {error}"))?;
     } else {
         let started = driver.change(|node| {
