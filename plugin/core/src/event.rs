@@ -12,8 +12,8 @@ use crate::config::ResourceName;
 pub use crate::holding::{Checkpoint, CheckpointEntry, Holding};
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
+pub use crate::ownership::processes::{ComputeProcess, ProcessList};
 use crate::plugin::Settings;
-pub use crate::processes::{ComputeProcess, ProcessList};
 use crate::taints::Taint;
 use crate::takeover::Allocatable;
 
@@ -67,7 +67,6 @@ pub enum Event {
         /// For how many seconds it has been waited for.
         waited_s: u64,
     },
-
     /// The state file with the last good configuration, before anything else is told; absent on a new node.
     LastGoodRead {
         /// Its content, whatever it is.
@@ -233,7 +232,6 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-
     /// Answer to `WatchPods`, and told again whenever they change: the pods that are bound to this Node. The list was asked
     /// for after the action was taken.
     PodsRead {
@@ -249,7 +247,6 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-
     /// Answer to `ReadAllocatable`: what the kubelet may hand out of the resources that were asked for.
     AllocatableRead {
         /// By extended resource.
@@ -275,7 +272,6 @@ pub enum Event {
         /// The path and the reason.
         why: String,
     },
-
     /// Answer to `FindDriverFiles`.
     DriverFilesFound {
         /// Which search; what is told of an older one changes nothing.

@@ -17,7 +17,7 @@
 //! of afterwards: from wherever the GPU is by then it goes back to draining the role that its holder knows.
 //!
 //! A GPU that is *Found* without a holder converts at once; only for an MPS role that it does not have yet no process may be on
-//! it either ([`crate::processes`]): its compute mode changes.
+//! it either ([`crate::ownership::processes`]): its compute mode changes.
 //!
 //! GPUs of one MPS control daemon walk together: none leaves *Draining* before all of them are free, and their daemon is wished
 //! for when all of them are *Converting*.
@@ -89,7 +89,7 @@ pub struct Situation {
     pub unreadable: bool,
     /// Another GPU of the MPS control daemon that serves it may still be held.
     pub mates_held: bool,
-    /// Compute processes are on it whose end matters, or NVML has not told since it was free. See [`crate::processes`].
+    /// Compute processes are on it whose end matters, or NVML has not told since it was free. See [`crate::ownership::processes`].
     pub occupied: bool,
     /// Its control daemon.
     pub mps: MpsCondition,

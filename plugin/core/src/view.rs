@@ -11,8 +11,8 @@ use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::links::Links;
 use crate::mps::ClientLimits;
+use crate::ownership::processes::ComputeProcess;
 use crate::prefer::{self, PreferError};
-use crate::processes::ComputeProcess;
 use crate::taints::Taint;
 use crate::time_slice::TimeSliceStatus;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin_core::inventory::{ComputeMode, Facts, GpuUuid};
-use plugin_core::processes::ProcessList;
+use plugin_core::ownership::processes::ProcessList;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 

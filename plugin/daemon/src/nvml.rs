@@ -13,7 +13,7 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use plugin_core::cdi::IMEX_CHANNELS;
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
-use plugin_core::processes::ProcessList;
+use plugin_core::ownership::processes::ProcessList;
 
 use self::readers::{Readers, Readings};
 use crate::cause;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use plugin_core::action::{Action, Severity};
+use plugin_core::cdi::Found;
 use plugin_core::event::{Checkpoint, Event, Holding, ProcessList};
 use plugin_core::last_good::LastGood;
 use plugin_core::mps::{Actual, DaemonStatus};
@@ -69,9 +70,7 @@ pub fn event(event: &Event) -> String {
             let answer = answer(refused.as_deref());
             format!("{resource} {}: {answer} from view {view_generation}", ids.join(", "))
         }
-        Event::DriverFilesFound { found, .. } => {
-            format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
-        }
+        Event::DriverFilesFound { found, .. } => driver_files(found),
         Event::HoldersRead { holdings, checkpoint } => holders(holdings, checkpoint),
         Event::FiguresRead { allocatable } => figures(allocatable),
         Event::PodsRead { pods, .. } => format!("{} pods are bound to the node", pods.len()),
@@ -184,6 +183,10 @@ fn holders(holdings: &[Holding], checkpoint: &Checkpoint) -> String {
         Checkpoint::Damaged { why } => format!("{listed}; checkpoint {why}"),
         Checkpoint::Unread | Checkpoint::Missing | Checkpoint::Read { .. } => listed,
     }
+}
+
+fn driver_files(found: &Found) -> String {
+    format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
 }
 
 fn processes(list: &ProcessList) -> String {

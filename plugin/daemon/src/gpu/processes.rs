@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plugin_core::event::Event;
 use plugin_core::inventory::GpuUuid;
-use plugin_core::processes::ProcessList;
+use plugin_core::ownership::processes::ProcessList;
 
 use crate::gpu::GpuThread;
 

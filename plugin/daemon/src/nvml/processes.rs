@@ -8,7 +8,7 @@ use nvml_wrapper::Device;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
-use plugin_core::processes::{ComputeProcess, ProcessList};
+use plugin_core::ownership::processes::{ComputeProcess, ProcessList};
 
 /// Most processes of one GPU that are told; 60 clients is what MPS allows.
 const PROCESSES_MAX: usize = 256;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fake_gpu::Process;
 use plugin_core::event::Event;
 use plugin_core::inventory::GpuUuid;
-use plugin_core::processes::{ComputeProcess, ProcessList};
+use plugin_core::ownership::processes::{ComputeProcess, ProcessList};
 
 use super::super::engine::Context;
 use super::super::happening::What;

@@ -14,11 +14,13 @@
 //! The MPS control daemons and servers of the node itself are nobody's processes on a GPU that plays an MPS role or should.
 //! NVML that has no such list counts as "none", or such a node could never change; whatever else NVML answers counts as held.
 
+mod compute;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use self::compute::{ComputeProcess, ProcessList};
 use crate::action::{Action, Severity};
-pub use crate::compute_process::{ComputeProcess, ProcessList};
 use crate::inventory::{Facts, GpuUuid};
 use crate::plugin::Plugin;
 use crate::switch::GpuState;
