@@ -140,6 +140,18 @@ pub enum Fault {
     DeviceCgroupsRewritten,
     /// The machine goes down and boots again.
     NodeReboot,
+    /// A program that belongs to no pod computes on a GPU, for the duration or for good.
+    UninvitedProcess {
+        /// The GPU's NVML index.
+        gpu: u32,
+    },
+    /// NVML answers an error code when it is asked which processes are on a GPU.
+    ProcessesUnreadable {
+        /// The GPU's NVML index.
+        gpu: u32,
+        /// NVML's code, such as 3 for "not supported".
+        code: u32,
+    },
 }
 
 /// A fault, where and for how long.
@@ -203,6 +215,8 @@ impl Fault {
             Fault::InotifyExhausted => "inotifyExhausted",
             Fault::DeviceCgroupsRewritten => "deviceCgroupsRewritten",
             Fault::NodeReboot => "nodeReboot",
+            Fault::UninvitedProcess { .. } => "uninvitedProcess",
+            Fault::ProcessesUnreadable { .. } => "processesUnreadable",
         }
     }
 
@@ -225,6 +239,8 @@ impl Fault {
             | Fault::GpuUnplugged { gpu }
             | Fault::Xid { gpu, .. }
             | Fault::EccError { gpu }
+            | Fault::UninvitedProcess { gpu }
+            | Fault::ProcessesUnreadable { gpu, .. }
             | Fault::MpsFault { gpu } => Some(gpu),
             Fault::MpsDaemonCrash { gpu } | Fault::MpsDaemonHang { gpu } | Fault::NvmlError { gpu, .. } => {
                 gpu
@@ -236,9 +252,10 @@ impl Fault {
     /// The code that it names.
     pub fn code(&self) -> Option<u32> {
         match *self {
-            Fault::Xid { code, .. } | Fault::NvmlError { code, .. } | Fault::ApiServerRefuses { code } => {
-                Some(code)
-            }
+            Fault::Xid { code, .. }
+            | Fault::NvmlError { code, .. }
+            | Fault::ProcessesUnreadable { code, .. }
+            | Fault::ApiServerRefuses { code } => Some(code),
             _ => None,
         }
     }

@@ -101,7 +101,7 @@ pub struct GpuView {
     pub health: String,
     /// Its memory.
     pub memory: MemoryView,
-    /// How many processes of pods have a context on it, MPS servers not counted.
+    /// How many processes have a context on it, of pods or of nobody, MPS servers not counted.
     pub processes: u64,
     /// How busy it is, in percent, as NVML tells it.
     pub utilization: u32,

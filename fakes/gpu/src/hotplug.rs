@@ -48,6 +48,7 @@ impl Node {
         back.lost = 0;
         back.nvml_error = 0;
         back.nvml_hangs = 0;
+        back.processes_error = 0;
         back.compute_mode = back.compute_mode_original;
         back.time_slice = 0;
         // MIG mode outlives a reset, MIG devices do not

@@ -66,7 +66,7 @@ pub use mig::{
     mig_minors_file,
 };
 pub use nvlink::{LinkEnd, Wiring};
-pub use process::{MPS_SERVER_MEMORY_BYTES, ProcessKind, ProcessSpec};
+pub use process::{MPS_SERVER_MEMORY_BYTES, ProcessKind, ProcessSpec, is_uninvited};
 pub use profile::{Architecture, BoardProfile, ProfileError, profile_names};
 pub use record::{
     ComputeMode, DAEMONS_MAX, EVENTS_MAX, Event, GPUS_MAX, Gpu, MpsDaemon, Node, PROCESSES_MAX, Process,

@@ -9,6 +9,11 @@ use crate::text::Text;
 /// Device memory an MPS server takes on each GPU with clients: 27 MiB seen on a V100.
 pub const MPS_SERVER_MEMORY_BYTES: u64 = 27 << 20;
 
+/// The ids of processes that no pod started: above those of Linux (`PID_MAX_LIMIT`, 2^22).
+const UNINVITED_PIDS: std::ops::Range<u32> = 4_500_000..4_600_000;
+/// The name of its program.
+const UNINVITED_NAME: &str = "python3";
+
 /// What a process on a GPU is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -84,6 +89,11 @@ impl ProcessSpec {
             instance: None,
         }
     }
+}
+
+/// Whether the process with this id was started by [`Node::start_uninvited`].
+pub fn is_uninvited(pid: u32) -> bool {
+    UNINVITED_PIDS.contains(&pid)
 }
 
 impl Node {
@@ -166,6 +176,19 @@ impl Node {
         };
         self.process_count += 1;
         Ok(())
+    }
+
+    /// Starts a program on a GPU, or on its first MIG device, that belongs to no pod, and gives its process id.
+    ///
+    /// # Errors
+    /// See [`Self::start_process`].
+    pub fn start_uninvited(&mut self, gpu: u32) -> Result<u32, GpuError> {
+        let is_free = |pid: &u32| self.processes().iter().all(|process| process.pid != *pid);
+        let pid = UNINVITED_PIDS.into_iter().find(is_free).unwrap_or(UNINVITED_PIDS.start);
+        let instance = self.gpu(gpu)?.mig_devices().next().map(|mig| mig.instance);
+        let spec = ProcessSpec::new(pid, gpu, ProcessKind::Plain, UNINVITED_NAME);
+        self.start_process(&ProcessSpec { instance, ..spec })?;
+        Ok(pid)
     }
 
     /// Compute mode and MPS's own rules.

@@ -83,8 +83,12 @@ pub struct Gpu {
     pub(crate) nvlinks: u32,
     /// PCI bus of the GPU that they end at, 0: NVSwitches.
     pub(crate) nvlink_peer_bus: u32,
+    /// Non-zero: NVML answers this code when it is asked which processes are on this GPU.
+    pub processes_error: u32,
     /// nvidia-smi's number of the time slice in force.
     pub(crate) time_slice: u32,
+    /// Keeps the record free of padding.
+    pub(crate) reserved: u32,
     /// Events raised on this GPU so far.
     pub event_count: u64,
     /// `GPU-…`.
@@ -115,7 +119,9 @@ impl Gpu {
         nvml_hangs: 0,
         nvlinks: 0,
         nvlink_peer_bus: 0,
+        processes_error: 0,
         time_slice: 0,
+        reserved: 0,
         event_count: 0,
         uuid: Text::EMPTY,
         serial: Text::EMPTY,

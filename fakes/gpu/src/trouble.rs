@@ -68,6 +68,15 @@ impl Node {
         Ok(())
     }
 
+    /// Lets NVML answer an error code when it is asked for the processes on a GPU; 0 ends it.
+    ///
+    /// # Errors
+    /// No such GPU.
+    pub fn set_processes_error(&mut self, gpu: u32, code: u32) -> Result<(), GpuError> {
+        self.gpu_mut(gpu)?.processes_error = code;
+        Ok(())
+    }
+
     /// Lets NVML calls about one GPU not return, or return again.
     ///
     /// # Errors

@@ -63,6 +63,9 @@ fn list(
     wanted: impl Fn(&Process) -> bool,
 ) -> Answer {
     with_device(device, |node, gpu, mig| {
+        if gpu.processes_error != 0 {
+            return Err(gpu.processes_error);
+        }
         let here = |process: &&Process| mig.is_none_or(|mig| process.instance() == Some(mig.instance));
         let processes = node.processes_on(gpu.index).filter(|process| wanted(process)).filter(here);
         let items = processes

@@ -80,6 +80,7 @@ impl Plugin {
             Event::DriverFilesFound { attempt, found } => self.driver_files_found(attempt, found),
             Event::CdiSpecsWritten => self.specs_written(),
             Event::CdiSpecsFailed { why } => self.specs_failed(&why),
+            Event::ProcessesRead { gpu, list } => self.processes_read(&gpu, list),
             Event::TimeSliceSet(set) => self.time_slice_set(&set),
             Event::TimeSliceFailed(failure) => self.time_slice_failed(failure),
         }

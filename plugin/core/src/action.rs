@@ -134,6 +134,11 @@ pub enum Action {
         /// One sentence: object, value, next step.
         message: String,
     },
+    /// Ask NVML which compute processes are on a GPU. Answered by `ProcessesRead`, within seconds whatever the driver does.
+    ReadProcesses {
+        /// The physical GPU.
+        gpu: GpuUuid,
+    },
     /// End the process.
     Exit {
         /// 0 after a requested stop.
@@ -166,6 +171,7 @@ impl Action {
             Action::WriteCdiSpecs { .. } => "write_cdi_specs",
             Action::SetTimeSlice { .. } => "set_time_slice",
             Action::Announce { .. } => "announce",
+            Action::ReadProcesses { .. } => "read_processes",
             Action::Exit { .. } => "exit",
         }
     }

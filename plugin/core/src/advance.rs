@@ -33,6 +33,7 @@ impl Plugin {
         self.renew_daemons();
         self.advance_gpus();
         self.keep_ids();
+        self.watch_processes();
         self.wish_mps();
         self.wish_again();
         self.keep_time_slices();
@@ -112,9 +113,10 @@ impl Plugin {
             held_as: self.held_as(unit.uuid()),
             stranger: self.is_held_by_stranger(unit.uuid()),
             evidence: self.evidence_for(unit.uuid()),
-            lingers: self.withdrawal.kept(unit.uuid()).is_some_and(|kept| !kept.ids.is_empty()),
+            lingers: self.withdrawal.lingers(unit.uuid()),
             unreadable: self.kubelet_start.never_tells(self.now),
-            mates_held: self.are_mates_held(unit.uuid(), state),
+            mates_held: self.are_mates_held(unit.uuid(), state) || self.are_mates_occupied(unit, state),
+            occupied: self.is_occupied(unit, state),
             mps: self.mps_condition(unit.uuid()),
             renew: self.renewals.renews(unit.uuid()),
         }

@@ -28,8 +28,10 @@ impl Plugin {
             return;
         };
         let asked = self.ownership.evidence().is_some_and(|e| e >= *since);
-        let holders = self.ownership.holders(unit.uuid()).join(", ");
-        if asked && !self.said.contains_key(&topic) {
+        let mut holders = self.ownership.holders(unit.uuid());
+        holders.extend(self.process_holders(unit));
+        let (is_held, holders) = (!holders.is_empty(), holders.join(", "));
+        if asked && is_held && !self.said.contains_key(&topic) {
             let message = format!(
                 "{unit} is draining: it leaves `{}` when it is free; held by {holders}",
                 role.resource
@@ -38,6 +40,7 @@ impl Plugin {
         }
         if self.is_overdue(*since) && !self.said.contains_key(&late) {
             let waited = self.now.since(*since).as_secs();
+            let holders = if is_held { holders.as_str() } else { "nobody that is known" };
             let message = format!(
                 "{unit} has been draining for {waited} s, longer than `sharing.drainDeadline` allows: it leaves `{}` when it \
                  is free; held by {holders} (hint: delete these pods, or ask for the role before again)",
@@ -84,12 +87,15 @@ impl Plugin {
         begun.filter(|at| *at > self.now).min()
     }
 
-    /// Each GPU that waits for holders, with them.
+    /// Each GPU that waits for holders, with them: pods, and processes that are of no pod.
     pub(crate) fn draining_annotation(&self) -> Option<String> {
         let facts = self.facts()?;
         let waits = |unit: Unit<'_>| match self.gpus.get(unit.uuid()) {
-            Some(GpuState::Draining { from, .. }) if self.ownership.is_held(unit.uuid()) => {
-                Some(self.draining_line(unit, from.resource.as_str()))
+            Some(GpuState::Draining { from, .. }) => {
+                let mut holders = self.ownership.holders(unit.uuid());
+                holders.extend(self.process_holders(unit));
+                let line = || self.draining_line(unit, from.resource.as_str(), &holders);
+                (!holders.is_empty()).then(line)
             }
             _ => None,
         };
@@ -99,10 +105,10 @@ impl Plugin {
         (!text.is_empty()).then_some(text)
     }
 
-    fn draining_line(&self, unit: Unit<'_>, from: &str) -> String {
+    fn draining_line(&self, unit: Unit<'_>, from: &str, holders: &[String]) -> String {
         let target = self.applied.as_ref().and_then(|applied| applied.roles.get(unit.uuid()));
         let to = target.map_or("nothing", |role| role.resource.as_str());
-        let holders = self.ownership.holders(unit.uuid()).join(", ");
+        let holders = holders.join(", ");
         format!("{} `{}` {from} → {to}, held by {holders}", unit.index(), unit.uuid())
     }
 

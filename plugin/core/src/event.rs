@@ -12,6 +12,7 @@ use crate::config::ResourceName;
 pub use crate::holding::{Checkpoint, CheckpointEntry, Holding};
 use crate::inventory::{Facts, GpuUuid};
 use crate::mps::{Actual, Desired};
+pub use crate::ownership::processes::{ComputeProcess, ProcessList};
 use crate::plugin::Settings;
 use crate::taints::Taint;
 use crate::takeover::Allocatable;
@@ -66,7 +67,6 @@ pub enum Event {
         /// For how many seconds it has been waited for.
         waited_s: u64,
     },
-
     /// The state file with the last good configuration, before anything else is told; absent on a new node.
     LastGoodRead {
         /// Its content, whatever it is.
@@ -136,7 +136,6 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-
     /// Answer to `PatchAnnotations`: done.
     AnnotationsPatched,
     /// Answer to `PatchAnnotations`: refused or unreachable.
@@ -144,7 +143,6 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-
     /// Answer to `PatchTaints`: done.
     TaintsPatched,
     /// Answer to `PatchTaints`: they are not as they were seen, or the API server refuses or cannot be reached.
@@ -234,7 +232,6 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-
     /// Answer to `WatchPods`, and told again whenever they change: the pods that are bound to this Node. The list was asked
     /// for after the action was taken.
     PodsRead {
@@ -250,7 +247,6 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-
     /// Answer to `ReadAllocatable`: what the kubelet may hand out of the resources that were asked for.
     AllocatableRead {
         /// By extended resource.
@@ -276,7 +272,6 @@ pub enum Event {
         /// The path and the reason.
         why: String,
     },
-
     /// Answer to `FindDriverFiles`.
     DriverFilesFound {
         /// Which search; what is told of an older one changes nothing.
@@ -291,7 +286,13 @@ pub enum Event {
         /// The path and the reason.
         why: String,
     },
-
+    /// Answer to `ReadProcesses`: what NVML tells. It was asked after the action was taken.
+    ProcessesRead {
+        /// The physical GPU.
+        gpu: GpuUuid,
+        /// The answer.
+        list: ProcessList,
+    },
     /// Answer to `SetTimeSlice`: done.
     TimeSliceSet(crate::time_slice::SliceSet),
     /// Answer to `SetTimeSlice`: it could not be set.

@@ -14,7 +14,7 @@
 //! | What is kept about GPUs over restarts? | [`kept_gpus`] |
 //! | What happens after an event? | `absorb` takes it in, `advance` decides what follows |
 //! | Which GPU should play which role? | [`sharing`]; a role is in [`resources`] |
-//! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out |
+//! | Who holds a GPU now? | [`ownership`]; `checkpoint` and `pods` for what PodResources leaves out; [`ownership::processes`] for what no pod is |
 //! | How does a GPU change its role? | [`switch`]; without refusing a pod that is on its way: [`bind_stop`], [`withdraw`]; what people see of it: [`drain`] |
 //! | What does the kubelet see of it? | [`view`] (`publish`, `status`), [`registration`] |
 //! | What does a container get? | [`allocate`], [`prefer`]; of memory: [`budget`] |

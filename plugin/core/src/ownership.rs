@@ -5,6 +5,8 @@
 //! has yet. Nothing is forgotten at once: a holder must be absent from two reads that lie apart. Wrong or missing data errs on
 //! the side of "held".
 
+pub mod processes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;

@@ -25,6 +25,7 @@ use crate::last_good::LastGoods;
 use crate::links::Links;
 use crate::mps::{Actual, Desired};
 use crate::ownership::Ownership;
+use crate::ownership::processes::ProcessWatch;
 use crate::pods::Pods;
 use crate::publish::Retiring;
 use crate::registration::Registration;
@@ -81,6 +82,7 @@ pub struct Plugin {
     pub(crate) checkpoint: CheckpointTable,
     pub(crate) pods: Pods,
     pub(crate) withdrawal: Withdrawal,
+    pub(crate) processes: ProcessWatch,
     pub(crate) next_read: Option<Time>,
     pub(crate) kubelet_up: bool,
     pub(crate) kubelet_start: KubeletStart,
@@ -146,6 +148,7 @@ impl Plugin {
             checkpoint: CheckpointTable::default(),
             pods: Pods::default(),
             withdrawal: Withdrawal::default(),
+            processes: ProcessWatch::default(),
             next_read: None,
             kubelet_up: false,
             kubelet_start: KubeletStart::default(),
@@ -218,6 +221,7 @@ impl Plugin {
             self.node_deadline(),
             self.staged_deadline(),
             self.specs_deadline(),
+            self.processes.due(),
             self.time_slices.due(),
         ]
         .into_iter()

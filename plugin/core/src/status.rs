@@ -172,15 +172,17 @@ impl Plugin {
             holders: self.holders_of(unit),
             mps: self.actual.as_ref().and_then(|a| a.daemons.get(uuid).cloned()),
             blockers: self.blockers(uuid),
+            processes: self.uninvited(unit).into_iter().cloned().collect(),
             since_ms: self.changed_at.get(uuid).map_or(0, |at| at.as_nanos() / 1_000_000),
             overdue: matches!(state, GpuState::Draining { since, .. } if self.is_overdue(*since)),
             time_slice: self.time_slices.status(uuid),
         }
     }
 
-    /// Those of the unit, and on a whole GPU those of its MIG devices that are gone.
+    /// Those of the unit, processes among them, and on a whole GPU those of its MIG devices that are gone.
     fn holders_of(&self, unit: Unit<'_>) -> Vec<String> {
         let mut holders = self.ownership.holders(unit.uuid());
+        holders.extend(self.process_holders(unit));
         if unit.mig.is_none() {
             for mig in self.held_lost_parts(unit.uuid()) {
                 let lost = self.ownership.holders(mig).into_iter();

@@ -1,8 +1,9 @@
 //! How one GPU changes its role without changing under anybody: the machine that every label flip runs through, once per GPU.
 //!
 //! ```text
-//!              another role is wanted            nobody holds it, and that was read
-//!                                                after its old ids were withdrawn
+//!              another role is wanted            nobody holds it, and that was read after its
+//!                                                old ids were withdrawn; and then no process
+//!                                                computes on it, and that was read as well
 //!   Settled ───────────────────────► Draining ─────────────────────────────► Converting
 //!     ▲  ▲      the old role again      │ (no MPS on either side: at once)      │ MPS daemon ready,
 //!     │  └──────────────────────────────┘                                       │ or gone and the
@@ -14,6 +15,9 @@
 //! Allocate of an old id is still granted and makes a holder. *Converting*: nothing is handed out under either role; only
 //! here may MPS daemons and compute modes change. An Allocate that was granted just before the GPU left its old role is told
 //! of afterwards: from wherever the GPU is by then it goes back to draining the role that its holder knows.
+//!
+//! A GPU that is *Found* without a holder converts at once; only for an MPS role that it does not have yet no process may be on
+//! it either ([`crate::ownership::processes`]): its compute mode changes.
 //!
 //! GPUs of one MPS control daemon walk together: none leaves *Draining* before all of them are free, and their daemon is wished
 //! for when all of them are *Converting*.
@@ -30,7 +34,8 @@ use crate::view::Strategy;
 /// Where one GPU is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GpuState {
-    /// Just found: whether somebody holds it is not known yet. Left with the first read of PodResources.
+    /// Just found: whether somebody holds it is not known yet. Left with the first read of PodResources, and towards an MPS
+    /// role when no process is on it.
     Found,
     /// It plays this role.
     Settled {
@@ -84,6 +89,8 @@ pub struct Situation {
     pub unreadable: bool,
     /// Another GPU of the MPS control daemon that serves it may still be held.
     pub mates_held: bool,
+    /// Compute processes are on it whose end matters, or NVML has not told since it was free. See [`crate::ownership::processes`].
+    pub occupied: bool,
     /// Its control daemon.
     pub mps: MpsCondition,
     /// That daemon has been ill for too long: it must be gone before the GPU settles again.
@@ -115,7 +122,7 @@ impl GpuState {
                 let proven = s.evidence.is_some_and(|e| e >= since) && !s.lingers;
                 match (s.held_as.is_some(), proven) {
                     (true, _) | (false, false) => GpuState::Draining { from, since },
-                    (false, true) if s.mates_held => GpuState::Draining { from, since },
+                    (false, true) if s.mates_held || s.occupied => GpuState::Draining { from, since },
                     (false, true) => GpuState::Converting,
                 }
             }
@@ -133,6 +140,7 @@ impl GpuState {
             },
             GpuState::Unused => match &s.held_as {
                 Some(role) => GpuState::Draining { from: role.clone(), since: s.now },
+                None if s.occupied => GpuState::Unused,
                 None => GpuState::Converting,
             },
         }
@@ -144,7 +152,7 @@ impl GpuState {
             (GpuState::Settled { role }, _) => GpuState::Draining { from: role, since: s.now },
             (GpuState::Draining { from, since }, held_as) => {
                 let proven = s.evidence.is_some_and(|e| e >= since) && !s.lingers;
-                if held_as.is_none() && proven && !s.mates_held {
+                if held_as.is_none() && proven && !s.mates_held && !s.occupied {
                     GpuState::Converting
                 } else {
                     GpuState::Draining { from, since }
@@ -184,6 +192,7 @@ fn found(s: &Situation, target: Role) -> GpuState {
     match (&s.held_as, s.evidence) {
         (Some(role), _) if *role == target && !s.blocked => GpuState::Settled { role: target },
         (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },
+        (None, Some(_)) if s.occupied => GpuState::Found,
         (None, Some(_)) => GpuState::Converting,
         // a node whose kubelet never tells (no podresources socket mounted) serves as it would without this ledger, except
         // that MPS daemons and compute modes are only touched where somebody vouches that the GPU is free
@@ -215,9 +224,16 @@ mod tests {
             lingers: false,
             unreadable: false,
             mates_held: false,
+            occupied: false,
             mps: MpsCondition::Absent,
             renew: false,
         }
+    }
+
+    /// What an MPS control daemon does, with and without processes whose end matters.
+    fn conditions() -> impl Iterator<Item = (MpsCondition, bool)> {
+        let all = [MpsCondition::Absent, MpsCondition::Busy, MpsCondition::Ready];
+        all.into_iter().flat_map(|mps| [(mps, false), (mps, true)])
     }
 
     /// Every state under every combination of what the machine looks at.
@@ -230,12 +246,13 @@ mod tests {
         for target in [exclusive.clone(), shared(Strategy::TimeSlicing), shared(Strategy::Mps)] {
             for held_as in [None, Some(exclusive.clone())] {
                 for evidence in [None, early, late] {
-                    for mps in [MpsCondition::Absent, MpsCondition::Busy, MpsCondition::Ready] {
+                    for (mps, occupied) in conditions() {
                         let s = Situation {
                             held_as: held_as.clone(),
                             stranger: held_as.is_some() && target != exclusive,
                             evidence,
                             mps,
+                            occupied,
                             ..situation(target.clone())
                         };
                         let same = target == exclusive;
@@ -245,7 +262,7 @@ mod tests {
                         if !same {
                             assert_eq!(after_settled.tag(), "draining", "settled {s:?}");
                         }
-                        let leaves = held_as.is_none() && evidence == late;
+                        let leaves = held_as.is_none() && evidence == late && !occupied;
                         let expected = match (same, leaves) {
                             (true, _) => settled.clone(),
                             (false, true) => GpuState::Converting,
@@ -270,10 +287,16 @@ mod tests {
                         let expected = match (&held_as, evidence) {
                             (Some(role), _) if *role == target => GpuState::Settled { role: role.clone() },
                             (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },
-                            (None, Some(_)) => GpuState::Converting,
-                            (None, None) => GpuState::Found,
+                            (None, Some(_)) if !occupied => GpuState::Converting,
+                            (None, _) => GpuState::Found,
                         };
                         assert_eq!(GpuState::Found.next(&s), expected, "found {s:?}");
+                        let expected = match (&held_as, occupied) {
+                            (Some(role), _) => GpuState::Draining { from: role.clone(), since: s.now },
+                            (None, true) => GpuState::Unused,
+                            (None, false) => GpuState::Converting,
+                        };
+                        assert_eq!(GpuState::Unused.next(&s), expected, "unused {s:?}");
                     }
                 }
             }
@@ -310,6 +333,7 @@ mod tests {
         for s in [situation(shared(Strategy::TimeSlicing)), unwanted] {
             let s = Situation { evidence: Some(Time::from_millis(60)), ..s };
             assert_eq!(draining.clone().next(&s), GpuState::Converting);
+            assert_eq!(draining.clone().next(&Situation { occupied: true, ..s.clone() }), draining);
             assert_eq!(draining.clone().next(&Situation { lingers: true, ..s }), draining);
         }
     }

@@ -11,6 +11,7 @@ use crate::config::{AllocationPolicy, ResourceName};
 use crate::inventory::GpuUuid;
 use crate::links::Links;
 use crate::mps::ClientLimits;
+use crate::ownership::processes::ComputeProcess;
 use crate::prefer::{self, PreferError};
 use crate::taints::Taint;
 use crate::time_slice::TimeSliceStatus;
@@ -111,13 +112,16 @@ pub struct GpuStatus {
     pub strategy: Option<Strategy>,
     /// The extended resource that it will serve, when it is changing.
     pub next_resource: Option<String>,
-    /// Who holds it: `namespace/pod/container`, or `(allocation not yet seen)`.
+    /// Who holds it: `namespace/pod/container`, `(allocation not yet seen)`, or `process 4711 (python3)`.
     pub holders: Vec<String>,
     /// Its MPS control daemon, when it has one.
     pub mps: Option<crate::mps::DaemonStatus>,
     /// The pods that it waits for, while it drains.
     #[serde(default)]
     pub blockers: Vec<Blocker>,
+    /// The processes that it waits for: no pod holds it, and its role changes when they have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ComputeProcess>,
     /// When it came into its state, in milliseconds on the clock of this process (see [`Status::now_ms`]).
     #[serde(default)]
     pub since_ms: u64,

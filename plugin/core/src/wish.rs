@@ -7,6 +7,7 @@ use crate::inventory::GpuUuid;
 use crate::mps::{Desired, DesiredDaemon};
 use crate::plugin::{Driver, Plugin};
 use crate::switch::{GpuState, MpsCondition};
+use crate::unit::Unit;
 
 impl Plugin {
     /// Whether a GPU that shares its MPS control daemon with this one may still be held: the daemon then stays for both.
@@ -22,6 +23,19 @@ impl Plugin {
             None | Some(GpuState::Converting | GpuState::Unused) => false,
         };
         role.daemon_gpus.iter().map(|mate| &mate.uuid).filter(|mate| *mate != gpu).any(may_be_held)
+    }
+
+    /// Whether processes are on another GPU of its MPS control daemon that nobody holds, or may be.
+    pub(crate) fn are_mates_occupied(&self, unit: Unit<'_>, state: &GpuState) -> bool {
+        let (Some(role), Some(facts)) = (state.role(), self.facts()) else { return false };
+        let mates = role.daemon_gpus.iter().map(|mate| &mate.uuid).filter(|mate| *mate != unit.uuid());
+        let mut units = mates.filter_map(|mate| facts.unit(mate));
+        units.any(|mate| match self.gpus.get(mate.uuid()) {
+            Some(state @ GpuState::Draining { from, .. }) => {
+                from.daemon_gpus == role.daemon_gpus && self.is_occupied(mate, state)
+            }
+            _ => false,
+        })
     }
 
     pub(crate) fn mps_condition(&self, gpu: &GpuUuid) -> MpsCondition {
@@ -41,7 +55,10 @@ impl Plugin {
         let Driver::Present(facts) = &self.driver else {
             return;
         };
-        if !self.change.all || self.applied.is_none() || self.gpus.values().any(|s| *s == GpuState::Found) {
+        // while it is not known who holds a GPU, the daemons of an earlier run stay
+        let unknown =
+            |(gpu, s): (&GpuUuid, &GpuState)| *s == GpuState::Found && !self.processes.is_waiting(gpu);
+        if !self.change.all || self.applied.is_none() || self.gpus.iter().any(unknown) {
             return;
         }
         let gpus = facts.gpus.iter().map(|gpu| &gpu.uuid);
@@ -81,7 +98,9 @@ impl Plugin {
                 Some(target).filter(|role| role.daemon_gpus.iter().all(|mate| comes(&mate.uuid)))?
             }
             GpuState::Settled { role } | GpuState::Draining { from: role, .. } => role,
-            GpuState::Found | GpuState::Unused => return None,
+            // what it has stays until the processes on it have ended
+            GpuState::Found => return self.desired.daemons.get(gpu).cloned(),
+            GpuState::Unused => return None,
         };
         role.daemon()
     }

@@ -52,6 +52,11 @@ impl Withdrawal {
         self.kept.get(gpu)
     }
 
+    /// Whether ids of a draining GPU are healthy that nobody holds, or somebody does.
+    pub(crate) fn lingers(&self, gpu: &GpuUuid) -> bool {
+        self.kept(gpu).is_some_and(|kept| !kept.ids.is_empty())
+    }
+
     /// When the last id of a draining GPU was withdrawn.
     pub(crate) fn last_left(&self, gpu: &GpuUuid) -> Option<Time> {
         self.kept.get(gpu).and_then(|kept| kept.left.values().max().copied())

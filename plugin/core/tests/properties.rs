@@ -7,7 +7,8 @@ mod shell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use plugin_core::event::Event;
+use plugin_core::event::{ComputeProcess, Event, ProcessList};
+use plugin_core::inventory::GpuUuid;
 use plugin_core::resources::gpu_of;
 use proptest::prelude::*;
 use shell::{Node, assert_replays, gpu, shared};
@@ -24,6 +25,7 @@ enum Step {
     KubeletRestart,
     PluginRestart,
     LoseHolders,
+    Processes { gpu: u32, pids: u32, told: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::KubeletRestart),
         1 => Just(Step::PluginRestart),
         1 => Just(Step::LoseHolders),
+        2 => (0..GPUS, 0..3u32, any::<bool>()).prop_map(|(gpu, pids, told)| Step::Processes { gpu, pids, told }),
     ]
 }
 
@@ -47,6 +50,21 @@ fn free_ids(node: &Node, shared_one: bool) -> Vec<String> {
     let devices = node.plugin.view().devices(&resource);
     let healthy = devices.iter().flat_map(|d| d.values()).filter(|d| d.healthy).map(|d| d.id.clone());
     healthy.filter(|id| !held.contains(id)).collect()
+}
+
+/// So many processes that are of no pod; or NVML does not tell.
+fn processes(pids: u32, told: bool) -> ProcessList {
+    let process = |pid| ComputeProcess {
+        pid,
+        name: None,
+        used_bytes: None,
+        gpu_instance: None,
+        compute_instance: None,
+    };
+    match told {
+        true => ProcessList::Read { processes: (1..=pids).map(process).collect() },
+        false => ProcessList::Failed { why: "Unknown Error".into() },
+    }
 }
 
 /// From the outside: only what pods hold and what the kubelet may hand out next.
@@ -104,6 +122,9 @@ proptest! {
                 Step::KubeletRestart => node.tell(Event::KubeletAppeared { age_ms: 60_000, has_checkpoint: true }),
                 Step::PluginRestart => node.restart_plugin(),
                 Step::LoseHolders => node.tell(Event::HoldersUnreadable { why: "no answer".into() }),
+                Step::Processes { gpu, pids, told } => {
+                    node.processes.insert(GpuUuid::new(format!("GPU-{gpu}")), processes(pids, told));
+                }
             }
             check(&node);
         }
@@ -111,6 +132,7 @@ proptest! {
 
         // nobody is left: the node converges to what the label asks for
         node.holdings.clear();
+        node.processes.clear();
         node.set_config_label(Some("mps-config"));
         node.wait(Duration::from_secs(60));
         prop_assert_eq!(node.counts(&shared()), (12, 12));

@@ -18,6 +18,7 @@ use crate::admin::Admin;
 use crate::admin_socket::AdminSocket;
 use crate::cdi_files::SpecDir;
 use crate::config_dir::{self, ConfigPath};
+use crate::gpu::processes::ProcessReader;
 use crate::gpu::{GpuBackend, GpuThread};
 use crate::gpu_watch::{self, GpuWatchSettings};
 use crate::journal_file::JournalFile;
@@ -146,6 +147,7 @@ fn start(
     let looks =
         GpuWatchSettings { every: timing.gpu_look, patience: timing.driver_patience, dev: settings.dev };
     let gpus = GpuThread::start(backend);
+    let processes = ProcessReader::new(gpus.clone());
     tokio::spawn(gpu_watch::watch(gpus, looks, Arc::clone(&gpus_asked), events.clone()));
     let written = Arc::new(Notify::new());
     let (mps_desired, newest) = watch::channel(None);
@@ -159,6 +161,7 @@ fn start(
     let node = settings.node.map(|node| NodeLink::start(node, events.clone(), metrics.clone()));
     Ok(Performer {
         gpus_asked,
+        processes,
         cdi: settings.cdi,
         kubelet_socket: settings.kubelet_socket,
         pod_resources_socket: settings.pod_resources_socket,

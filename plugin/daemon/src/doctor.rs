@@ -63,6 +63,7 @@ fn judge(facts: &NodeFacts) -> Vec<Finding> {
         host::rival_sockets(facts),
         host::state_dir(facts),
         host::mps_root(facts),
+        host::processes(facts),
         runtime::cdi(facts),
         runtime::toolkit(facts),
         host::device_cgroups(facts),

@@ -4,10 +4,13 @@
 //! only for a time that has a name. The thread is left alone then: a call that hangs in the kernel cannot be ended, and one
 //! that is only slow still gives its answer. What hangs is bounded, because each thread takes one of few places.
 
+pub(crate) mod processes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use plugin_core::inventory::{ComputeMode, Facts, GpuUuid};
+use plugin_core::ownership::processes::ProcessList;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -74,6 +77,8 @@ pub(crate) trait GpuBackend: Send + Sync {
     fn compute_mode(&self, gpu: &GpuUuid) -> Result<ComputeMode, GpuError>;
     /// Changes who may open contexts on the GPU; needs root.
     fn set_compute_mode(&self, gpu: &GpuUuid, mode: ComputeMode) -> Result<(), GpuError>;
+    /// Which compute processes are on the GPU now; never [`ProcessList::Failed`].
+    fn processes(&self, gpu: &GpuUuid) -> Result<ProcessList, GpuError>;
 }
 
 /// A backend whose calls run on threads of their own. See the module.
@@ -116,6 +121,22 @@ impl GpuThread {
     /// See [`GpuBackend::set_compute_mode`].
     pub(crate) async fn set_compute_mode(&self, gpu: GpuUuid, mode: ComputeMode) -> Result<(), GpuError> {
         self.effect("set_compute_mode", move |backend| backend.set_compute_mode(&gpu, mode)).await
+    }
+
+    /// See [`GpuBackend::processes`].
+    pub(crate) async fn processes(&self, gpu: GpuUuid) -> Result<ProcessList, GpuError> {
+        self.effect("read_processes", move |backend| backend.processes(&gpu)).await
+    }
+
+    /// With another patience for calls about one GPU.
+    #[cfg(test)]
+    pub(crate) fn waiting_for(self, effect_time: Duration) -> Self {
+        GpuThread { effect_time, ..self }
+    }
+
+    /// Whether a call is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.places.available_permits() == 0
     }
 
     async fn effect<T: Send + 'static>(

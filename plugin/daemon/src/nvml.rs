@@ -1,5 +1,6 @@
 //! The GPUs of a node as NVML tells them: the one place that loads NVIDIA's library.
 
+mod processes;
 mod readers;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use plugin_core::cdi::IMEX_CHANNELS;
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
+use plugin_core::ownership::processes::ProcessList;
 
 use self::readers::{Readers, Readings};
 use crate::cause;
@@ -69,12 +71,11 @@ impl NvmlBackend {
     fn with_device<T>(
         &self,
         gpu: &GpuUuid,
-        work: impl FnOnce(&mut Device<'_>) -> Result<T, NvmlError>,
+        work: impl FnOnce(Result<Device<'_>, NvmlError>) -> Result<T, NvmlError>,
     ) -> Result<T, GpuError> {
         let refused = |why: String| GpuError::Refused { gpu: gpu.clone(), why };
         let nvml = open(&self.paths).map_err(|e| refused(e.to_string()))?;
-        let done = nvml.device_by_uuid(gpu.as_str()).and_then(|mut device| work(&mut device));
-        done.map_err(|e| refused(cause::line(&e)))
+        work(nvml.device_by_uuid(gpu.as_str())).map_err(|e| refused(cause::line(&e)))
     }
 }
 
@@ -90,11 +91,16 @@ impl GpuBackend for NvmlBackend {
     }
 
     fn compute_mode(&self, gpu: &GpuUuid) -> Result<ComputeMode, GpuError> {
-        self.with_device(gpu, |device| Ok(from_nvml(device.compute_mode()?)))
+        self.with_device(gpu, |device| Ok(from_nvml(device?.compute_mode()?)))
     }
 
     fn set_compute_mode(&self, gpu: &GpuUuid, mode: ComputeMode) -> Result<(), GpuError> {
-        self.with_device(gpu, |device| device.set_compute_mode(to_nvml(mode)))
+        self.with_device(gpu, |device| device?.set_compute_mode(to_nvml(mode)))
+    }
+
+    fn processes(&self, gpu: &GpuUuid) -> Result<ProcessList, GpuError> {
+        let proc_root = &self.paths.proc_root;
+        self.with_device(gpu, |device| processes::read(device, proc_root))
     }
 }
 

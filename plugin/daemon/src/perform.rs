@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::announce::{self, Announcement};
 use crate::cdi_files::SpecDir;
+use crate::gpu::processes::ProcessReader;
 use crate::node_link::NodeLink;
 use crate::node_watch::NodePatch;
 use crate::node_watch::node_taints::TaintChange;
@@ -45,6 +46,8 @@ pub(crate) struct Performer {
     pub(crate) events: mpsc::Sender<Event>,
     /// Asks for the GPUs.
     pub(crate) gpus_asked: Arc<Notify>,
+    /// Asks for processes on GPUs.
+    pub(crate) processes: ProcessReader,
     /// Where CDI specs are.
     pub(crate) cdi: SpecDir,
     /// The kubelet's registration socket; plugin sockets are made beside it.
@@ -112,6 +115,10 @@ impl Performer {
                 if let Some(node) = &self.node {
                     node.announce(announcement);
                 }
+            }
+            Action::ReadProcesses { gpu } => {
+                let answer = self.processes.read(gpu);
+                self.answer_later(answer);
             }
             Action::SetTimeSlice { gpu, interval } => {
                 let (noted, smi) = (self.kept_gpus.written(), self.nvidia_smi.clone());

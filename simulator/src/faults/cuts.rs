@@ -52,6 +52,8 @@ impl Fault {
             | Fault::FabricNotReady
             | Fault::DiskFull
             | Fault::InotifyExhausted
+            | Fault::UninvitedProcess { .. }
+            | Fault::ProcessesUnreadable { .. }
             | Fault::DeviceCgroupsRewritten => false,
         }
     }

@@ -29,6 +29,10 @@ pub(in crate::on) enum Ending {
     MpsFault(Text<48>),
     /// The MPS control program does what it should.
     MpsControl,
+    /// A process that belongs to no pod ends.
+    Uninvited(u32),
+    /// NVML tells again which processes are on a GPU.
+    Processes(Text<48>),
     /// nvidia-smi does.
     NvidiaSmi,
 }
@@ -53,6 +57,8 @@ pub(in crate::on) fn is_drivers(fault: Fault) -> bool {
             | Fault::MpsControlGarbage
             | Fault::MpsControlFails
             | Fault::MpsControlMissing
+            | Fault::UninvitedProcess { .. }
+            | Fault::ProcessesUnreadable { .. }
             | Fault::NvidiaSmiMissing
             | Fault::NvidiaSmiHang
             | Fault::NvidiaSmiFails
@@ -63,14 +69,18 @@ pub(in crate::on) fn is_drivers(fault: Fault) -> bool {
 pub(in crate::on) fn is_for_good(fault: Fault) -> bool {
     matches!(
         fault,
-        Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } | Fault::NvmlHang | Fault::GpuHang { .. }
+        Fault::GpuLost { .. }
+            | Fault::GpuUnplugged { .. }
+            | Fault::NvmlHang
+            | Fault::GpuHang { .. }
+            | Fault::UninvitedProcess { .. }
     )
 }
 
 /// Changes the driver's state; the answer is how that ends, if it does. What is no fault of a driver changes nothing.
 ///
 /// # Errors
-/// No such GPU.
+/// No such GPU, or no process may start on it.
 pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Ending>, GpuError> {
     Ok(match fault {
         Fault::GpuLost { gpu } => {
@@ -128,6 +138,11 @@ pub(in crate::on) fn happen(gpus: &mut Node, fault: Fault) -> Result<Option<Endi
             gpus.fabric_starting = 1;
             Some(Ending::Fabric)
         }
+        Fault::UninvitedProcess { gpu } => Some(Ending::Uninvited(gpus.start_uninvited(gpu)?)),
+        Fault::ProcessesUnreadable { gpu, code } => {
+            gpus.set_processes_error(gpu, code)?;
+            Some(Ending::Processes(gpus.gpu(gpu)?.uuid))
+        }
         _ => None,
     })
 }
@@ -173,6 +188,13 @@ pub(in crate::on) fn recover(gpus: &mut Node, ending: &Ending) -> Result<(), Gpu
             index(gpus, uuid).map_or(Ok(()), |gpu| gpus.set_mps_fault(gpu, false))?;
         }
         Ending::MpsControl => gpus.set_control_trouble(None),
+        Ending::Uninvited(pid) => {
+            // it may have ended with its GPU or its machine
+            gpus.stop_process(*pid);
+        }
+        Ending::Processes(uuid) => {
+            index(gpus, uuid).map_or(Ok(()), |gpu| gpus.set_processes_error(gpu, 0))?;
+        }
         Ending::NvidiaSmi => gpus.set_smi_trouble(None),
     }
     Ok(())

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use plugin_core::action::{Action, Severity};
-use plugin_core::event::{Checkpoint, Event, Holding};
+use plugin_core::cdi::Found;
+use plugin_core::event::{Checkpoint, Event, Holding, ProcessList};
 use plugin_core::last_good::LastGood;
 use plugin_core::mps::{Actual, DaemonStatus};
 use plugin_core::taints::Taint;
@@ -69,9 +70,7 @@ pub fn event(event: &Event) -> String {
             let answer = answer(refused.as_deref());
             format!("{resource} {}: {answer} from view {view_generation}", ids.join(", "))
         }
-        Event::DriverFilesFound { found, .. } => {
-            format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
-        }
+        Event::DriverFilesFound { found, .. } => driver_files(found),
         Event::HoldersRead { holdings, checkpoint } => holders(holdings, checkpoint),
         Event::FiguresRead { allocatable } => figures(allocatable),
         Event::PodsRead { pods, .. } => format!("{} pods are bound to the node", pods.len()),
@@ -80,6 +79,7 @@ pub fn event(event: &Event) -> String {
         }
         Event::KubeletAppeared { age_ms, has_checkpoint } => kubelet(*age_ms, *has_checkpoint),
         Event::MpsReported { supervisor_alive, actual } => mps(*supervisor_alive, actual.as_ref()),
+        Event::ProcessesRead { gpu, list } => format!("{gpu}: {}", processes(list)),
         _ => String::new(),
     };
     line(event.tag(), &text)
@@ -133,6 +133,7 @@ pub fn action(action: &Action) -> String {
         }
         Action::SetTimeSlice { gpu, interval } => format!("GPU {gpu}: {interval}"),
         Action::Exit { code, why } => format!("code {code}: {why}"),
+        Action::ReadProcesses { gpu } => gpu.to_string(),
         _ => String::new(),
     };
     line(action.tag(), &text)
@@ -181,6 +182,21 @@ fn holders(holdings: &[Holding], checkpoint: &Checkpoint) -> String {
     match checkpoint {
         Checkpoint::Damaged { why } => format!("{listed}; checkpoint {why}"),
         Checkpoint::Unread | Checkpoint::Missing | Checkpoint::Read { .. } => listed,
+    }
+}
+
+fn driver_files(found: &Found) -> String {
+    format!("{} files and {} device nodes of the driver", found.files.len(), found.nodes.len())
+}
+
+fn processes(list: &ProcessList) -> String {
+    match list {
+        ProcessList::Read { processes } if processes.is_empty() => "no process".to_owned(),
+        ProcessList::Read { processes } => {
+            processes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }
+        ProcessList::Unsupported => "processes cannot be told".to_owned(),
+        ProcessList::Failed { why } => why.clone(),
     }
 }
 

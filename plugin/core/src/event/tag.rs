@@ -53,6 +53,7 @@ impl Event {
             Event::DriverFilesFound { .. } => "driver_files_found",
             Event::CdiSpecsWritten => "cdi_specs_written",
             Event::CdiSpecsFailed { .. } => "cdi_specs_failed",
+            Event::ProcessesRead { .. } => "processes_read",
             Event::TimeSliceSet(_) => "time_slice_set",
             Event::TimeSliceFailed(_) => "time_slice_failed",
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use plugin_core::action::Action;
 use plugin_core::cdi::Found;
 use plugin_core::config::{ResourceName, TimeSlice};
-use plugin_core::event::{BoundPod, Checkpoint, Event, Holding};
+use plugin_core::event::{BoundPod, Checkpoint, Event, Holding, ProcessList};
 use plugin_core::inventory::{ComputeMode, Facts, GpuFacts, GpuUuid};
 use plugin_core::journal::{Entry, replay};
 use plugin_core::mps::{Actual, DaemonStatus, Desired};
@@ -70,6 +70,9 @@ pub struct Node {
     pub allocatable: Option<BTreeMap<String, Vec<String>>>,
     /// Resources that the kubelet does not take.
     pub refused: BTreeSet<ResourceName>,
+    /// What NVML tells of processes, where there are any, by GPU; and whether it has not answered yet.
+    pub processes: BTreeMap<GpuUuid, ProcessList>,
+    pub nvml_is_silent: bool,
     /// What the driver has for the time slices of GPUs, and why it takes no other, and whether it never will.
     pub time_slices: BTreeMap<GpuUuid, TimeSlice>,
     pub time_slices_fail: Option<(String, bool)>,
@@ -113,6 +116,8 @@ impl Node {
             kubelet_tells: true,
             allocatable: Some(BTreeMap::new()),
             refused: BTreeSet::new(),
+            processes: BTreeMap::new(),
+            nvml_is_silent: false,
             time_slices: BTreeMap::new(),
             time_slices_fail: None,
             inbox: VecDeque::new(),
@@ -366,6 +371,12 @@ impl Node {
                     Event::CdiSpecsWritten
                 }
             },
+            Action::ReadProcesses { .. } if self.nvml_is_silent => return,
+            Action::ReadProcesses { gpu } => {
+                let none = || ProcessList::Read { processes: Vec::new() };
+                let list = self.processes.get(&gpu).cloned().unwrap_or_else(none);
+                Event::ProcessesRead { gpu, list }
+            }
             Action::SetTimeSlice { gpu, interval } => match self.time_slices_fail.clone() {
                 Some((why, unsupported)) => {
                     Event::TimeSliceFailed(SliceFailure { gpu, interval, why, unsupported })

@@ -162,6 +162,8 @@ pub(super) struct NodeFacts {
     pub(super) mps_root: Seen<()>,
     /// A supervisor holds its lock.
     pub(super) supervisor_alive: bool,
+    /// The processes of the whole machine are seen from here.
+    pub(super) host_processes: Seen<bool>,
     /// CDI spec files.
     pub(super) cdi: Vec<CdiFile>,
     /// The toolkit's configuration.

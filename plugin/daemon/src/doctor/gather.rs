@@ -26,6 +26,8 @@ const FILES_MAX: usize = 256;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Longest time for the driver to answer.
 const DRIVER_TIME_MAX: Duration = Duration::from_secs(10);
+/// The kernel's first namespace of process ids, which always has this number (`PROC_PID_INIT_INO`, Linux 3.8).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// Device nodes that every GPU needs.
 const CONTROL_NODES: [&str; 2] = ["/dev/nvidiactl", "/dev/nvidia-uvm"];
 
@@ -54,6 +56,7 @@ pub(super) async fn gather(settings: &DoctorSettings) -> NodeFacts {
         state_dir: writable(&settings.host(&settings.state_dir)),
         mps_root: writable(&mps_root.0),
         supervisor_alive: mps_root.supervisor_alive(),
+        host_processes: host_processes(&settings.nvml.proc_root),
         cdi: cdi_files(settings),
         toolkit: read(&settings.host(&settings.toolkit_config)).map(|text| toolkit(&text)),
         cgroup_driver: read(&settings.host(&settings.kubelet_config)).map(|text| cgroup_driver(&text)),
@@ -142,6 +145,13 @@ fn device_nodes(settings: &DoctorSettings, minors: &[u32]) -> Vec<DeviceNode> {
         DeviceNode { path, exists: metadata.is_ok(), linked }
     };
     paths.map(node).collect()
+}
+
+/// Whether this process has the process ids of the machine itself, as it has with `hostPID: true`.
+fn host_processes(proc_root: &Path) -> Seen<bool> {
+    let path = proc_root.join("self/ns/pid");
+    let namespace = fs::read_link(&path).map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
+    Ok(namespace == Path::new(FIRST_PID_NAMESPACE))
 }
 
 fn cdi_files(settings: &DoctorSettings) -> Vec<CdiFile> {
@@ -245,6 +255,7 @@ mod tests {
         assert!(facts.toolkit.unwrap_err().contains("toolkit.toml"));
         assert!(facts.state_dir.unwrap_err().contains("state"));
         assert!(facts.node.is_err() && facts.plugin.is_err());
+        assert!(facts.host_processes.unwrap_err().contains("self/ns/pid"));
     }
 
     #[tokio::test]
@@ -276,6 +287,13 @@ mod tests {
         assert_eq!(facts.toolkit, Ok(toolkit));
         assert_eq!((facts.state_dir, facts.mps_root), (Ok(()), Ok(())));
         assert_eq!(fs::read_dir(root.path().join("state")).unwrap().count(), 0, "nothing is left");
+        fs::create_dir_all(root.path().join("self/ns")).unwrap();
+        for (namespace, is_first) in [(FIRST_PID_NAMESPACE, true), ("pid:[4026532201]", false)] {
+            let path = root.path().join("self/ns/pid");
+            std::os::unix::fs::symlink(namespace, &path).unwrap();
+            assert_eq!(host_processes(root.path()), Ok(is_first), "{namespace}");
+            fs::remove_file(path).unwrap();
+        }
         let nodes = device_nodes(&settings, &[0, 1]);
         assert_eq!(nodes.iter().map(|n| n.exists).collect::<Vec<_>>(), [false, false, true, false]);
         let metadata = fs::metadata(root.path().join("dev/nvidia0")).unwrap();

@@ -181,6 +181,21 @@ pub(super) fn mps_root(facts: &NodeFacts) -> Finding {
     }
 }
 
+/// NVML tells of processes that no pod is.
+pub(super) fn processes(facts: &NodeFacts) -> Finding {
+    const CHECK: &str = "host processes";
+    match &facts.host_processes {
+        Err(why) => Finding::skipped(CHECK, why.clone()),
+        Ok(true) => Finding::ok(CHECK, "those of the whole machine are seen"),
+        Ok(false) => Finding::warning(
+            CHECK,
+            "only those of this container are seen: NVML hides the others, and a GPU counts as free while one that is of no \
+             pod computes on it",
+            "set `hostPID: true` in the DaemonSet; where the node is itself a container nothing is amiss",
+        ),
+    }
+}
+
 /// Running containers keep their GPUs when systemd reloads.
 pub(super) fn device_cgroups(facts: &NodeFacts) -> Finding {
     const CHECK: &str = "device cgroups";

@@ -46,6 +46,7 @@ fn healthy() -> NodeFacts {
         holders: Vec::new(),
         mps: None,
         blockers: Vec::new(),
+        processes: Vec::new(),
         since_ms: 0,
         overdue: false,
         time_slice: None,
@@ -70,6 +71,7 @@ fn healthy() -> NodeFacts {
         state_dir: Ok(()),
         mps_root: Ok(()),
         supervisor_alive: true,
+        host_processes: Ok(true),
         cdi: vec![cdi("/etc/cdi/a.yaml", 0, "nvidia.com/gpu", "0")],
         toolkit: Ok(Toolkit { mode: Some("cdi".into()), envvar_unprivileged: Some(true) }),
         cgroup_driver: Ok("systemd".into()),
@@ -188,6 +190,8 @@ fn host_cases() -> Vec<(&'static str, Change, Outcome, &'static str)> {
         ("MPS root", |f| f.supervisor_alive = false, Failed, "no MPS supervisor"),
         ("MPS root", |f| f.plugin.as_mut().unwrap().gpus.clear(), Skipped, "no GPU is shared by MPS"),
         ("MPS root", |f| f.plugin = Err("-".into()), Skipped, "not known"),
+        ("host processes", |f| f.host_processes = Ok(false), Warning, "NVML hides the others"),
+        ("host processes", |f| f.host_processes = Err("no /proc".into()), Skipped, "no /proc"),
     ]
 }
 

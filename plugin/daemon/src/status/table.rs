@@ -174,6 +174,7 @@ mod tests {
             holders: vec!["default/p/main".into()],
             mps: None,
             blockers: Vec::new(),
+            processes: Vec::new(),
             since_ms: 0,
             overdue: false,
             time_slice: None,

@@ -163,6 +163,10 @@ pub(super) enum What {
     LookOverdue(u32, u64),
     /// The supervisor tries again to write what the disk had no room for.
     ReportDue(u32),
+    /// NVML has listed the processes on a GPU, for this call.
+    ProcessesListed(u32, GpuUuid, u64),
+    /// A call for the processes on a GPU has taken too long, if it is not over.
+    ProcessesOverdue(u32, GpuUuid, u64),
     /// The driver's files and the spec directory have been looked at.
     DriverFilesLooked(u32, u64, Box<Search>),
     /// CDI specs are replaced.

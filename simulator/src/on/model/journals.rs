@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use fake_gpu::is_uninvited;
 use plugin_core::journal::Entry;
 
 use super::ModelStage;
@@ -101,7 +102,9 @@ impl Node {
                     "compute mode {now:?} on GPU {index} of node `{name}`, which was {first:?}"
                 ));
             }
-            leaks.extend(gpus.processes().iter().map(|process| {
+            // those of nobody are the story's own
+            let left = gpus.processes().iter().filter(|process| !is_uninvited(process.pid));
+            leaks.extend(left.map(|process| {
                 format!("process {} `{}` on GPU {} of node `{name}`", process.pid, process.name, process.gpu)
             }));
             leaks.extend(gpus.mps_daemons().iter().map(|daemon| {

@@ -35,6 +35,16 @@ impl Node {
                     shell.look_overdue(cx, number);
                 }
             }
+            What::ProcessesListed(life, gpu, number) => {
+                if let Some(shell) = program.living(life) {
+                    shell.processes_listed(cx, host, &gpu, number);
+                }
+            }
+            What::ProcessesOverdue(life, gpu, number) => {
+                if let Some(shell) = program.living(life) {
+                    shell.processes_overdue(cx, &gpu, number);
+                }
+            }
             what => self.on_specs(cx, what),
         }
     }

@@ -223,6 +223,10 @@ impl Node {
         self.host.reboots();
         self.host.mps_daemons_on(None).into_iter().for_each(|pid| self.host.end_mps_daemon(pid, true));
         if let Some(gpus) = self.host.gpus.as_mut() {
+            let pids: Vec<u32> = gpus.processes().iter().map(|process| process.pid).collect();
+            for pid in pids {
+                gpus.stop_process(pid);
+            }
             gpus.renumber_minors();
             gpus.forget_time_slices();
             gpus.nvml_hangs = 0;

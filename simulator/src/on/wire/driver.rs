@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use fake_gpu::{ComputeMode, GpuSnapshot, Memory, MigSnapshot, NodeFile, NodeSnapshot, ProcessKind};
+use fake_gpu::{
+    ComputeMode, GpuSnapshot, Memory, MigSnapshot, NodeFile, NodeSnapshot, ProcessKind, is_uninvited,
+};
 
 use super::binaries::Binaries;
 use super::capabilities;
@@ -78,7 +80,9 @@ impl Driver {
                     compute_mode(gpu.compute_mode_original)
                 ));
             }
-            leaks.extend(gpu.processes.iter().map(|process| {
+            // those of nobody are the story's own
+            let left = gpu.processes.iter().filter(|process| !is_uninvited(process.pid));
+            leaks.extend(left.map(|process| {
                 format!("process {} `{}` on GPU {} of node `{node}`", process.pid, process.name, gpu.index)
             }));
         }

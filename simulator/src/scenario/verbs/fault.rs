@@ -110,6 +110,16 @@ pub(in super::super) const TABLE: &[Entry] = &[
     plain("inotifyExhausted", |_| Fault::InotifyExhausted),
     plain("deviceCgroupsRewritten", |_| Fault::DeviceCgroupsRewritten),
     plain("nodeReboot", |_| Fault::NodeReboot),
+    on_gpu(Gpu::Must, "uninvitedProcess", |told| Fault::UninvitedProcess {
+        gpu: told.gpu.unwrap_or_default(),
+    }),
+    Entry {
+        code: DRIVER_CODES,
+        ..on_gpu(Gpu::Must, "processesUnreadable", |told| Fault::ProcessesUnreadable {
+            gpu: told.gpu.unwrap_or_default(),
+            code: told.code,
+        })
+    },
 ];
 
 impl Entry {

@@ -1,5 +1,7 @@
 //! The faults of a node's GPUs and its driver.
 
+use fake_gpu::GpuError;
+
 use super::super::engine::Context;
 use super::super::happening::Ending;
 use super::super::node::Node;
@@ -25,7 +27,8 @@ impl Node {
         };
         let ending = match driver_faults::happen(gpus, fault) {
             Ok(ending) => ending?,
-            Err(_) => return Some(format!("node `{name}` has no GPU {}", fault.gpu().unwrap_or_default())),
+            Err(GpuError::NoSuchGpu { gpu, .. }) => return Some(format!("node `{name}` has no GPU {gpu}")),
+            Err(error) => return Some(format!("node `{name}`: {error}")),
         };
         if matches!(fault, Fault::GpuUnplugged { .. })
             && let Some(shell) = &mut self.mps.process

@@ -3,12 +3,14 @@
 //!
 //! Production's counterpart in brackets: [`loops`] takes events (`run`), [`perform`] starts effects (`perform`),
 //! [`serve`] answers the kubelet (`serve`, `list_stream`), [`looks`] looks at the GPUs (`gpu_watch`), [`sources`] watches files and the Node (`kubelet_watch`,
-//! `config_dir`, `mps_files`, `node_watch`), [`pods`] the pods on it (`pod_watch`).
+//! `config_dir`, `mps_files`, `node_watch`), [`pods`] the pods on it (`pod_watch`), [`processes`] asks for those on its GPUs
+//! (`gpu::processes`).
 
 mod looks;
 mod loops;
 mod perform;
 mod pods;
+mod processes;
 mod serve;
 mod sources;
 mod time_slices;
@@ -30,6 +32,7 @@ use plugin_core::view::View;
 
 use self::looks::Looks;
 use self::pods::PodWatch;
+use self::processes::ProcessCalls;
 use self::serve::Server;
 use self::sources::NodeWatch;
 use super::engine::Context;
@@ -80,6 +83,7 @@ pub(super) struct Shell {
     kept_gpus: Option<String>,
     nvml: Library,
     looks: Looks,
+    processes: ProcessCalls,
     /// Longest time between two looks at the GPUs, in nanoseconds.
     gpu_look: u64,
     /// How long a look may take, in nanoseconds.
@@ -120,6 +124,7 @@ impl Shell {
             kept_gpus: None,
             nvml: Library::default(),
             looks: Looks::default(),
+            processes: ProcessCalls::default(),
             gpu_look: nanos(settings.timing.gpu_look),
             driver_patience: nanos(settings.timing.driver_patience),
             saboteur: host.sabotage.map(Saboteur::new),

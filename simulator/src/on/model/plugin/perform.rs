@@ -77,6 +77,7 @@ impl Shell {
             Action::WriteCdiSpecs { specs } => {
                 cx.after(latency::DISK, What::SpecsWritten(life, specs));
             }
+            Action::ReadProcesses { gpu } => self.read_processes(cx, host, gpu),
             Action::SetTimeSlice { gpu, interval } => {
                 cx.after(latency::NVIDIA_SMI, What::TimeSliceAsked(life, gpu, interval));
             }

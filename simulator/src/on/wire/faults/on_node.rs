@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fake_cluster::api::{DeleteOptions, Key};
 use fake_cluster::kubelet::ledger::CHECKPOINT_FILE;
+use fake_gpu::{GpuError, NodeFileError};
 
 use super::super::process::alive_with;
 use super::super::spawn::{Signal, signal_process};
@@ -28,7 +29,15 @@ impl WireStage {
         }
         let state = self.node(name)?.driver_state(&what)?;
         let happened = state.change(|gpus| driver_faults::happen(gpus, spec.fault));
-        let ending = happened.map_err(|error| refused(what, &error))?;
+        let ending = match (happened, spec.fault) {
+            // the GPU itself keeps the process out
+            (Err(NodeFileError::Refused(error)), Fault::UninvitedProcess { .. })
+                if !matches!(error, GpuError::NoSuchGpu { .. }) =>
+            {
+                return Ok(Done::Skipped(format!("node `{name}`: {error}")));
+            }
+            (happened, _) => happened.map_err(|error| refused(what, &error))?,
+        };
         self.node(name)?.show_capabilities()?;
         self.node(name)?.show_programs()?;
         let lasts = match driver_faults::is_for_good(spec.fault) {
