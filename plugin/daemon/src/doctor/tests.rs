@@ -125,7 +125,7 @@ fn cdi(path: &str, priority: usize, kind: &str, device: &str) -> CdiFile {
 fn a_healthy_node_has_nothing_to_mend() {
     let findings = judge(&healthy());
     assert!(findings.iter().all(|f| f.outcome == Fine && f.fix.is_none()), "{findings:#?}");
-    assert_eq!((findings.len(), report::exit_code(&findings)), (17, 0));
+    assert_eq!((findings.len(), report::exit_code(&findings)), (18, 0));
 }
 
 type Change = fn(&mut NodeFacts);
@@ -373,7 +373,7 @@ fn the_text_has_a_line_per_check_and_one_per_fix() {
     let mut facts = healthy();
     facts.state_dir = Err("read-only".into());
     let text = report::text(&judge(&facts));
-    assert_eq!(text.lines().count(), 18, "{text}");
+    assert_eq!(text.lines().count(), 19, "{text}");
     assert!(text.contains("WARNING  state directory") && text.contains("fix: mount"), "{text}");
 }
 
