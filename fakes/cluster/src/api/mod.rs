@@ -2,7 +2,7 @@
 //!
 //! * [`store`] holds the objects, `write` every way to change them; pure. [`object`], [`validate`], [`podspec`],
 //!   [`names`], [`patch`], [`selector`] and [`watch`] are its parts.
-//! * `route` reads a path, [`rest`] turns a request into an answer; pure. [`discovery`] and [`table`] are the answers that are not objects.
+//! * `route` reads a path, [`rest`] turns a request into an answer, `listing` those about many objects; pure. [`discovery`] and [`table`] are the answers that are not objects.
 //! * [`server`] and [`stream`] move bytes; [`handle`] is the one shared place of the state.
 //!
 //! * [`identity`] says who asks by a bearer token, [`rbac`] what roles allow to a service account; `review` answers both, and `admission` asks
@@ -20,6 +20,7 @@ pub mod events;
 pub mod handle;
 pub mod identity;
 pub mod kubeconfig;
+mod listing;
 pub mod names;
 pub mod object;
 pub mod patch;
