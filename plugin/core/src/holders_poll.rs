@@ -36,7 +36,7 @@ impl Plugin {
         let since = bound.filter(|at| *at <= self.now).max(unexplained).max(drains);
         match since {
             Some(since) => self.watch_pods(since),
-            None if alone || bound.is_some() => {}
+            None if alone || bound.is_some() => self.pods.suffice(),
             None => self.ignore_pods(),
         }
     }

@@ -118,6 +118,11 @@ impl Pods {
         Some(self.attempt)
     }
 
+    /// What is watched is fresh enough.
+    pub(crate) fn suffice(&mut self) {
+        self.retry_at = None;
+    }
+
     fn ignore(&mut self) -> bool {
         self.retry_at = None;
         // what is not watched goes stale

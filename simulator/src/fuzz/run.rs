@@ -20,9 +20,9 @@ use crate::on::{Done, StageError};
 use crate::scenario::{Selection, Verb, read_text};
 use crate::world::World;
 
-/// Most happenings of one story, where they are counted: a thousand times as many as a long one has. What goes on for longer
+/// Most happenings of one story, where they are counted: a hundred times as many as a long one has. What goes on for longer
 /// goes round in circles.
-const HAPPENINGS_MAX: u64 = 2_000_000;
+const HAPPENINGS_MAX: u64 = 200_000;
 
 /// What a run leaves.
 #[derive(Debug, Default)]

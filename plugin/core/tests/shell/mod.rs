@@ -173,7 +173,11 @@ impl Node {
         while let Some(event) = self.inbox.pop_front() {
             self.now = self.now + Duration::from_micros(10);
             self.journal.push(Entry::event(self.now, event.clone()));
+            let is_timeout = event == Event::Timeout;
             self.plugin.handle(self.now, event);
+            // a time that has come and is asked for again would keep a processor busy for good
+            let next = self.plugin.poll_timeout();
+            assert!(!is_timeout || next.is_none_or(|at| at > self.now), "{next:?} is over at {:?}", self.now);
             while let Some(action) = self.plugin.poll_action() {
                 self.journal.push(Entry::action(self.now, action.clone()));
                 self.actions.push(action.clone());

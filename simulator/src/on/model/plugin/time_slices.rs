@@ -47,6 +47,7 @@ impl Shell {
                 (0, failed(format!("{error} (exit status: {})", error.status()), unsupported))
             }
         };
+        cx.show();
         cx.at(cx.now() + pause, What::PluginTold(self.life, Box::new(event)));
     }
 }
