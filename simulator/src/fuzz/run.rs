@@ -144,6 +144,10 @@ impl<G: Ground> Player<'_, G> {
                 self.counter.fault(spec.fault, self.ground.world());
                 match spec.fault {
                     Fault::NodeRecreated => self.flipped(&spec.node, &Label::Absent),
+                    Fault::DiskFull => {
+                        let wishes = self.wishes.get_mut(spec.node.as_str());
+                        wishes.into_iter().for_each(Wishes::disk_filled);
+                    }
                     Fault::CheckpointLost => {
                         let wishes = self.wishes.get_mut(spec.node.as_str());
                         wishes.into_iter().for_each(Wishes::forget);

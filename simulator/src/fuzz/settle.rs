@@ -10,6 +10,8 @@ use crate::world::{GpuView, NodeView, World, gpu_of};
 const GPU_RESOURCES: [&str; 2] = ["nvidia.com/gpu", "nvidia.com/mig-"];
 const REPLICAS_LABEL: &str = "nvidia.com/gpu.replicas";
 const STRATEGY_LABEL: &str = "nvidia.com/gpu.sharing-strategy";
+/// The topic of an interval of time-slicing that is not as wanted; the last thing that is looked at.
+const TIME_SLICE: &str = "time slice";
 const MPS_LABEL: &str = "nvidia.com/mps.capable";
 
 /// What is missing.
@@ -50,7 +52,9 @@ fn at_node(world: &World, name: &str, node: &NodeView, wishes: &Wishes) -> Optio
     if wishes.gpus == 0 {
         return nothing_served(node);
     }
-    if wishes.may_have_none(node) && node.plugin.state["config_applied"].is_null() {
+    // the one in force may have turned out to be wrong when a GPU was found that it is wrong for
+    let has_none = node.plugin.state["config_applied"].is_null() || node.plugin.registered.is_empty();
+    if wishes.may_have_none(node) && has_none {
         let message = "the plugin is ready although it has no configuration";
         return node.plugin.ready.then(|| some("readiness", message, "plugin: {ready: false}")).flatten();
     }
@@ -112,7 +116,7 @@ fn in_division(
         return some("readiness", message, "plugin: {ready: true}");
     }
     let held = held(world, name, node, wishes);
-    gpus_rest(node, &held, division)
+    gpus_rest(node, &held, wishes, division)
         .or_else(|| counted(node, &held, wishes, division))
         .or_else(|| offered(node, &held, wishes, division))
         .or_else(|| labelled(node, &held, division))
@@ -141,8 +145,10 @@ fn held<'w>(world: &'w World, name: &str, node: &'w NodeView, wishes: &Wishes) -
 }
 
 /// A GPU that nobody holds plays one of its roles, with its daemon and its compute mode.
-fn gpus_rest(node: &NodeView, held: &Held<'_>, division: &Division) -> Option<Missing> {
-    free(node, held).find_map(|gpu| gpu_rests(gpu, &division.roles_of(gpu.index)))
+fn gpus_rest(node: &NodeView, held: &Held<'_>, wishes: &Wishes, division: &Division) -> Option<Missing> {
+    let rests = |gpu: &GpuView| gpu_rests(gpu, &division.roles_of(gpu.index));
+    let is_excused = |missing: &Missing| missing.topic == TIME_SLICE && wishes.may_leave_interval(node);
+    free(node, held).filter_map(rests).find(|missing| !is_excused(missing))
 }
 
 fn free<'w>(node: &'w NodeView, held: &Held<'_>) -> impl Iterator<Item = &'w GpuView> {
@@ -187,7 +193,7 @@ fn gpu_rests(gpu: &GpuView, roles: &[&Role]) -> Option<Missing> {
     if gpu.time_slice != role.time_slice {
         let message =
             format!("GPU {index} has the time slice {}, wanted {}", gpu.time_slice, role.time_slice);
-        return some("time slice", message, demand(format!("timeSlice: {}", role.time_slice)));
+        return some(TIME_SLICE, message, demand(format!("timeSlice: {}", role.time_slice)));
     }
     None
 }

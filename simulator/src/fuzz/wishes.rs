@@ -26,6 +26,8 @@ pub struct Wishes {
     wrong_from_start: bool,
     /// The kubelet's checkpoint was lost.
     forgotten: bool,
+    /// The disk was full once.
+    unnoted: bool,
     /// Pods that such a kubelet admitted without knowing what they ask for.
     unchecked: BTreeSet<String>,
     /// MIG device → its GPU, of all that the node ever had.
@@ -69,6 +71,7 @@ impl Wishes {
             good: vec![Label::Absent],
             wrong_from_start: false,
             forgotten: false,
+            unnoted: false,
             unchecked: BTreeSet::new(),
             parents: BTreeMap::new(),
         }
@@ -95,6 +98,16 @@ impl Wishes {
     /// The kubelet's checkpoint is lost.
     pub fn forget(&mut self) {
         self.forgotten = true;
+    }
+
+    /// The disk was full: a plugin that is killed then cannot have noted which intervals it has set.
+    pub fn disk_filled(&mut self) {
+        self.unnoted = true;
+    }
+
+    /// Whether an interval of time-slicing may be left that nobody remembers.
+    pub(super) fn may_leave_interval(&self, node: &NodeView) -> bool {
+        self.unnoted && node.plugin.starts > 1
     }
 
     /// Whether the Node's figure for a resource may be one of long ago: a kubelet without checkpoint knows only what has
