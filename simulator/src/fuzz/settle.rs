@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::wishes::{Division, Role, Wishes};
-use crate::world::{GpuView, NodeView, World, gpu_of};
+use super::division::{Division, Role};
+use super::held::{Held, free, held};
+use super::wishes::Wishes;
+use crate::world::{GpuView, NodeView, World};
 
 /// How the names of all resources that a plugin of a story can serve begin.
 const GPU_RESOURCES: [&str; 2] = ["nvidia.com/gpu", "nvidia.com/mig-"];
@@ -122,37 +124,11 @@ fn in_division(
         .or_else(|| labelled(node, &held, division))
 }
 
-/// GPU → resource → ids in use, of the GPUs and MIG devices that the node has now. A GPU whose MIG device has vanished under its
-/// holder is held, too.
-type Held<'w> = BTreeMap<&'w str, BTreeMap<&'w str, u64>>;
-
-fn held<'w>(world: &'w World, name: &str, node: &'w NodeView, wishes: &Wishes) -> Held<'w> {
-    let mut held = Held::new();
-    let here =
-        world.pods.values().filter(|pod| pod.node.as_deref() == Some(name) && World::holds_devices(pod));
-    for (resource, ids) in here.flat_map(|pod| &pod.ids) {
-        for id in ids {
-            let uuid = gpu_of(id);
-            let of = wishes.parent(uuid).unwrap_or(uuid);
-            let Some(gpu) = node.gpus.iter().find(|gpu| gpu.uuid == of) else { continue };
-            let of_gpu = held.entry(&gpu.uuid).or_default();
-            if gpu.uuid == uuid || gpu.mig.iter().flatten().any(|mig| mig.uuid == uuid) {
-                *of_gpu.entry(resource).or_default() += 1;
-            }
-        }
-    }
-    held
-}
-
 /// A GPU that nobody holds plays one of its roles, with its daemon and its compute mode.
 fn gpus_rest(node: &NodeView, held: &Held<'_>, wishes: &Wishes, division: &Division) -> Option<Missing> {
     let rests = |gpu: &GpuView| gpu_rests(gpu, &division.roles_of(gpu.index));
     let is_excused = |missing: &Missing| missing.topic == TIME_SLICE && wishes.may_leave_interval(node);
     free(node, held).filter_map(rests).find(|missing| !is_excused(missing))
-}
-
-fn free<'w>(node: &'w NodeView, held: &Held<'_>) -> impl Iterator<Item = &'w GpuView> {
-    node.gpus.iter().filter(|gpu| !held.contains_key(gpu.uuid.as_str()))
 }
 
 /// Whether a GPU plays a role for certain.

@@ -1,8 +1,8 @@
 //! Every single thing that keeps a node from being at rest, on nodes that are at rest but for it.
 
+use super::super::division::GPU;
 use super::super::label::{Devices, Group, GroupName, Label, MigStrategy, Parts, Sharing};
 use super::super::story::{Cut, Machine, Profile};
-use super::super::wishes::GPU;
 use super::*;
 use crate::world::MigView;
 
