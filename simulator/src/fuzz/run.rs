@@ -144,14 +144,9 @@ impl<G: Ground> Player<'_, G> {
                 self.counter.fault(spec.fault, self.ground.world());
                 match spec.fault {
                     Fault::NodeRecreated => self.flipped(&spec.node, &Label::Absent),
-                    Fault::DiskFull => {
-                        let wishes = self.wishes.get_mut(spec.node.as_str());
-                        wishes.into_iter().for_each(Wishes::disk_filled);
-                    }
-                    Fault::CheckpointLost => {
-                        let wishes = self.wishes.get_mut(spec.node.as_str());
-                        wishes.into_iter().for_each(Wishes::forget);
-                    }
+                    Fault::DiskFull => self.note_at(&spec.node, Wishes::disk_filled),
+                    Fault::GpuLost { .. } => self.note_at(&spec.node, Wishes::gpu_lost),
+                    Fault::CheckpointLost => self.note_at(&spec.node, Wishes::forget),
                     _ => {}
                 }
             }
@@ -159,6 +154,11 @@ impl<G: Ground> Player<'_, G> {
             Err(error) => self.refused(spec, &error),
         }
         Ok(())
+    }
+
+    /// What a fault means for a node's wishes.
+    fn note_at(&mut self, node: &str, note: fn(&mut Wishes)) {
+        self.wishes.get_mut(node).into_iter().for_each(note);
     }
 
     /// Nothing is there to be hit, such as a program that does not run; on some stages that is an error.

@@ -24,6 +24,8 @@ pub struct Wishes {
     forgotten: bool,
     /// The disk was full once.
     unnoted: bool,
+    /// A GPU could not be read once.
+    unread: bool,
     /// Pods that such a kubelet admitted without knowing what they ask for.
     unchecked: BTreeSet<String>,
     /// MIG device → its GPU, of all that the node ever had.
@@ -42,6 +44,7 @@ impl Wishes {
             wrong_from_start: false,
             forgotten: false,
             unnoted: false,
+            unread: false,
             unchecked: BTreeSet::new(),
             parents: BTreeMap::new(),
         }
@@ -73,6 +76,11 @@ impl Wishes {
     /// The disk was full: a plugin that is killed then cannot have noted which intervals it has set.
     pub fn disk_filled(&mut self) {
         self.unnoted = true;
+    }
+
+    /// A GPU could not be read: a configuration is taken then that it later proves wrong for.
+    pub fn gpu_lost(&mut self) {
+        self.unread = true;
     }
 
     /// Whether an interval of time-slicing may be left that nobody remembers.
@@ -158,10 +166,11 @@ impl Wishes {
         divisions
     }
 
-    /// Whether a plugin may be without any configuration: it started while the label was wrong, and has no last good one.
+    /// Whether a plugin may be without any configuration that holds: it started while the label was wrong, and has no last good
+    /// one, or it took a wrong one while its GPUs could not be read.
     pub(super) fn may_have_none(&self, node: &NodeView) -> bool {
         let started_again = node.plugin.starts > 1;
-        self.asked().is_none() && (started_again || self.wrong_from_start)
+        self.asked().is_none() && (started_again || self.wrong_from_start || self.unread)
     }
 }
 
