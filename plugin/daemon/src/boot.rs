@@ -18,6 +18,8 @@ use crate::admin::Admin;
 use crate::admin_socket::AdminSocket;
 use crate::cdi_files::SpecDir;
 use crate::config_dir::{self, ConfigPath};
+use crate::dead_sockets;
+use crate::files;
 use crate::gpu::processes::ProcessReader;
 use crate::gpu::{GpuBackend, GpuThread};
 use crate::gpu_watch::{self, GpuWatchSettings};
@@ -135,6 +137,12 @@ fn start(
     views: watch::Receiver<Arc<View>>,
     metrics: Metrics,
 ) -> anyhow::Result<Performer> {
+    let kubelets = files::directory_of(&settings.kubelet_socket).to_owned();
+    tokio::spawn(async move {
+        for path in dead_sockets::remove(&kubelets).await {
+            tracing::info!("removed the socket `{}` that a plugin left behind", path.display());
+        }
+    });
     let (directory_changes, directory) = watch::channel(0);
     tokio::spawn(kubelet_watch::watch(settings.kubelet_socket.clone(), directory_changes, events.clone()));
     let config_asked = settings.config.map(|path| {

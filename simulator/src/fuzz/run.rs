@@ -145,7 +145,9 @@ impl<G: Ground> Player<'_, G> {
                 match spec.fault {
                     Fault::NodeRecreated => self.flipped(&spec.node, &Label::Absent),
                     Fault::DiskFull => self.note_at(&spec.node, Wishes::disk_filled),
-                    Fault::GpuLost { .. } => self.note_at(&spec.node, Wishes::gpu_lost),
+                    Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } => {
+                        self.note_at(&spec.node, Wishes::gpu_lost)
+                    }
                     Fault::CheckpointLost => self.note_at(&spec.node, Wishes::forget),
                     _ => {}
                 }

@@ -177,14 +177,15 @@ fn gpu_rests(gpu: &GpuView, roles: &[&Role]) -> Option<Missing> {
 /// As many GPUs play the role of each group as it asks for; of those in use it is not always known.
 fn counted(node: &NodeView, held: &Held<'_>, wishes: &Wishes, division: &Division) -> Option<Missing> {
     let gpus = u32::try_from(node.gpus.len()).unwrap_or(u32::MAX);
-    // what was pulled out keeps its place in a count, so that no other GPU moves for it
+    // what was pulled out keeps its place in a count, so that no other GPU moves for it; and indexes move up meanwhile, so that
+    // a list may name another GPU
     let away = wishes.gpus.saturating_sub(gpus) as usize;
     division.takes(gpus).into_iter().zip(division.takes(wishes.gpus)).find_map(
         |((role, wanted), (_, of_all))| {
             let least = free(node, held).filter(|gpu| plays(gpu, role)).count();
             let most = least + held.len();
             let (wanted, of_all) = (wanted as usize, of_all as usize);
-            if least <= wanted.max(of_all) && wanted.min(of_all).saturating_sub(away) <= most {
+            if least <= wanted.max(of_all) + away && wanted.min(of_all).saturating_sub(away) <= most {
                 return None;
             }
             let resource = &role.resource;

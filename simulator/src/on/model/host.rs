@@ -146,6 +146,12 @@ impl Host {
         self.hung.clear();
     }
 
+    /// A plugin that starts removes the sockets that one left behind that was killed.
+    pub(super) fn remove_dead_sockets(&mut self) {
+        let accepting = &self.accepting;
+        self.sockets.retain(|_, socket| accepting.contains(&socket.server));
+    }
+
     /// What a search for the driver's files finds.
     pub(super) fn find(&self, search: &Search) -> Found {
         let installed = self.gpus.is_some();

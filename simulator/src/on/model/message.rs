@@ -78,6 +78,11 @@ pub(super) struct Register {
 }
 
 impl Register {
+    /// Whether it is the same call.
+    pub(super) fn is(&self, other: &Register) -> bool {
+        (self.plugin, self.attempt) == (other.plugin, other.attempt) && self.resource == other.resource
+    }
+
     /// The answer as the plugin hears of it.
     pub(super) fn answered(self, result: Result<(), String>) -> Event {
         let Register { resource, attempt, .. } = self;

@@ -47,7 +47,7 @@ impl Node {
         match which {
             Which::Plugin if self.plugin.process.is_none() => {
                 let life = self.plugin.begin();
-                let shell = Shell::start(cx, &self.host, life, &self.settings, journal);
+                let shell = Shell::start(cx, &mut self.host, life, &self.settings, journal);
                 self.plugin.process = Some(shell);
             }
             Which::Mps if self.mps.process.is_none() => {

@@ -24,6 +24,7 @@ use super::engine::{Channel, Context};
 use super::happening::{PodId, ServerId, StreamId, What};
 use super::host::Host;
 use super::latency;
+use super::message::Register;
 use crate::scenario::Timers;
 use crate::world::{DeviceCounts, KubeletView};
 
@@ -50,6 +51,8 @@ struct Running {
     queue: VecDeque<Turn>,
     admitting: Option<Admitting>,
     calls: u64,
+    /// Register calls that are not answered yet.
+    registering: Vec<Register>,
     bucket: Bucket,
     /// The first list of pods has come.
     listed: bool,
@@ -184,6 +187,7 @@ impl Kubelet {
             queue: VecDeque::new(),
             admitting: None,
             calls: 0,
+            registering: Vec::new(),
             bucket: Bucket::new(cx.now()),
             listed: false,
             sources_ready: false,
@@ -208,6 +212,7 @@ impl Kubelet {
             return;
         };
         self.checkpoint = running.ledger.checkpoint_file();
+        registration::broken_off(cx, running.registering);
         self.lists.clear();
         for (client, connection) in running.connections {
             if connection.streaming {

@@ -40,6 +40,7 @@ impl Kubelet {
                 cx.at(now + latency::CALL_TIME_MAX, told);
             }
             Ok(client) => {
+                running.registering.push(call.clone());
                 let until = now + busy + latency::DIAL_TIME_MAX;
                 let dial = What::Dials(Box::new(Dial { kubelet, call, client, until }));
                 match busy {
@@ -60,11 +61,13 @@ impl Kubelet {
     /// Dials the plugin back and asks for its options, or gives up.
     pub(in super::super) fn dials(&mut self, cx: &mut Context<'_>, host: &Host, dial: Dial) {
         let now = cx.now();
-        let Some(running) = self.living(dial.kubelet) else {
-            return answer(cx, dial.call, Err(refused("the kubelet is stopping")));
-        };
+        // one that has stopped has broken the call off
+        let Some(running) = self.living(dial.kubelet) else { return };
         let socket = host.sockets.get(&dial.call.endpoint);
         let server = socket.map(|socket| socket.server).filter(|server| host.accepting.contains(server));
+        if server.is_some() || now >= dial.until {
+            running.registering.retain(|call| !call.is(&dial.call));
+        }
         match server {
             Some(server) => {
                 running.ledger.connected(dial.client, dial.call.resource.as_str(), OPTIONS);
@@ -141,6 +144,13 @@ impl Kubelet {
 fn answer(cx: &mut Context<'_>, call: Register, result: Result<(), String>) {
     let plugin = call.plugin;
     cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(call.answered(result))));
+}
+
+/// The kubelet ends, and its calls with it.
+pub(super) fn broken_off(cx: &mut Context<'_>, calls: Vec<Register>) {
+    for call in calls {
+        answer(cx, call, Err("the kubelet's connection broke during `Register`".to_owned()));
+    }
 }
 
 fn refused(message: &str) -> String {

@@ -97,11 +97,12 @@ impl Shell {
     /// The process starts, and with it every source of events.
     pub(super) fn start(
         cx: &mut Context<'_>,
-        host: &Host,
+        host: &mut Host,
         life: u32,
         settings: &Settings,
         journal: Journal,
     ) -> Shell {
+        host.remove_dead_sockets();
         let mut shell = Shell {
             life,
             began: cx.now(),
