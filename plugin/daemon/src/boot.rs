@@ -1,5 +1,7 @@
 //! Everything that `run` starts once: the sources of events, the effects' tools, the window; then the loop takes over.
 
+mod dead_sockets;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,6 @@ use crate::admin::Admin;
 use crate::admin_socket::AdminSocket;
 use crate::cdi_files::SpecDir;
 use crate::config_dir::{self, ConfigPath};
-use crate::dead_sockets;
 use crate::files;
 use crate::gpu::processes::ProcessReader;
 use crate::gpu::{GpuBackend, GpuThread};

@@ -8,7 +8,6 @@ mod boot;
 mod cause;
 mod cdi_files;
 mod config_dir;
-mod dead_sockets;
 mod dial;
 mod dir_watch;
 mod doctor;

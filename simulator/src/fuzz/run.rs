@@ -172,8 +172,7 @@ impl<G: Ground> Player<'_, G> {
         let tally = &mut self.counter.tally;
         match step {
             Step::Flip { node, label } => {
-                let now = self.ground.now();
-                self.excuses.flip(node, now);
+                self.excuses.flip(node, self.ground.now());
                 self.flipped(node, label);
             }
             Step::Edit(text) => {
