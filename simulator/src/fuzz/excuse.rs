@@ -31,6 +31,8 @@ const LASTS_DEFAULT: Duration = Duration::from_secs(5);
 const API_LAGS: Duration = Duration::from_secs(60);
 /// How long a config volume may show an older text.
 const VOLUME_LAGS: Duration = Duration::from_secs(60);
+/// The node of a fault of the whole cluster.
+const EVERY_NODE: &str = "*";
 /// How the sentence of the invariant about what exists begins.
 const TOO_MANY: &str = "allocatable never exceeds what exists: `";
 /// The kubelet's first back-off for a container that died.
@@ -43,6 +45,8 @@ pub struct Excuses {
     flips: Vec<Span>,
     /// Until when the plugin may hear late of a flip.
     late_until: Duration,
+    /// While nobody can write what a node has: its kubelet is away, or the API server is, for all nodes.
+    mute: Vec<Span>,
     /// Nodes of which a GPU was pulled out.
     unplugged: BTreeMap<String, Unplugged>,
     /// Nodes whose plugin was killed: what it left on disk is its successor's to replace.
@@ -97,6 +101,9 @@ impl Excuses {
                 changing: false,
             });
         }
+        if mutes_kubelets(spec.fault) {
+            self.mute.push(Span { node: spec.node.clone(), from: began, to, changing: false });
+        }
         if delays_flips(spec.fault) {
             // no Node object is written or read meanwhile
             let late = to.saturating_add(API_LAGS);
@@ -140,6 +147,10 @@ impl Excuses {
     pub fn look(&mut self, world: &World, now: Duration) {
         for (node, unplugged) in &mut self.unplugged {
             let believes = world.nodes.get(node).is_some_and(believes_in_gone_gpus);
+            let mute = self.mute.iter().filter(|mute| mute.node == *node || mute.node == EVERY_NODE);
+            if let Some(to) = mute.filter(|mute| mute.from <= unplugged.until).map(|mute| mute.to).max() {
+                unplugged.until = unplugged.until.max(to.saturating_add(NODE_OBJECT_LAGS));
+            }
             if std::mem::replace(&mut unplugged.believed, believes) || believes {
                 unplugged.until = now.saturating_add(NODE_OBJECT_LAGS);
             }
@@ -199,6 +210,12 @@ fn believes_in_gone_gpus(node: &NodeView) -> bool {
         node.gpus.iter().any(|gpu| gpu.uuid == uuid || gpu.mig.iter().flatten().any(|mig| mig.uuid == uuid))
     };
     gpus.iter().filter_map(|gpu| gpu["uuid"].as_str()).any(|uuid| !is_here(uuid))
+}
+
+/// Whether a kubelet cannot write its Node meanwhile.
+fn mutes_kubelets(fault: Fault) -> bool {
+    fault.is_of_cluster()
+        || matches!(fault, Fault::KubeletHang | Fault::KubeletRestart | Fault::KubeletSocketRace)
 }
 
 /// Whether a plugin hears late of its Node's label, or the scheduler late of the node's devices.

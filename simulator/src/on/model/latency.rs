@@ -89,8 +89,8 @@ pub(super) const MPS_LOOK: u64 = 5 * SECOND;
 pub(super) const MPS_QUIT_MAX: u64 = 10 * SECOND;
 /// The kubelet's first back-off for a container that died.
 pub(super) const BACK_OFF: u64 = 10 * SECOND;
-/// How long a program may take to stop before it is killed.
-pub(super) const STOP_TIME_MAX: u64 = 15 * SECOND;
+/// How long a program may take to stop before it is killed: Kubernetes' grace period where a pod names none.
+pub(super) const STOP_TIME_MAX: u64 = 30 * SECOND;
 /// How long an NVML call about one GPU may take, as the supervisor bounds it.
 pub(super) const NVML_EFFECT_MAX: u64 = 5 * SECOND;
 /// How long a look waits for GPUs that do not answer while others do, as in production.
