@@ -10,8 +10,8 @@ use crate::world::{GpuView, NodeView, World};
 /// How long after a fault pods may still fail of it: a start, the kubelet's ten seconds for a call, a full queue of
 /// admissions, and a Node object that is written every ten seconds.
 const AFTERMATH: Duration = Duration::from_secs(90);
-/// How long after the last GPU of a node changed its role the scheduler may still bind pods to devices that the flip has withdrawn: the Node object
-/// lags by the kubelet's status interval. Nothing keeps pods away meanwhile, as long as the plugin sets no taint.
+/// How long after the last GPU of a node changed its role the scheduler may still bind pods to devices that a flip has
+/// withdrawn, where the plugin could not keep pods away: the Node object lags by the kubelet's status interval.
 const NODE_OBJECT_LAGS: Duration = Duration::from_secs(15);
 /// How the sentence of the invariant about refusals begins.
 const REFUSAL: &str = "no pod fails because of the plugin: pod `";
@@ -131,9 +131,13 @@ impl Excuses {
         to
     }
 
-    /// The configuration label of a node changes now.
+    /// The configuration label of a node changes now. By itself that refuses no pod; while the plugin hears late of its Node, it
+    /// cannot wait for pods that it is not told of.
     pub fn flip(&mut self, node: &str, now: Duration) {
-        let to = now.max(self.late_until).saturating_add(NODE_OBJECT_LAGS);
+        if self.late_until <= now {
+            return;
+        }
+        let to = self.late_until.saturating_add(NODE_OBJECT_LAGS);
         self.flips.push(Span { node: node.to_owned(), from: now, to, changing: false });
     }
 
@@ -261,30 +265,31 @@ mod tests {
     }
 
     #[test]
-    fn a_flip_excuses_withdrawn_devices_and_nothing_else() {
+    fn a_flip_by_itself_excuses_nothing() {
         let world = world();
         let mut excuses = Excuses::default();
         excuses.flip("n", seconds(10));
         assert!(!excuses.covers(BROKEN_CALL, &world, seconds(11)));
-        assert!(excuses.covers(REFUSED, &world, seconds(11)));
-        // a failed pod stays failed
-        assert!(excuses.covers(REFUSED, &world, seconds(500)));
-        assert_eq!(excuses.used, ["noRefusal"].into());
+        assert!(!excuses.covers(REFUSED, &world, seconds(11)));
     }
 
     #[test]
-    fn a_flip_while_the_api_server_is_away_excuses_until_it_is_back() {
+    fn a_flip_while_the_api_server_is_away_excuses_withdrawn_devices_until_it_is_back_and_nothing_else() {
         let world = world();
         let mut excuses = Excuses::default();
-        excuses.flip("n", seconds(10));
         let away = FaultSpec { fault: Fault::ApiServerDown, node: "*".to_owned(), lasts: Some(seconds(27)) };
-        excuses.fault(&away, seconds(11), seconds(11));
+        excuses.fault(&away, seconds(9), seconds(9));
+        excuses.flip("n", seconds(10));
         let changing = GpuView { state: Some("converting".to_owned()), ..GpuView::default() };
         let mut changes = world.clone();
         changes.nodes.insert("n".to_owned(), NodeView { gpus: vec![changing], ..NodeView::default() });
         excuses.look(&changes, seconds(12));
         excuses.look(&world, seconds(14));
+        assert!(!excuses.covers("a device is handed out once: `GPU-a`", &world, seconds(38)));
         assert!(excuses.covers(REFUSED, &world, seconds(38)));
+        // a failed pod stays failed
+        assert!(excuses.covers(REFUSED, &world, seconds(500)));
+        assert_eq!(excuses.used, ["noRefusal"].into());
     }
 
     #[test]
