@@ -65,6 +65,8 @@ struct Span {
     to: Duration,
     /// GPUs of the node changed their roles when it was last looked at, and so until the next look.
     changing: bool,
+    /// It explains what fails meanwhile.
+    excuses: bool,
 }
 
 /// A GPU was pulled out, and the plugin or the Node object has not followed yet.
@@ -99,16 +101,18 @@ impl Excuses {
                 from: began,
                 to: to.saturating_add(AFTERMATH),
                 changing: false,
+                excuses: true,
             });
         }
         if mutes_kubelets(spec.fault) {
-            self.mute.push(Span { node: spec.node.clone(), from: began, to, changing: false });
+            self.mute.push(Span { node: spec.node.clone(), from: began, to, changing: false, excuses: true });
         }
         if delays_flips(spec.fault) {
             // no Node object is written or read meanwhile
             let late = to.saturating_add(API_LAGS);
             for flip in self.flips.iter_mut().filter(|flip| flip.to >= now) {
                 flip.to = flip.to.max(late.saturating_add(NODE_OBJECT_LAGS));
+                flip.excuses = true;
             }
             self.late_until = self.late_until.max(late);
         }
@@ -119,6 +123,7 @@ impl Excuses {
                 from: now,
                 to: to.saturating_add(API_LAGS).saturating_add(NODE_OBJECT_LAGS),
                 changing: false,
+                excuses: true,
             });
         }
         if matches!(spec.fault, Fault::GpuUnplugged { .. }) {
@@ -131,20 +136,18 @@ impl Excuses {
         to
     }
 
-    /// The configuration label of a node changes now. By itself that refuses no pod; while the plugin hears late of its Node, it
-    /// cannot wait for pods that it is not told of.
+    /// The configuration label of a node changes now. By itself that refuses no pod; while the plugin or the scheduler hears late
+    /// of the Node, nobody can wait for what is not told.
     pub fn flip(&mut self, node: &str, now: Duration) {
-        if self.late_until <= now {
-            return;
-        }
-        let to = self.late_until.saturating_add(NODE_OBJECT_LAGS);
-        self.flips.push(Span { node: node.to_owned(), from: now, to, changing: false });
+        let is_late = self.late_until > now;
+        let to = now.max(self.late_until).saturating_add(NODE_OBJECT_LAGS);
+        self.flips.push(Span { node: node.to_owned(), from: now, to, changing: false, excuses: is_late });
     }
 
     /// The configuration of a node is edited now; its volume follows in its own time, and that is a flip.
     pub fn edit(&mut self, node: &str, now: Duration) {
         let to = now.max(self.late_until).saturating_add(VOLUME_LAGS).saturating_add(NODE_OBJECT_LAGS);
-        self.flips.push(Span { node: node.to_owned(), from: now, to, changing: false });
+        self.flips.push(Span { node: node.to_owned(), from: now, to, changing: false, excuses: true });
     }
 
     /// As long as GPUs change their roles, devices are withdrawn that the scheduler still sees.
@@ -190,7 +193,9 @@ impl Excuses {
             return true;
         }
         let node = world.pods.get(pod).and_then(|pod| pod.node.as_deref());
-        let around = |span: &Span| Some(span.node.as_str()) == node && span.from <= now && now <= span.to;
+        let around = |span: &Span| {
+            span.excuses && Some(span.node.as_str()) == node && span.from <= now && now <= span.to
+        };
         let withdrawn = WITHDRAWN.iter().any(|words| message.contains(words));
         let covered = self.cuts.iter().any(around) || withdrawn && self.flips.iter().any(around);
         if covered {
