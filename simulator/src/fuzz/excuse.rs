@@ -224,7 +224,10 @@ fn believes_in_gone_gpus(node: &NodeView) -> bool {
 /// Whether a kubelet cannot write its Node meanwhile.
 fn mutes_kubelets(fault: Fault) -> bool {
     fault.is_of_cluster()
-        || matches!(fault, Fault::KubeletHang | Fault::KubeletRestart | Fault::KubeletSocketRace)
+        || matches!(
+            fault,
+            Fault::KubeletHang | Fault::KubeletRestart | Fault::KubeletSocketRace | Fault::CheckpointLost
+        )
 }
 
 /// Whether a plugin hears late of its Node's label, or the scheduler late of the node's devices.

@@ -145,7 +145,7 @@ impl<G: Ground> Player<'_, G> {
                 match spec.fault {
                     Fault::NodeRecreated => self.flipped(&spec.node, &Label::Absent),
                     Fault::DiskFull => self.note_at(&spec.node, Wishes::disk_filled),
-                    Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } => {
+                    Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } | Fault::NvmlError { .. } => {
                         self.note_at(&spec.node, Wishes::gpu_lost)
                     }
                     Fault::CheckpointLost => self.note_at(&spec.node, Wishes::forget),
