@@ -23,7 +23,7 @@ const SEEDS_MAX: u64 = 25;
 /// Steps of a shrunk story must be fewer.
 const STEPS_SHRUNK_MAX: usize = 10;
 /// How long finding and shrinking one mistake may take.
-const TIME_MAX: Duration = Duration::from_secs(180);
+const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The first seed that fails with a planted mistake, in a way that shows it.
 fn first_failure(sabotage: Sabotage, is_expected: impl Fn(&Kind) -> bool) -> Failing {
