@@ -152,6 +152,7 @@ impl Plugin {
         self.choice_is_stale |= before != Some(labels.get(key));
         self.sources.labels = Some(labels);
         self.sources.node_silent = false;
+        self.node_told(true);
     }
 
     fn reload(&mut self) {
@@ -164,14 +165,14 @@ impl Plugin {
     fn node_unreadable(&mut self, why: String) {
         self.choice_is_stale |= self.sources.labels.is_none();
         self.sources.node_silent = true;
+        self.node_told(false);
         self.say_once("node", Severity::Warning, "NodeUnreadable", why);
     }
 
     fn start(&mut self, settings: Settings, mps_desired: Option<Desired>) {
         self.settings = settings;
         self.started_at = Some(self.now);
-        self.desired = mps_desired.clone().unwrap_or_default();
-        self.earlier_desired = mps_desired;
+        self.desired = mps_desired.unwrap_or_default();
         if self.settings.node_name.is_none()
             && matches!(self.settings.config_source, ConfigSource::Directory { .. })
         {

@@ -139,7 +139,8 @@ impl Plugin {
     fn held_as(&self, gpu: &GpuUuid) -> Option<Role> {
         let holdings = self.ownership.holdings(gpu);
         let (resource, id) = *holdings.first()?;
-        let daemon = self.earlier_desired.as_ref().and_then(|d| d.daemons.get(gpu));
+        // what an earlier process wished stays wished until it is known who holds the GPU
+        let daemon = self.desired.daemons.get(gpu).filter(|daemon| daemon.resource.as_str() == resource);
         if let Some(target) = self.applied.as_ref().and_then(|a| a.roles.get(gpu)) {
             let ids = target.device_ids(gpu);
             let same = |(r, i): &(&str, &str)| *r == target.resource.as_str() && ids.iter().any(|id| id == i);

@@ -13,6 +13,8 @@
 //! | *Closed* | nobody is on the way: ids are withdrawn | nothing is left to withdraw → *Following* |
 //! | *Following* | the Node's figures still promise what was withdrawn | they do not any more, or the wait is over → *Open*; more is to be withdrawn → *Closed* |
 //!
+//! While the API server is away no kubelet can write figures either: that wait begins when it tells of the Node again.
+//!
 //! In *Tainting* and *Admitting* the wish may be taken back: → *Following*.
 //!
 //! Ids are withdrawn in *Closed* alone. A process that finds the taint on its Node begins in *Following*; pods may have been
@@ -66,6 +68,8 @@ pub struct Binds {
     pub admitted: Option<Time>,
     /// The Node promises no more devices than there are.
     pub figures_follow: bool,
+    /// Since when the API server tells of the Node; `None` while it does not.
+    pub told: Option<Time>,
 }
 
 /// The named times of the machine.
@@ -103,7 +107,11 @@ impl BindStop {
             BindStop::Closed => following(true),
             BindStop::Following { waited: true, .. } if s.wanted && s.tainted => BindStop::Closed,
             BindStop::Following { .. } if s.wanted => BindStop::Tainting { since: s.now },
-            BindStop::Following { since, .. } if is_over(since, times.figures) => BindStop::Open,
+            BindStop::Following { since, .. }
+                if s.told.is_some_and(|told| is_over(since.max(told), times.figures)) =>
+            {
+                BindStop::Open
+            }
             BindStop::Following { since, .. } if s.figures_follow && is_over(since, times.settle) => {
                 BindStop::Open
             }
@@ -121,15 +129,19 @@ impl BindStop {
         self == BindStop::Closed
     }
 
-    /// When time alone moves it on.
-    pub fn due(self, now: Time, times: &BindTimes) -> Option<Time> {
+    /// When time alone moves it on; `told` as in [`Binds`].
+    pub fn due(self, now: Time, told: Option<Time>, times: &BindTimes) -> Option<Time> {
         let (one, other) = match self {
             BindStop::Open | BindStop::Closed => return None,
-            BindStop::Tainting { since } => (since + times.wait, since + times.wait),
-            BindStop::Admitting { since, tainted } => (since + times.wait, tainted + times.settle),
-            BindStop::Following { since, .. } => (since + times.figures, since + times.settle),
+            BindStop::Tainting { since } => (Some(since + times.wait), None),
+            BindStop::Admitting { since, tainted } => {
+                (Some(since + times.wait), Some(tainted + times.settle))
+            }
+            BindStop::Following { since, .. } => {
+                (told.map(|told| since.max(told) + times.figures), Some(since + times.settle))
+            }
         };
-        [one, other].into_iter().filter(|at| *at > now).min()
+        [one, other].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// `open`, `tainting`, `admitting`, `closed` or `following`.
@@ -178,9 +190,14 @@ mod tests {
             for (wanted, tainted, figures_follow) in
                 (0..8).map(|bits| (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0))
             {
-                for admitted in [None, Some(at(102)), Some(at(103))] {
-                    let s = Binds { now, wanted, tainted, admitted, figures_follow };
+                for (admitted, told) in [None, Some(at(102)), Some(at(103))]
+                    .into_iter()
+                    .flat_map(|admitted| [None, Some(at(90)), Some(at(101))].map(|told| (admitted, told)))
+                {
+                    let s = Binds { now, wanted, tainted, admitted, figures_follow, told };
                     let waits_no_more = now >= at(130);
+                    // the wait for the figures begins anew when the Node is read again
+                    let follow = figures_follow || (now >= at(160) && told == Some(at(90)));
                     let expected = [
                         if wanted { "tainting" } else { "open" },
                         match (wanted, waits_no_more, tainted) {
@@ -195,13 +212,13 @@ mod tests {
                             (true, false) => "admitting",
                         },
                         if wanted { "closed" } else { "following" },
-                        match (wanted, tainted, figures_follow || now >= at(160)) {
+                        match (wanted, tainted, follow) {
                             (true, true, _) => "closed",
                             (true, false, _) => "tainting",
                             (false, _, true) => "open",
                             (false, _, false) => "following",
                         },
-                        match (wanted, figures_follow || now >= at(160)) {
+                        match (wanted, follow) {
                             (true, _) => "tainting",
                             (false, true) => "open",
                             (false, false) => "following",
@@ -225,9 +242,15 @@ mod tests {
             (BindStop::Following { since: at(1), waited: true }, true, Some(at(2))),
         ];
         for (state, taint, due) in states {
-            assert_eq!((state.wants_taint(), state.due(at(1), &TIMES)), (taint, due), "{state:?}");
+            assert_eq!(
+                (state.wants_taint(), state.due(at(1), Some(at(1)), &TIMES)),
+                (taint, due),
+                "{state:?}"
+            );
         }
         let late = BindStop::Following { since: at(1), waited: true };
-        assert_eq!(late.due(at(2), &TIMES), Some(at(61)), "what has come does not come again");
+        assert_eq!(late.due(at(2), Some(at(1)), &TIMES), Some(at(61)), "what has come does not come again");
+        assert_eq!(late.due(at(2), Some(at(5)), &TIMES), Some(at(65)), "the Node was away until then");
+        assert_eq!(late.due(at(2), None, &TIMES), None, "nothing follows while the Node is away");
     }
 }

@@ -81,13 +81,16 @@ impl Plugin {
         }
         self.kubelet_up = true;
         self.checkpoint.kubelet_started();
-        self.streamed.clear();
-        self.kubelet_start.appeared(self.now, Duration::from_millis(age_ms), has_checkpoint);
+        let age = Duration::from_millis(age_ms);
+        self.kubelet_start.appeared(self.now, age, has_checkpoint);
         if self.kubelet_start.is_starting(self.now) {
             self.doubt_gpus();
         }
-        let resources: Vec<ResourceName> = self.registrations.keys().cloned().collect();
-        for resource in resources {
+        let strangers =
+            self.registrations.iter().filter(|(_, registration)| !registration.met(self.now, age));
+        let strangers: Vec<ResourceName> = strangers.map(|(resource, _)| resource.clone()).collect();
+        for resource in strangers {
+            self.streamed.remove(&resource);
             self.registration(&resource, Input::KubeletAppeared);
         }
         self.read_holders();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Severity};
-use crate::choose::{self, BUILT_IN, Choice, Sources};
+use crate::choose::{self, Applied, BUILT_IN, Choice, Sources};
 use crate::inventory::Facts;
 use crate::kept_gpus::KeptGpus;
 use crate::plugin::{ConfigSource, Plugin, Settings};
@@ -126,12 +126,16 @@ impl Plugin {
 
     /// Stages the last good configuration when nothing better is in force. `true` when it stands in.
     pub(crate) fn stage_last_good(&mut self) -> bool {
-        if self.applied.is_some() && !self.last_goods.stands_in {
+        let serves = |applied: &Applied| !applied.roles.is_empty();
+        if self.applied.as_deref().is_some_and(serves) && !self.last_goods.stands_in {
             return false;
         }
         let Some(last) = self.last_goods.kept.clone() else {
             return false;
         };
+        if self.applied.is_some() && self.last_goods.in_force.as_ref() == Some(&last) {
+            return self.last_goods.stands_in;
+        }
         match last.choose(&self.settings, self.facts(), &self.kept.gpus) {
             Choice::NotYet(_) => false,
             Choice::Refused { problems, .. } => {
@@ -160,9 +164,9 @@ impl Plugin {
         }
     }
 
-    /// This configuration is in force: it is written down unless it is already.
+    /// This configuration is in force: it is written down unless it is already, or has proved nothing so far.
     pub(crate) fn remember(&mut self, in_force: LastGood) {
-        if self.last_goods.kept.as_ref() != Some(&in_force) {
+        if self.is_proved() && self.last_goods.kept.as_ref() != Some(&in_force) {
             // a value of ours always has a JSON form
             if let Ok(text) = serde_json::to_string(&in_force) {
                 self.act(Action::KeepLastGood { text });
@@ -170,6 +174,14 @@ impl Plugin {
             self.last_goods.kept = Some(in_force.clone());
         }
         self.last_goods.in_force = Some(in_force);
+    }
+
+    /// The configuration in force fits this node. While GPUs cannot be read, one that gives none of the others a role may turn out
+    /// to be wrong for them, and is no reason to forget the one before it.
+    fn is_proved(&self) -> bool {
+        let all_read =
+            self.facts().is_some_and(|facts| facts.unreadable.is_empty() && !facts.gpus.is_empty());
+        all_read || self.applied.as_ref().is_some_and(|applied| !applied.roles.is_empty())
     }
 }
 

@@ -91,7 +91,6 @@ pub struct Plugin {
     /// Resources whose ListAndWatch this kubelet has opened.
     pub(crate) streamed: BTreeSet<ResourceName>,
     pub(crate) desired: Desired,
-    pub(crate) earlier_desired: Option<Desired>,
     /// When a wish that could not be written is written again.
     pub(crate) desired_retry_at: Option<Time>,
     pub(crate) actual: Option<Actual>,
@@ -156,7 +155,6 @@ impl Plugin {
             takeover: Takeover::default(),
             streamed: BTreeSet::new(),
             desired: Desired::default(),
-            earlier_desired: None,
             desired_retry_at: None,
             actual: None,
             supervisor_alive: false,

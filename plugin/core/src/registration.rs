@@ -4,13 +4,15 @@
 //!            wanted           Listening            Registered
 //!   Down ───────────► Opening ─────────► Registering ─────────► Serving
 //!    ▲                 ▲  │ ListenFailed     │ RegisterFailed     │ StreamClosed, Unseen
-//!    │ not wanted,     │  ▼                  ▼                    ▼
-//!    │ in any state    └─ Unopened        Refused              Dropped
+//!    │ not wanted,     │  ▼                  ▼    StreamClosed    ▼
+//!    │ in any state    └─ Unopened        Refused ───────────► Dropped
 //!    └──────────────      (backoff)       (backoff, the       (backoff, a new
 //!                                          same socket)        socket)
 //! ```
 //!
-//! `KubeletAppeared` leads from every state but Down to Opening: a starting kubelet removes all sockets of its directory.
+//! `StreamClosed` also tells that somebody has removed the socket's file, which can happen in any state that has one.
+//! `KubeletAppeared` leads from every state but Down to Opening: a starting kubelet removes all sockets of its directory. What
+//! was registered since that kubelet began to listen stays as it is ([`Registration::met`]).
 //! While an earlier socket's Register has no answer, Opening leads to *Waiting* first: where two overlap, a kubelet up to 1.36
 //! takes the failure of the one for the end of the other, and never withdraws its devices. The new socket has the same name
 //! then, so that a kubelet that dials back finds it: its Yes leads to Serving, its No to Registering.
@@ -27,6 +29,8 @@ pub use state::{Demand, Input, State};
 
 /// A stream that lasted for so long was no accident of a take-over: its end is the first of a new row.
 const STEADY_AFTER: Duration = Duration::from_secs(600);
+/// By how much the time of a file may lag behind the clock.
+const FILE_TIME_LAGS: Duration = Duration::from_millis(50);
 
 /// One resource's registration.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub struct Registration {
     losses: u32,
     sockets: u32,
     attempt: u64,
+    /// When the newest `Register` was sent.
+    sent: Option<Time>,
     /// The attempt whose `Register` has no answer yet, and which of the sockets' names it gave.
     unanswered: Option<(u64, u32)>,
     successes: u64,
@@ -55,6 +61,7 @@ impl Registration {
             losses: 0,
             sockets: 1,
             attempt: 0,
+            sent: None,
             unanswered: None,
             successes: 0,
         }
@@ -90,6 +97,14 @@ impl Registration {
         self.losses
     }
 
+    /// Whether the kubelet that has listened for so long is the one that serves it, or is being asked to. It is found late where its
+    /// directory is not told of; what has registered meanwhile would register twice, and the end of the first stream is taken
+    /// for the end of both by kubelets up to 1.36.
+    pub fn met(&self, now: Time, kubelet_age: Duration) -> bool {
+        let asked = matches!(self.state, State::Serving { .. } | State::Registering);
+        asked && self.sent.is_some_and(|sent| now.since(sent) + FILE_TIME_LAGS <= kubelet_age)
+    }
+
     /// When to send `Timeout`.
     pub fn retry_at(&self) -> Option<Time> {
         match self.state {
@@ -120,7 +135,7 @@ impl Registration {
         match input {
             // the kubelet dialled the name and found the new socket
             Input::Registered if name == self.sockets => self.on(now, input),
-            _ => self.register(),
+            _ => self.register(now),
         }
     }
 
@@ -145,7 +160,7 @@ impl Registration {
                 self.meet_another_kubelet();
                 self.listen()
             }
-            (S::Opening, I::Listening) => self.listening(),
+            (S::Opening, I::Listening) => self.listening(now),
             (S::Opening, I::ListenFailed) => {
                 self.state = S::Unopened { retry_at: now + self.backoff.next_delay() };
                 None
@@ -160,16 +175,15 @@ impl Registration {
                 self.state = S::Refused { retry_at: now + self.backoff.next_delay() };
                 None
             }
-            // the stream can end between the kubelet's dial-back and its answer
-            (S::Registering | S::Serving { .. }, I::StreamClosed) | (S::Serving { .. }, I::Unseen) => {
-                self.lose(now)
-            }
+            // the stream can end between the kubelet's dial-back and its answer, and the socket's file be removed at any time
+            (S::Waiting | S::Registering | S::Refused { .. } | S::Serving { .. }, I::StreamClosed)
+            | (S::Serving { .. }, I::Unseen) => self.lose(now),
             (S::Serving { .. }, I::Seen) => {
                 self.forget_losses();
                 None
             }
             (S::Unopened { retry_at }, I::Timeout) if *retry_at <= now => self.listen(),
-            (S::Refused { retry_at }, I::Timeout) if *retry_at <= now => self.register(),
+            (S::Refused { retry_at }, I::Timeout) if *retry_at <= now => self.register(now),
             (S::Dropped { retry_at }, I::Timeout) if *retry_at <= now => {
                 self.sockets += 1;
                 self.listen()
@@ -208,9 +222,9 @@ impl Registration {
         self.forget_losses();
     }
 
-    fn listening(&mut self) -> Option<Demand> {
+    fn listening(&mut self, now: Time) -> Option<Demand> {
         if self.unanswered.is_none() {
-            return self.register();
+            return self.register(now);
         }
         self.state = State::Waiting;
         None
@@ -232,8 +246,9 @@ impl Registration {
         self.lost.reset();
     }
 
-    fn register(&mut self) -> Option<Demand> {
+    fn register(&mut self, now: Time) -> Option<Demand> {
         self.state = State::Registering;
+        self.sent = Some(now);
         self.unanswered = Some((self.attempt, self.sockets));
         Some(Demand::Register)
     }
@@ -335,7 +350,7 @@ mod tests {
                     "refused",
                     "refused",
                     "refused",
-                    "refused",
+                    "dropped",
                     "refused",
                     "refused",
                     "opening",
@@ -420,12 +435,39 @@ mod tests {
         };
         assert_eq!(waiting().on(LATER, Input::Unwanted), Some(Demand::Close));
         assert_eq!(waiting().on(LATER, Input::KubeletAppeared), Some(Demand::Listen));
-        let others = [Input::Wanted, Input::ListenFailed, Input::StreamClosed, Input::Seen, Input::Timeout];
+        let mut lost = waiting();
+        lost.on(LATER, Input::StreamClosed);
+        assert_eq!(lost.state().tag(), "dropped", "its socket was removed");
+        let others = [Input::Wanted, Input::ListenFailed, Input::Seen, Input::Timeout];
         for input in others {
             let mut registration = waiting();
             assert_eq!(registration.on(LATER, input), None, "{input:?}");
             assert_eq!(registration.state(), &State::Waiting, "{input:?}");
         }
+    }
+
+    #[test]
+    fn a_kubelet_that_is_older_than_the_registration_is_the_one_that_was_asked() {
+        let now = LATER + Duration::from_secs(1);
+        let ages = [(0, false), (1_000, false), (1_049, false), (1_050, true), (60_000, true)];
+        for (state, asked) in
+            [("registering", true), ("serving", true), ("refused", false), ("dropped", false)]
+        {
+            let mut registration = brought_to("opening");
+            for input in [Input::Listening, Input::Registered, Input::StreamClosed] {
+                if registration.state().tag() != state && (state, input) != ("refused", Input::Registered) {
+                    registration.on(LATER, input);
+                }
+            }
+            if state == "refused" {
+                registration.on(LATER, Input::RegisterFailed);
+            }
+            for (age, older) in ages {
+                let met = registration.met(now, Duration::from_millis(age));
+                assert_eq!(met, asked && older, "{} {age}", registration.state().tag());
+            }
+        }
+        assert!(!brought_to("opening").met(now, Duration::from_secs(60)), "nobody was asked");
     }
 
     #[test]

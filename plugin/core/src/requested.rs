@@ -43,14 +43,14 @@ impl Plugin {
             Choice::Refused { requested, problems } => {
                 self.next = None;
                 self.stage_last_good();
-                self.refit();
-                let kept = match (&self.applied, &self.next) {
-                    (Some(a), _) => format!("`{}` stays in force", a.name),
-                    (None, Some(a)) => format!("the last good one, `{}`, stands in", a.name),
+                let kept = match (&self.next, &self.applied) {
+                    (Some(a), _) => format!("the last good one, `{}`, stands in", a.name),
+                    (None, Some(a)) => format!("`{}` stays in force", a.name),
                     (None, None) => "nothing is served".to_owned(),
                 };
                 let message =
                     format!("configuration `{requested}` is refused, {kept}: {}", problems.join("; "));
+                self.refit();
                 self.say_once("config", Severity::Warning, "ConfigRefused", message);
                 self.requested = Some(requested);
                 self.problems = problems;

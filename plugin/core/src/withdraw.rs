@@ -31,6 +31,8 @@ pub(crate) struct Withdrawal {
     kept: BTreeMap<GpuUuid, Kept>,
     /// Extended resources that the Node promises, as it was told last.
     figures: BTreeMap<String, u64>,
+    /// Since when the API server tells of the Node; `None` while it does not.
+    told: Option<Time>,
     /// Resources that had devices since ids were withdrawn.
     shrinking: BTreeSet<String>,
     /// Whether an earlier process has left the taint is known.
@@ -115,6 +117,7 @@ impl Plugin {
                 tainted,
                 admitted: self.all_admitted(),
                 figures_follow: self.withdrawal.follow(&self.healthy()),
+                told: self.withdrawal.told,
             };
             let before = self.withdrawal.state;
             let next = before.next(&s, &times);
@@ -179,7 +182,7 @@ impl Plugin {
 
     /// When time alone moves the machine on.
     pub(crate) fn bind_deadline(&self) -> Option<Time> {
-        self.withdrawal.state.due(self.now, &self.bind_times())
+        self.withdrawal.state.due(self.now, self.withdrawal.told, &self.bind_times())
     }
 
     fn bind_times(&self) -> BindTimes {
@@ -255,6 +258,11 @@ impl Plugin {
             devices.values().filter(|device| device.healthy).count() as u64
         };
         self.view.resources.iter().map(|(name, served)| (name.to_string(), count(&served.devices))).collect()
+    }
+
+    /// The API server tells of the Node, or does not any more.
+    pub(crate) fn node_told(&mut self, tells: bool) {
+        self.withdrawal.told = tells.then(|| self.withdrawal.told.unwrap_or(self.now));
     }
 
     pub(crate) fn figures_read(&mut self, figures: BTreeMap<String, u64>) {

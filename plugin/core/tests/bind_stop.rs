@@ -115,6 +115,25 @@ fn the_taint_stays_until_the_nodes_figures_follow_and_not_for_good() {
 }
 
 #[test]
+fn while_the_api_server_is_away_the_nodes_figures_cannot_follow_and_the_taint_stays_for_when_it_is_back() {
+    let mut node = node();
+    node.kubelet_tells = false;
+    node.set_config_label(Some("sliced"));
+    node.wait(seconds(5));
+    assert_eq!(node.counts(&shared()), (8, 8));
+    node.api_is_up = false;
+    node.tell_node();
+    node.wait(seconds(120));
+    node.api_is_up = true;
+    node.tell_node();
+    node.wait(seconds(5));
+    assert!(is_tainted(&node), "its scheduler still believes in two whole GPUs");
+    node.tell(Event::FiguresRead { allocatable: [(shared().to_string(), 8)].into() });
+    node.wait(seconds(1));
+    assert!(!is_tainted(&node));
+}
+
+#[test]
 fn an_id_that_its_holder_leaves_during_a_drain_stays_for_who_is_bound_to_it() {
     let mut node = node();
     node.admit("holder", &gpu(), &["GPU-0"]).unwrap();

@@ -94,6 +94,34 @@ fn a_gpu_that_comes_back_serves_its_holder_under_the_same_id() {
 }
 
 #[test]
+fn a_gpu_that_comes_back_has_the_role_that_its_holder_knows_whatever_it_was_before_that() {
+    let mut node = Node::new(2);
+    let sliced = "version: v1\nsharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, rename: gpu.turns, replicas: 2}]}}";
+    node.files.insert("turns".into(), sliced.into());
+    node.start();
+    node.set_config_label(Some("mps-config"));
+    node.wait(Duration::from_secs(40));
+    // this process finds daemons that an earlier one has wished
+    node.restart_plugin();
+    node.wait(Duration::from_secs(10));
+    node.set_config_label(Some("turns"));
+    node.wait(Duration::from_secs(40));
+    let turns = ResourceName::parse("nvidia.com/gpu.turns").unwrap();
+    node.admit("training", &turns, &["GPU-1::0"]).unwrap();
+    node.set_config_label(None);
+    node.wait(Duration::from_secs(10));
+    pull(&mut node);
+    node.wait(Duration::from_secs(60));
+    node.facts = Some(facts(2));
+    node.tell(Event::ReloadRequested);
+    node.wait(Duration::from_secs(10));
+    assert_eq!(list(&node, &turns).get("GPU-1::0"), Some(&true), "{:?}", node.plugin.view().status.gpus);
+    assert_eq!(node.states(), ["settled", "draining"]);
+    assert!(node.desired.as_ref().is_some_and(|desired| desired.daemons.is_empty()), "{:?}", node.desired);
+    assert_replays(&node);
+}
+
+#[test]
 fn a_driver_that_is_unloaded_takes_no_id_from_the_list_and_no_socket_from_a_holder() {
     let mut node = Node::started(2);
     node.admit("training", &gpu(), &["GPU-0"]).unwrap();

@@ -467,6 +467,32 @@ fn a_node_of_gpus_without_mig_devices_is_said_and_serves_again_when_they_are_mad
     assert_replays(&node);
 }
 
+#[test]
+fn a_configuration_that_was_taken_before_a_gpu_could_be_read_gives_way_to_the_last_good_one_if_it_does_not_fit()
+ {
+    let mut node = node(&[Some(SMALL)], &config("mixed", ""));
+    let whole = node.facts.clone();
+    assert_eq!(healthy(&node, "mig-1g.5gb").len(), 2);
+    // the plugin starts while the driver counts a GPU that it cannot read
+    node.kept_gpus = None;
+    let unread = |facts| Facts { gpus: Vec::new(), unreadable: vec!["it is lost".into()], ..facts };
+    node.facts = whole.clone().map(unread);
+    node.labels.insert(shell::CONFIG_LABEL.into(), "mps-config".into());
+    node.restart_plugin();
+    let status = node.plugin.view().status.clone();
+    assert_eq!(status.config_applied.as_deref(), Some("mps-config"), "{:?}", status.config_problems);
+    assert!(node.state.as_ref().unwrap().contains("migStrategy"), "it has proved nothing so far");
+    node.tell(Event::GpusFound { facts: whole.unwrap() });
+    node.wait(RETIRED);
+    let status = node.plugin.view().status.clone();
+    assert_eq!(healthy(&node, "mig-1g.5gb").len(), 2, "{:?}", node.said);
+    assert!(status.ready && status.config_stands_in, "{status:?}");
+    assert_eq!(status.config_applied.as_deref(), Some("default"));
+    let refused = |said: &&String| said.starts_with("ConfigRefused") && said.contains("stands in");
+    assert!(node.said.iter().any(|said| refused(&said)), "{:?}", node.said);
+    assert_replays(&node);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Flip(usize),

@@ -106,9 +106,9 @@ struct Looks {
 }
 
 impl Looks {
-    /// Begins a look, unless one is under way that nobody needs twice.
+    /// Begins a look, unless one is under way that nobody needs twice; one that another has overtaken may never return.
     fn begin(&mut self, asked: bool) -> Option<Event> {
-        if !asked && !self.under_way.is_empty() {
+        if !asked && self.begun > self.answered && !self.under_way.is_empty() {
             return None;
         }
         let Ok(answer) = self.gpus.find() else {

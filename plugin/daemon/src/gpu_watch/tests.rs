@@ -87,3 +87,33 @@ async fn a_look_that_hangs_is_told_and_its_late_answer_as_well() {
     drop(release);
     assert_eq!(told.recv().await, Some(Event::GpusFound { facts: facts("1") }));
 }
+
+#[tokio::test]
+async fn a_look_that_never_returns_does_not_end_the_looks_after_one_that_did() {
+    let (release, held) = sync_channel::<()>(1);
+    let (held, mut calls) = (Mutex::new(held), 0);
+    let mut backend = MockGpuBackend::new();
+    backend.expect_find().times(1).returning(move || {
+        let _ = held.lock().unwrap().recv();
+        Ok(facts("0"))
+    });
+    backend.expect_find().returning(move || {
+        calls += 1;
+        Ok(facts(if calls < 3 { "1" } else { "2" }))
+    });
+    let (asked, dev) = (Arc::new(Notify::new()), tempfile::tempdir().unwrap());
+    let (events, mut told) = mpsc::channel(8);
+    let (every, patience) = (Duration::from_millis(20), Duration::from_millis(20));
+    let settings = GpuWatchSettings { every, patience, dev: dev.path().to_owned() };
+    tokio::spawn(watch(GpuThread::start(Box::new(backend)), settings, Arc::clone(&asked), events));
+    asked.notify_one();
+    let first = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap();
+    assert!(matches!(first, Some(Event::DriverStuck { .. })), "{first:?}");
+    // the plugin asks again after a while, and this one returns
+    asked.notify_one();
+    for version in ["1", "2"] {
+        let next = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap();
+        assert_eq!(next, Some(Event::GpusFound { facts: facts(version) }));
+    }
+    drop(release);
+}

@@ -32,9 +32,9 @@ pub(super) struct Looks {
 }
 
 impl Shell {
-    /// Begins a look, unless one is under way that nobody needs twice.
+    /// Begins a look, unless one is under way that nobody needs twice; one that another has overtaken may never return.
     pub(super) fn look_at_gpus(&mut self, cx: &mut Context<'_>, host: &Host, asked: bool) {
-        if !asked && !self.looks.under_way.is_empty() {
+        if !asked && self.looks.begun > self.looks.answered {
             return;
         }
         if self.looks.under_way.len() >= LOOKS_MAX {
