@@ -38,6 +38,8 @@ pub struct Invariants {
     replicas: BTreeMap<String, u64>,
     /// Who holds what.
     holders: Holders,
+    /// Of each node: the GPUs on which pods compute, and their compute modes when last seen.
+    modes: BTreeMap<String, BTreeMap<String, String>>,
     /// What running pods were given when first seen.
     given: BTreeMap<String, Given>,
 }
@@ -134,6 +136,26 @@ impl Invariants {
         self.asks(seen.name, seen.config);
         let replicas = self.replicas.get(seen.name).copied().unwrap_or(1);
         allocatable_exists(seen, replicas, broken);
+        self.compute_modes_stay(seen, broken);
+    }
+
+    fn compute_modes_stay(&mut self, seen: &NodeSeen<'_>, broken: &mut Vec<String>) {
+        let before = self.modes.get_mut(seen.name);
+        if seen.in_use.is_empty() && before.is_none() {
+            return;
+        }
+        let before = before.map(std::mem::take).unwrap_or_default();
+        let mut now = BTreeMap::new();
+        for (gpu, mode) in &seen.in_use {
+            if let Some(was) = before.get(*gpu).filter(|was| was != mode) {
+                broken.push(format!(
+                    "a GPU keeps its compute mode while pods compute on it: `{gpu}` on `{}` had {was}, now {mode}",
+                    seen.name
+                ));
+            }
+            now.insert((*gpu).to_owned(), (*mode).to_owned());
+        }
+        self.modes.insert(seen.name.to_owned(), now);
     }
 
     fn judge_pod(&mut self, seen: &PodSeen<'_>, broken: &mut Vec<String>) {

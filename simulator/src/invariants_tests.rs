@@ -257,3 +257,30 @@ fn a_mig_device_is_named_by_its_uuid_its_index_or_its_own_nodes() {
         assert!(told(visible, nodes).contains("names exactly the GPUs"), "{visible:?} {nodes:?}");
     }
 }
+
+#[test]
+fn a_compute_mode_that_changes_under_a_pod_is_seen_and_one_that_changes_between_pods_is_none() {
+    let seen = |mode: &str, processes: u64| {
+        let mut world = world(1, &[]);
+        let gpu = GpuView {
+            uuid: "GPU-1".to_owned(),
+            compute_mode: mode.to_owned(),
+            holders: vec!["a".to_owned()],
+            processes,
+            ..GpuView::default()
+        };
+        world.nodes.values_mut().for_each(|node| node.gpus = vec![gpu.clone()]);
+        world
+    };
+    let mut invariants = Invariants::default();
+    for (mode, processes) in [("Default", 1), ("Default", 2), ("Default", 0), ("Exclusive_Process", 1)] {
+        assert!(invariants.check(&seen(mode, processes)).is_empty(), "{mode} {processes}");
+    }
+    let broken = invariants.check(&seen("Default", 1)).join("\n");
+    assert!(broken.contains("`GPU-1` on `n1` had Exclusive_Process, now Default"), "{broken}");
+    assert!(invariants.check(&seen("Default", 1)).is_empty(), "it is told once");
+    // somebody whom no pod has sent may come while a mode changes
+    let mut uninvited = seen("Exclusive_Process", 1);
+    uninvited.nodes.values_mut().for_each(|node| node.gpus[0].holders.clear());
+    assert!(invariants.check(&uninvited).is_empty());
+}

@@ -244,7 +244,10 @@ impl Author {
         let lasts_max_ms = self.pace.lasts_max_ms;
         let lasts_ms = match fault {
             // what would last for good otherwise must end, so that the cluster can come to rest
-            Fault::GpuLost { .. } | Fault::NvmlHang => lasts_ms.or(Some(lasts_max_ms)),
+            Fault::GpuLost { .. }
+            | Fault::NvmlHang
+            | Fault::UninvitedProcess { .. }
+            | Fault::ProcessesUnreadable { .. } => lasts_ms.or(Some(lasts_max_ms)),
             // a node without any GPU has nothing to tell
             Fault::GpuUnplugged { .. } if on_gpu.gpus < 2 => lasts_ms.or(Some(lasts_max_ms)),
             // a kubelet that shows nothing for longer has lost its pods, and no plugin can know better

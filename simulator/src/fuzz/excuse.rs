@@ -22,6 +22,9 @@ const WITHDRAWN: [&str; 3] = [
     "requested number of devices unavailable",
     "the kubelet's device list is older than the plugin's",
 ];
+/// How long after a flip the plugin may be on its way to the taint that keeps pods away, also where no GPU changes its state for
+/// it. When an API server goes away after that, the taint stays until the Node's figures have followed.
+const TAINTED_WITHIN: Duration = Duration::from_secs(2);
 /// How long a boot without a set time takes at most.
 const BOOT_MAX: Duration = Duration::from_secs(60);
 /// How long a fault lasts that needs a time and has none.
@@ -112,7 +115,8 @@ impl Excuses {
             let late = to.saturating_add(API_LAGS);
             for flip in self.flips.iter_mut().filter(|flip| flip.to >= now) {
                 flip.to = flip.to.max(late.saturating_add(NODE_OBJECT_LAGS));
-                flip.excuses = true;
+                // the taint comes late to the scheduler, or its binding to the plugin
+                flip.excuses |= flip.changing || flip.from.saturating_add(TAINTED_WITHIN) >= began;
             }
             self.late_until = self.late_until.max(late);
         }
@@ -298,6 +302,37 @@ mod tests {
         // a failed pod stays failed
         assert!(excuses.covers(REFUSED, &world, seconds(500)));
         assert_eq!(excuses.used, ["noRefusal"].into());
+    }
+
+    #[test]
+    fn an_api_server_that_goes_away_excuses_a_flip_only_while_the_taint_may_be_on_its_way() {
+        let world = world();
+        let covered = |away_at: u64| {
+            let mut excuses = Excuses::default();
+            excuses.flip("n", seconds(10));
+            let away =
+                FaultSpec { fault: Fault::ApiServerDown, node: "*".to_owned(), lasts: Some(seconds(27)) };
+            excuses.fault(&away, seconds(away_at), seconds(away_at));
+            excuses.covers(REFUSED, &world, seconds(away_at + 30))
+        };
+        assert!(covered(11));
+        assert!(!covered(13));
+    }
+
+    #[test]
+    fn a_gpu_that_drains_may_be_bound_by_what_a_slow_api_server_tells_late() {
+        let world = world();
+        let mut excuses = Excuses::default();
+        excuses.flip("n", seconds(10));
+        let draining = GpuView { state: Some("draining".to_owned()), ..GpuView::default() };
+        let mut drains = world.clone();
+        drains.nodes.insert("n".to_owned(), NodeView { gpus: vec![draining], ..NodeView::default() });
+        excuses.look(&drains, seconds(11));
+        let slow = Fault::ApiServerSlow { delay: seconds(9) };
+        let slow = FaultSpec { fault: slow, node: "*".to_owned(), lasts: Some(seconds(12)) };
+        assert!(!excuses.covers(REFUSED, &world, seconds(14)));
+        excuses.fault(&slow, seconds(15), seconds(15));
+        assert!(excuses.covers(REFUSED, &world, seconds(30)));
     }
 
     #[test]

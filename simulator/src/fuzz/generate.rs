@@ -207,8 +207,9 @@ fn creations() -> impl Strategy<Value = Draft> {
     let ask = |init, of, count| Want { init, of, count };
     let (gpu, shared) = (Asked::Of(Resource::Gpu), Asked::Of(Resource::Shared));
     let exclusive = (1_u32..=3).prop_map(move |gpus| vec![ask(false, gpu, gpus)]);
-    // an init container that asks for more than the others is left out: PodResources does not list what only it holds
-    let init = (1_u32..=2).prop_map(move |gpus| vec![ask(true, gpu, gpus), ask(false, gpu, gpus)]);
+    // what only an init container holds is not listed by PodResources, and stays the pod's
+    let init = (1_u32..=2, 1_u32..=2)
+        .prop_map(move |(init, main)| vec![ask(true, gpu, init), ask(false, gpu, main)]);
     let group = proptest::sample::select(GroupName::ALL.to_vec());
     let group = group.prop_map(move |name| vec![ask(false, Asked::Of(Resource::Group(name)), 1)]);
     let part = any::<bool>().prop_map(move |shared| vec![ask(false, Asked::Part { shared }, 1)]);

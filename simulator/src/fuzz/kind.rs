@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Xid(u32),
     Ecc,
     NvmlError { all: bool, code: u32 },
+    Uninvited,
+    ProcessesUnreadable(u32),
 }
 
 impl Kind {
@@ -33,12 +35,14 @@ impl Kind {
             Kind::Xid(code) => Fault::Xid { gpu, code },
             Kind::Ecc => Fault::EccError { gpu },
             Kind::NvmlError { all, code } => Fault::NvmlError { gpu: or_all(all), code },
+            Kind::Uninvited => Fault::UninvitedProcess { gpu },
+            Kind::ProcessesUnreadable(code) => Fault::ProcessesUnreadable { gpu, code },
         }
     }
 }
 
 /// Every kind that is drawn, by its word in scenarios.
-pub(super) const DRAWN: [&str; 43] = [
+pub(super) const DRAWN: [&str; 45] = [
     "pluginCrash",
     "pluginRestart",
     "pluginUpgrade",
@@ -74,6 +78,8 @@ pub(super) const DRAWN: [&str; 43] = [
     "xid",
     "eccError",
     "nvmlError",
+    "uninvitedProcess",
+    "processesUnreadable",
     "nvmlSlow",
     "nvmlHang",
     "driverUpgrade",
@@ -149,14 +155,16 @@ fn api_faults() -> impl Strategy<Value = Kind> {
 
 /// Of GPUs, driver and machine.
 fn machine_faults() -> impl Strategy<Value = Kind> {
-    let codes = prop_oneof![Just(10_u32), Just(15), Just(18), Just(999)];
+    let codes = || prop_oneof![Just(10_u32), Just(15), Just(18), Just(999)];
     let slow = (1_u64..=2_000).prop_map(|ms| Fault::NvmlSlow { delay: Duration::from_millis(ms) });
     prop_oneof![
         2 => Just(Kind::GpuLost),
         2 => Just(Kind::GpuUnplugged),
         2 => prop_oneof![Just(13_u32), Just(48), Just(79)].prop_map(Kind::Xid),
         1 => Just(Kind::Ecc),
-        1 => (any::<bool>(), codes).prop_map(|(all, code)| Kind::NvmlError { all, code }),
+        1 => (any::<bool>(), codes()).prop_map(|(all, code)| Kind::NvmlError { all, code }),
+        1 => Just(Kind::Uninvited),
+        1 => codes().prop_map(Kind::ProcessesUnreadable),
         1 => slow.prop_map(Kind::Plain),
         1 => plain(Fault::NvmlHang),
         1 => plain(Fault::DriverUpgrade),

@@ -145,9 +145,6 @@ impl<G: Ground> Player<'_, G> {
                 match spec.fault {
                     Fault::NodeRecreated => self.flipped(&spec.node, &Label::Absent),
                     Fault::DiskFull => self.note_at(&spec.node, Wishes::disk_filled),
-                    Fault::GpuLost { .. } | Fault::GpuUnplugged { .. } | Fault::NvmlError { .. } => {
-                        self.note_at(&spec.node, Wishes::gpu_lost)
-                    }
                     Fault::CheckpointLost => self.note_at(&spec.node, Wishes::forget),
                     _ => {}
                 }
@@ -233,7 +230,8 @@ impl<G: Ground> Player<'_, G> {
         self.excuses.look(world, now);
         self.wishes.iter_mut().for_each(|(node, wishes)| wishes.look(world, node));
         for sentence in self.ground.violations() {
-            if !self.excuses.covers(&sentence, self.ground.world(), now) {
+            let covered = self.wishes.values().any(|wishes| wishes.covers(&sentence));
+            if !covered && !self.excuses.covers(&sentence, self.ground.world(), now) {
                 return Err(self.failure(Kind::of_invariant(&sentence), sentence));
             }
         }
@@ -288,10 +286,12 @@ impl<G: Ground> Player<'_, G> {
     }
 }
 
-/// Whether the plugin of a node has not had any configuration so far.
+/// Whether the plugin of a node has no configuration that has proved good: one that gives no GPU a role may not be.
 fn has_no_config(world: &World, node: &str) -> bool {
-    let applied = world.nodes.get(node).map(|node| &node.plugin.state["config_applied"]);
-    applied.is_none_or(serde_json::Value::is_null)
+    world
+        .nodes
+        .get(node)
+        .is_none_or(|node| node.plugin.state["config_applied"].is_null() || node.plugin.registered.is_empty())
 }
 
 /// Whether pods are bound to a node that have not ended.

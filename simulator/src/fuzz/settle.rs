@@ -54,11 +54,9 @@ fn at_node(world: &World, name: &str, node: &NodeView, wishes: &Wishes) -> Optio
     if wishes.gpus == 0 {
         return nothing_served(node);
     }
-    // the one in force may have turned out to be wrong when a GPU was found that it is wrong for
     let has_none = node.plugin.state["config_applied"].is_null() || node.plugin.registered.is_empty();
     if wishes.may_have_none(node) && has_none {
-        let message = "the plugin is ready although it has no configuration";
-        return node.plugin.ready.then(|| some("readiness", message, "plugin: {ready: false}")).flatten();
+        return none_in_force(node);
     }
     let mut missing = None;
     for division in wishes.divisions() {
@@ -68,6 +66,21 @@ fn at_node(world: &World, name: &str, node: &NodeView, wishes: &Wishes) -> Optio
         }
     }
     missing
+}
+
+/// A node without a configuration that holds: it says so, and what an earlier one set is taken back.
+fn none_in_force(node: &NodeView) -> Option<Missing> {
+    if node.plugin.ready {
+        let message = "the plugin is ready although it has no configuration";
+        return some("readiness", message, "plugin: {ready: false}");
+    }
+    let is_set = |gpu: &&GpuView| gpu.mps_daemon == "absent" && gpu.compute_mode != "Default";
+    let GpuView { index, compute_mode, .. } = node.gpus.iter().find(is_set)?;
+    some(
+        "compute mode",
+        format!("GPU {index} has compute mode {compute_mode}, and no configuration asks for it"),
+        format!("gpus: {{contains: {{index: {index}, computeMode: Default}}}}"),
+    )
 }
 
 /// Pods that are bound have started or failed, and pods that are deleted are gone.

@@ -194,6 +194,35 @@ fn who_was_admitted_by_a_kubelet_that_knew_nothing_may_wait_for_devices() {
     });
     wishes.look(&registered, "n");
     assert_eq!(topic(&registered, &wishes), Some("pod start"), "the kubelet knew");
+    let without = |pod: &str| {
+        format!(
+            "`NVIDIA_VISIBLE_DEVICES` names exactly the GPUs of a pod's ids: pod `{pod}` has {{}} by no way, holds []"
+        )
+    };
+    assert!(!wishes.covers(&without("p")));
     wishes.look(&world, "n");
     assert_eq!(topic(&registered, &wishes), None);
+    assert!(wishes.covers(&without("p")) && !wishes.covers(&without("q")));
+}
+
+#[test]
+fn a_node_without_a_configuration_that_holds_is_not_ready_and_takes_back_what_an_earlier_one_set() {
+    let mut wishes = Wishes::new(&machine(1, None));
+    wishes.flip(&Label::Broken, true);
+    let mut world = at_rest(&Label::Absent);
+    world.nodes.values_mut().for_each(|node| {
+        node.allocatable.clear();
+        node.plugin.ready = false;
+    });
+    assert_eq!(topic(&world, &wishes), None);
+    let changed = |change: fn(&mut NodeView)| {
+        let mut world = world.clone();
+        world.nodes.values_mut().for_each(change);
+        topic(&world, &wishes)
+    };
+    assert_eq!(changed(|node| node.plugin.ready = true), Some("readiness"));
+    assert_eq!(
+        changed(|node| node.gpus[0].compute_mode = "Exclusive_Process".to_owned()),
+        Some("compute mode")
+    );
 }

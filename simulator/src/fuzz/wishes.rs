@@ -14,6 +14,8 @@ pub struct Wishes {
     pub gpus: u32,
     mig: Option<Cut>,
     newest: Label,
+    /// The label led to the edited configuration once.
+    was_edited: bool,
     /// Every text of the edited configuration so far.
     texts: Vec<Label>,
     /// Everything so far that the label led to and that can hold; an edited configuration by its texts.
@@ -24,8 +26,6 @@ pub struct Wishes {
     forgotten: bool,
     /// The disk was full once.
     unnoted: bool,
-    /// A GPU could not be read once.
-    unread: bool,
     /// Pods that such a kubelet admitted without knowing what they ask for.
     unchecked: BTreeSet<String>,
     /// MIG device → its GPU, of all that the node ever had.
@@ -39,12 +39,12 @@ impl Wishes {
             gpus: machine.gpus,
             mig: machine.mig,
             newest: Label::Absent,
+            was_edited: false,
             texts: vec![EDITED_FIRST],
             good: vec![Label::Absent],
             wrong_from_start: false,
             forgotten: false,
             unnoted: false,
-            unread: false,
             unchecked: BTreeSet::new(),
             parents: BTreeMap::new(),
         }
@@ -54,6 +54,7 @@ impl Wishes {
     pub fn flip(&mut self, label: &Label, early: bool) {
         self.newest = label.clone();
         if *label == Label::Edited {
+            self.was_edited = true;
             // the config volume may still show any earlier text
             self.good.extend(self.texts.iter().filter(|text| can_hold(text, self.mig)).cloned());
         }
@@ -65,6 +66,9 @@ impl Wishes {
         self.texts.push(text.clone());
         if self.newest == Label::Edited {
             self.judge(early);
+        } else if self.was_edited && can_hold(text, self.mig) {
+            // of a label that has changed since the plugin may hear after the text
+            self.good.push(text.clone());
         }
     }
 
@@ -76,11 +80,6 @@ impl Wishes {
     /// The disk was full: a plugin that is killed then cannot have noted which intervals it has set.
     pub fn disk_filled(&mut self) {
         self.unnoted = true;
-    }
-
-    /// A GPU could not be read: a configuration is taken then that it later proves wrong for.
-    pub fn gpu_lost(&mut self) {
-        self.unread = true;
     }
 
     /// Whether an interval of time-slicing may be left that nobody remembers.
@@ -122,6 +121,13 @@ impl Wishes {
     /// Whether a pod may wait for devices although it was admitted.
     pub(super) fn may_wait(&self, pod: &str) -> bool {
         self.unchecked.contains(pod)
+    }
+
+    /// Whether a broken invariant is about a pod whose containers such a kubelet started without devices: it gives the pod some
+    /// later, when it knows the resource and looks at its pods anew.
+    pub fn covers(&self, sentence: &str) -> bool {
+        let is_about = |pod: &String| sentence.contains(&format!(": pod `{pod}` has {{}} by no way, "));
+        self.unchecked.iter().any(is_about)
     }
 
     /// What the label says now.
@@ -167,10 +173,10 @@ impl Wishes {
     }
 
     /// Whether a plugin may be without any configuration that holds: it started while the label was wrong, and has no last good
-    /// one, or it took a wrong one while its GPUs could not be read.
+    /// one.
     pub(super) fn may_have_none(&self, node: &NodeView) -> bool {
         let started_again = node.plugin.starts > 1;
-        self.asked().is_none() && (started_again || self.wrong_from_start || self.unread)
+        self.asked().is_none() && (started_again || self.wrong_from_start)
     }
 }
 

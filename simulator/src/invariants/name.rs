@@ -17,6 +17,8 @@ pub enum Invariant {
     MeaningStays,
     /// A pod's environment names exactly the GPUs of its ids.
     EnvironmentNamesGpus,
+    /// A GPU keeps its compute mode while pods compute on it.
+    ComputeModeStays,
     /// No pod fails because of the plugin.
     NoRefusal,
 }
@@ -34,6 +36,11 @@ impl Invariant {
             Invariant::EnvironmentNamesGpus,
             "environmentNamesGpus",
             "`NVIDIA_VISIBLE_DEVICES` names exactly the GPUs",
+        ),
+        (
+            Invariant::ComputeModeStays,
+            "computeModeStays",
+            "a GPU keeps its compute mode while pods compute on it",
         ),
         (Invariant::NoRefusal, "noRefusal", "no pod fails because of the plugin"),
     ];

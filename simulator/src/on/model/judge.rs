@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use fake_gpu::{ProcessKind, is_uninvited};
+
 use super::cluster::Cluster;
 use super::happening::PodId;
 use super::latency;
 use crate::invariants::{GpuName, Invariants, NodeSeen, PodSeen, config_of, is_gpu};
+use crate::on::wire::driver;
 
 /// Violations that are remembered.
 const VIOLATIONS_MAX: usize = 100;
@@ -26,6 +29,22 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.6}s: {}", self.at as f64 / latency::SECOND as f64, self.sentence)
     }
+}
+
+/// GPUs on which pods compute, with their compute modes.
+fn in_use(gpus: &fake_gpu::Node) -> Vec<(&str, &str)> {
+    if gpus.processes().is_empty() {
+        return Vec::new();
+    }
+    let computes = |gpu: &&fake_gpu::Gpu| {
+        gpus.processes_on(gpu.index)
+            .any(|process| process.kind() != ProcessKind::MpsServer && !is_uninvited(process.pid))
+    };
+    gpus.gpus()
+        .iter()
+        .filter(computes)
+        .map(|gpu| (gpu.uuid.as_str(), driver::compute_mode(gpu.mode())))
+        .collect()
 }
 
 /// See the module.
@@ -70,16 +89,14 @@ impl Judge {
             return;
         };
         let allocatable = entry.extended.iter().map(|(resource, count)| (resource.as_str(), *count));
+        let gpus = node.host.gpus.as_deref();
         let broken = self.invariants.node(&NodeSeen {
             name: &node.name,
             config: config_of(&entry.labels),
-            gpus: node
-                .host
-                .gpus
-                .as_ref()
-                .map_or(0, |gpus| gpus.gpus().iter().map(|gpu| 1 + gpu.mig_devices().count()).sum()),
+            gpus: gpus.map_or(0, |gpus| gpus.gpus().iter().map(|gpu| 1 + gpu.mig_devices().count()).sum()),
             allocatable: allocatable.filter(|(resource, _)| is_gpu(resource)).collect(),
             lists: node.kubelet.lists(),
+            in_use: gpus.map(in_use).unwrap_or_default(),
         });
         self.note(cluster, broken);
     }

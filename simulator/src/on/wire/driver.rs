@@ -166,7 +166,7 @@ fn mig(gpu: &GpuSnapshot, device: &MigSnapshot) -> MigView {
 }
 
 /// As nvidia-smi prints it.
-fn compute_mode(mode: ComputeMode) -> &'static str {
+pub(in crate::on) fn compute_mode(mode: ComputeMode) -> &'static str {
     match mode {
         ComputeMode::Default => "Default",
         ComputeMode::ExclusiveThread => "Exclusive_Thread",

@@ -49,7 +49,7 @@ pub(in crate::on::model) struct Changes {
 pub(in crate::on::model) struct ToJudge {
     /// Labels that nodes had.
     pub(in crate::on::model) labels: Vec<(usize, Arc<Labels>)>,
-    /// Nodes whose object or device lists changed.
+    /// Nodes of which anything changed but their pods.
     pub(in crate::on::model) nodes: Vec<usize>,
     /// Pods that changed, came or went.
     pub(in crate::on::model) pods: Vec<PodId>,
@@ -67,13 +67,14 @@ impl Changes {
 
     /// A node's kubelet has another device list.
     pub(in crate::on::model) fn list(&mut self, node: usize) {
-        if self.is_judged {
+        if self.is_judged && self.to_judge.nodes.last() != Some(&node) {
             self.to_judge.nodes.push(node);
         }
     }
 
     /// Anything else of a node looks different.
     pub(in crate::on::model) fn node(&mut self, node: usize) {
+        self.list(node);
         self.add(node, Parts { object: false, ..Parts::ALL });
     }
 
