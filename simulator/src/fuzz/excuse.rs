@@ -225,12 +225,16 @@ fn believes_in_gone_gpus(node: &NodeView) -> bool {
     gpus.iter().filter_map(|gpu| gpu["uuid"].as_str()).any(|uuid| !is_here(uuid))
 }
 
-/// Whether a kubelet cannot write its Node meanwhile.
+/// Whether a kubelet cannot write its Node meanwhile, or not what a plugin has to tell it.
 fn mutes_kubelets(fault: Fault) -> bool {
     fault.is_of_cluster()
         || matches!(
             fault,
-            Fault::KubeletHang | Fault::KubeletRestart | Fault::KubeletSocketRace | Fault::CheckpointLost
+            Fault::KubeletHang
+                | Fault::KubeletRestart
+                | Fault::KubeletSocketRace
+                | Fault::CheckpointLost
+                | Fault::PluginDirectoryRecreated
         )
 }
 

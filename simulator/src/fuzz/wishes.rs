@@ -175,8 +175,8 @@ impl Wishes {
     /// Whether a plugin may be without any configuration that holds: it started while the label was wrong, and has no last good
     /// one.
     pub(super) fn may_have_none(&self, node: &NodeView) -> bool {
-        let started_again = node.plugin.starts > 1;
-        self.asked().is_none() && (started_again || self.wrong_from_start)
+        let has_lost_it = self.unnoted && node.plugin.starts > 1;
+        self.asked().is_none() && (has_lost_it || self.wrong_from_start)
     }
 }
 
