@@ -67,6 +67,7 @@ impl Invariants {
         let mut broken = Vec::new();
         for (name, node) in &world.nodes {
             self.judge_node(&NodeSeen::of(name, node), &mut broken);
+            broken.extend(self.modes_stay(name, &seen::modes_in_use(node)));
         }
         self.holders.keep(|name| world.pods.contains_key(name));
         self.given.retain(|name, _| world.pods.contains_key(name));
@@ -107,6 +108,12 @@ impl Invariants {
         self.unexcused(broken)
     }
 
+    /// What the compute modes of a node's GPUs on which pods compute (UUID and mode) break that is not excused.
+    pub fn modes(&mut self, node: &str, in_use: &[(&str, &str)]) -> Vec<String> {
+        let broken = self.modes_stay(node, in_use);
+        self.unexcused(broken)
+    }
+
     fn unexcused(&mut self, mut broken: Vec<String>) -> Vec<String> {
         broken.retain(|sentence| !self.excuses(sentence));
         broken
@@ -136,26 +143,24 @@ impl Invariants {
         self.asks(seen.name, seen.config);
         let replicas = self.replicas.get(seen.name).copied().unwrap_or(1);
         allocatable_exists(seen, replicas, broken);
-        self.compute_modes_stay(seen, broken);
     }
 
-    fn compute_modes_stay(&mut self, seen: &NodeSeen<'_>, broken: &mut Vec<String>) {
-        let before = self.modes.get_mut(seen.name);
-        if seen.in_use.is_empty() && before.is_none() {
-            return;
+    fn modes_stay(&mut self, node: &str, in_use: &[(&str, &str)]) -> Vec<String> {
+        let before = self.modes.get_mut(node);
+        if in_use.is_empty() && before.as_ref().is_none_or(|before| before.is_empty()) {
+            return Vec::new();
         }
         let before = before.map(std::mem::take).unwrap_or_default();
-        let mut now = BTreeMap::new();
-        for (gpu, mode) in &seen.in_use {
-            if let Some(was) = before.get(*gpu).filter(|was| was != mode) {
-                broken.push(format!(
-                    "a GPU keeps its compute mode while pods compute on it: `{gpu}` on `{}` had {was}, now {mode}",
-                    seen.name
-                ));
-            }
-            now.insert((*gpu).to_owned(), (*mode).to_owned());
-        }
-        self.modes.insert(seen.name.to_owned(), now);
+        let changed = in_use.iter().filter_map(|(gpu, mode)| {
+            let was = before.get(*gpu).filter(|was| was != mode)?;
+            Some(format!(
+                "a GPU keeps its compute mode while pods compute on it: `{gpu}` on `{node}` had {was}, now {mode}"
+            ))
+        });
+        let broken = changed.collect();
+        let now = in_use.iter().map(|(gpu, mode)| ((*gpu).to_owned(), (*mode).to_owned()));
+        self.modes.insert(node.to_owned(), now.collect());
+        broken
     }
 
     fn judge_pod(&mut self, seen: &PodSeen<'_>, broken: &mut Vec<String>) {

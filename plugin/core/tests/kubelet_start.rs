@@ -4,6 +4,7 @@ mod shell;
 
 use std::time::Duration;
 
+use plugin_core::action::Action;
 use plugin_core::event::Event;
 use shell::{MPS, Node, assert_replays, gpu, shared};
 
@@ -138,4 +139,18 @@ fn a_kubelet_that_begins_to_tell_late_is_heard() {
     node.holdings = holdings;
     node.wait(Duration::from_secs(2));
     assert_eq!((node.states(), node.counts(&gpu()).1), (vec!["draining".to_owned()], 0));
+}
+
+#[test]
+fn a_kubelet_that_is_found_late_is_registered_with_once_and_one_that_is_new_again() {
+    let mut node = Node::started(1);
+    let listens = |node: &Node| node.actions.iter().filter(|a| matches!(a, Action::Listen { .. })).count();
+    node.wait(Duration::from_secs(1));
+    for (age_ms, expected) in [(60_000, 1), (900, 2)] {
+        node.tell(Event::KubeletGone);
+        node.tell(Event::KubeletAppeared { age_ms, has_checkpoint: true });
+        node.wait(Duration::from_secs(10));
+        assert_eq!((listens(&node), node.counts(&gpu())), (expected, (1, 1)), "{age_ms} ms old");
+    }
+    assert_replays(&node);
 }

@@ -97,8 +97,6 @@ pub struct NodeSeen<'n> {
     pub allocatable: Vec<(&'n str, u64)>,
     /// The kubelet's newest device lists, counted.
     pub lists: &'n DeviceCounts,
-    /// GPUs on which pods compute: UUID and compute mode. A process that nobody invited may come while the mode changes.
-    pub in_use: Vec<(&'n str, &'n str)>,
 }
 
 impl<'p> PodSeen<'p> {
@@ -128,7 +126,6 @@ impl<'n> NodeSeen<'n> {
     pub(super) fn of(name: &'n str, node: &'n NodeView) -> NodeSeen<'n> {
         let amounts =
             node.allocatable.iter().filter_map(|(name, count)| Some((name.as_str(), count.as_u64()?)));
-        let in_use = node.gpus.iter().filter(|gpu| gpu.processes > 0 && !gpu.holders.is_empty());
         NodeSeen {
             name,
             config: config_of(&node.labels),
@@ -136,9 +133,14 @@ impl<'n> NodeSeen<'n> {
                 + node.gpus.iter().map(|gpu| gpu.mig.iter().flatten().count()).sum::<usize>(),
             allocatable: amounts.filter(|(resource, _)| is_gpu(resource)).collect(),
             lists: &node.lists,
-            in_use: in_use.map(|gpu| (gpu.uuid.as_str(), gpu.compute_mode.as_str())).collect(),
         }
     }
+}
+
+/// The GPUs of a node on which pods compute, and their compute modes. A process that nobody invited may come while a mode changes.
+pub(super) fn modes_in_use(node: &NodeView) -> Vec<(&str, &str)> {
+    let in_use = node.gpus.iter().filter(|gpu| gpu.processes > 0 && !gpu.holders.is_empty());
+    in_use.map(|gpu| (gpu.uuid.as_str(), gpu.compute_mode.as_str())).collect()
 }
 
 /// The configuration that a node's labels ask for.

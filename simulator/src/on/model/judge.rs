@@ -79,9 +79,19 @@ impl Judge {
         for number in changed.nodes {
             self.node(cluster, number);
         }
+        for number in changed.gpus {
+            self.modes(cluster, number);
+        }
         for id in changed.pods {
             self.pod(cluster, id);
         }
+    }
+
+    fn modes(&mut self, cluster: &Cluster, number: usize) {
+        let Some(node) = cluster.nodes.get(number) else { return };
+        let in_use = node.host.gpus.as_deref().map(in_use).unwrap_or_default();
+        let broken = self.invariants.modes(&node.name, &in_use);
+        self.note(cluster, broken);
     }
 
     fn node(&mut self, cluster: &Cluster, number: usize) {
@@ -96,7 +106,6 @@ impl Judge {
             gpus: gpus.map_or(0, |gpus| gpus.gpus().iter().map(|gpu| 1 + gpu.mig_devices().count()).sum()),
             allocatable: allocatable.filter(|(resource, _)| is_gpu(resource)).collect(),
             lists: node.kubelet.lists(),
-            in_use: gpus.map(in_use).unwrap_or_default(),
         });
         self.note(cluster, broken);
     }

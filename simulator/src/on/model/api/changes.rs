@@ -49,8 +49,10 @@ pub(in crate::on::model) struct Changes {
 pub(in crate::on::model) struct ToJudge {
     /// Labels that nodes had.
     pub(in crate::on::model) labels: Vec<(usize, Arc<Labels>)>,
-    /// Nodes of which anything changed but their pods.
+    /// Nodes whose object or device lists changed.
     pub(in crate::on::model) nodes: Vec<usize>,
+    /// Nodes whose GPUs may have changed.
+    pub(in crate::on::model) gpus: Vec<usize>,
     /// Pods that changed, came or went.
     pub(in crate::on::model) pods: Vec<PodId>,
 }
@@ -74,7 +76,9 @@ impl Changes {
 
     /// Anything else of a node looks different.
     pub(in crate::on::model) fn node(&mut self, node: usize) {
-        self.list(node);
+        if self.is_judged && self.to_judge.gpus.last() != Some(&node) {
+            self.to_judge.gpus.push(node);
+        }
         self.add(node, Parts { object: false, ..Parts::ALL });
     }
 
