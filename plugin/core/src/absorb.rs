@@ -66,7 +66,7 @@ impl Plugin {
             Event::FiguresRead { allocatable } => self.figures_read(allocatable),
             Event::PodsRead { attempt, pods } => self.pods_read(attempt, pods),
             Event::PodsUnreadable { attempt, why } => self.pods_unreadable(attempt, &why),
-            Event::HoldersUnreadable { why } => self.holders_unreadable(why),
+            Event::HoldersUnreadable { why, checkpoint } => self.holders_unreadable(why, checkpoint),
             Event::AllocatableRead { devices } => self.allocatable_read(&devices),
             Event::AllocatableUnreadable { why, unsupported } => {
                 self.allocatable_unreadable(&why, unsupported);
@@ -184,9 +184,14 @@ impl Plugin {
         self.read_holders();
     }
 
-    fn holders_unreadable(&mut self, why: String) {
+    fn holders_unreadable(&mut self, why: String, checkpoint: Checkpoint) {
         self.ownership.unread(why.clone());
         self.kubelet_start.unread(self.now);
+        self.checkpoint.read(self.now, checkpoint, &[]);
+        self.checkpoint.follow(&self.pods);
+        self.tell_checkpoint();
+        let touched = self.ownership.believe(&self.checkpoint.alone(self.now, &self.pods));
+        self.change.holders.extend(touched);
         let message = format!(
             "who holds which GPU cannot be read from the kubelet: {why}; GPUs keep their roles until it can (is the \
              pod-resources directory mounted?)"

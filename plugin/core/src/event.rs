@@ -231,6 +231,9 @@ pub enum Event {
     HoldersUnreadable {
         /// The reason.
         why: String,
+        /// The kubelet's checkpoint, read just after.
+        #[serde(default)]
+        checkpoint: Checkpoint,
     },
     /// Answer to `WatchPods`, and told again whenever they change: the pods that are bound to this Node. The list was asked
     /// for after the action was taken.

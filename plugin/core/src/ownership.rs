@@ -30,6 +30,8 @@ struct Hold {
     patience: Duration,
     /// The number of the newest read that listed it.
     listed_by: u64,
+    /// Only the checkpoint has told of it, while the kubelet did not list anything.
+    believed: bool,
 }
 
 /// The ledger.
@@ -162,7 +164,39 @@ impl Ownership {
         hold.listed_by = this;
         hold.absent_since = None;
         hold.patience = Self::RELEASE;
+        hold.believed = false;
         hold
+    }
+
+    /// The kubelet does not list anything: what its checkpoint has holds as well, for as long as the checkpoint has it.
+    pub(crate) fn believe(&mut self, alone: &[Alone<'_>]) -> BTreeSet<GpuUuid> {
+        let mut touched = BTreeSet::new();
+        let has = |resource: &str, id: &String| {
+            alone.iter().any(|entry| entry.resource == resource && entry.ids.contains(id))
+        };
+        self.holds.retain(|id, holds| {
+            holds.retain(|hold| {
+                let stays = !hold.believed || has(&hold.resource, id);
+                if !stays {
+                    touched.insert(hold.gpu.clone());
+                }
+                stays
+            });
+            !holds.is_empty()
+        });
+        for entry in alone {
+            for id in entry.ids {
+                if self.find(entry.resource, id).is_none() {
+                    self.add(entry.resource, id).believed = true;
+                }
+                let hold = self.find(entry.resource, id).filter(|hold| hold.believed);
+                if let Some(hold) = hold.filter(|hold| hold.who.as_ref() != Some(&entry.who)) {
+                    hold.who = Some(entry.who.clone());
+                    touched.insert(hold.gpu.clone());
+                }
+            }
+        }
+        touched
     }
 
     fn find(&mut self, resource: &str, id: &str) -> Option<&mut Hold> {
@@ -179,6 +213,7 @@ impl Ownership {
             absent_since: None,
             patience: Self::RELEASE,
             listed_by: 0,
+            believed: false,
         });
         &mut holds[index]
     }

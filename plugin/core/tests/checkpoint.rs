@@ -115,3 +115,26 @@ fn a_node_in_peace_asks_nothing_about_pods() {
     node.wait(Duration::from_secs(600));
     assert!(!node.actions.iter().any(|action| matches!(action, Action::WatchPods { .. })));
 }
+
+#[test]
+fn where_the_kubelet_never_lists_who_holds_a_gpu_its_checkpoint_tells() {
+    let mut node = Node::started(2);
+    let sliced = "version: v1\nsharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, rename: gpu.turns, replicas: 2}]}}";
+    node.files = [("default".to_owned(), sliced.to_owned())].into();
+    node.checkpoint = init_container(&["GPU-0"]);
+    node.pods = vec![pod(PodPhase::Admitted)];
+    node.holders_readable = false;
+    node.restart_plugin();
+    node.wait(Duration::from_secs(120));
+    assert_eq!(node.states(), ["draining", "settled"]);
+    assert_eq!(node.counts(&gpu()), (1, 1), "its own id");
+    assert_eq!(holders(&node), ["default/job/prepare"]);
+    node.set_pods(vec![pod(PodPhase::Over)]);
+    node.wait(Duration::from_secs(60));
+    assert!(holders(&node).is_empty(), "{:?}", holders(&node));
+    assert_eq!(node.states(), ["draining", "settled"], "nobody vouches that it is free");
+    node.holders_readable = true;
+    node.wait(Duration::from_secs(60));
+    assert_eq!(node.states(), ["settled", "settled"], "the file still has the entry");
+    assert_replays(&node);
+}

@@ -121,7 +121,7 @@ proptest! {
                 Step::Wait { millis } => node.wait(Duration::from_millis(millis)),
                 Step::KubeletRestart => node.tell(Event::KubeletAppeared { age_ms: 60_000, has_checkpoint: true }),
                 Step::PluginRestart => node.restart_plugin(),
-                Step::LoseHolders => node.tell(Event::HoldersUnreadable { why: "no answer".into() }),
+                Step::LoseHolders => node.tell(Event::HoldersUnreadable { why: "no answer".into(), checkpoint: node.checkpoint.clone() }),
                 Step::Processes { gpu, pids, told } => {
                     node.processes.insert(GpuUuid::new(format!("GPU-{gpu}")), processes(pids, told));
                 }

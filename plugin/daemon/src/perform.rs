@@ -234,11 +234,11 @@ impl Performer {
         let socket = self.pod_resources_socket.clone();
         let directory = files::directory_of(&self.kubelet_socket).to_owned();
         self.answer_later(async move {
-            match pod_resources::read_holders(&socket).await {
-                Ok(holdings) => {
-                    Event::HoldersRead { holdings, checkpoint: checkpoint_file::read(&directory).await }
-                }
-                Err(e) => Event::HoldersUnreadable { why: e.to_string() },
+            let listed = pod_resources::read_holders(&socket).await;
+            let checkpoint = checkpoint_file::read(&directory).await;
+            match listed {
+                Ok(holdings) => Event::HoldersRead { holdings, checkpoint },
+                Err(e) => Event::HoldersUnreadable { why: e.to_string(), checkpoint },
             }
         });
     }

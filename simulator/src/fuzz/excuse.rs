@@ -130,6 +130,16 @@ impl Excuses {
                 excuses: true,
             });
         }
+        if takes_devices(spec.fault) {
+            // who is bound by the Node's older figures finds them unhealthy
+            self.flips.push(Span {
+                node: spec.node.clone(),
+                from: began,
+                to: to.max(self.late_until).saturating_add(AFTERMATH),
+                changing: false,
+                excuses: true,
+            });
+        }
         if matches!(spec.fault, Fault::GpuUnplugged { .. }) {
             let until = now.saturating_add(NODE_OBJECT_LAGS);
             self.unplugged.insert(spec.node.clone(), Unplugged { until, believed: true });
@@ -238,6 +248,11 @@ fn mutes_kubelets(fault: Fault) -> bool {
         )
 }
 
+/// Whether devices turn unhealthy by it that no call is under way for.
+fn takes_devices(fault: Fault) -> bool {
+    matches!(fault, Fault::NvmlError { .. } | Fault::Xid { .. } | Fault::EccError { .. })
+}
+
 /// Whether a plugin hears late of its Node's label, or the scheduler late of the node's devices.
 fn delays_flips(fault: Fault) -> bool {
     fault.is_of_cluster() || fault == Fault::NodeRecreated
@@ -337,6 +352,18 @@ mod tests {
         assert!(!excuses.covers(REFUSED, &world, seconds(14)));
         excuses.fault(&slow, seconds(15), seconds(15));
         assert!(excuses.covers(REFUSED, &world, seconds(30)));
+    }
+
+    #[test]
+    fn a_gpu_that_turns_ill_excuses_that_its_devices_are_withdrawn_and_nothing_else() {
+        let world = world();
+        let mut excuses = Excuses::default();
+        let ill = Fault::NvmlError { gpu: Some(0), code: 15 };
+        let ill = FaultSpec { fault: ill, node: "n".to_owned(), lasts: Some(seconds(5)) };
+        excuses.fault(&ill, seconds(10), seconds(10));
+        assert!(!excuses.covers(BROKEN_CALL, &world, seconds(20)));
+        assert!(!excuses.covers(REFUSED, &world, seconds(9)));
+        assert!(excuses.covers(REFUSED, &world, seconds(20)));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn event(event: &Event) -> String {
         | Event::LastGoodNotKept { why }
         | Event::KeptGpusUnreadable { why }
         | Event::KeptGpusFailed { why }
-        | Event::HoldersUnreadable { why }
+        | Event::HoldersUnreadable { why, .. }
         | Event::PodsUnreadable { why, .. }
         | Event::CdiSpecsFailed { why }
         | Event::AllocatableUnreadable { why, .. }

@@ -300,7 +300,8 @@ impl Node {
             }
             Action::Register { resource, attempt, .. } => Event::Registered { resource, attempt },
             Action::ReadHolders if !self.holders_readable => {
-                Event::HoldersUnreadable { why: "connection refused".into() }
+                let checkpoint = self.checkpoint.clone();
+                Event::HoldersUnreadable { why: "connection refused".into(), checkpoint }
             }
             Action::ReadHolders => {
                 Event::HoldersRead { holdings: self.holdings.clone(), checkpoint: self.checkpoint.clone() }

@@ -118,7 +118,8 @@ impl Node {
                 cx.at(patience, What::PluginTold(plugin, Box::new(event)));
             }
             What::HoldersAsked(plugin) if too_late => {
-                let event = Event::HoldersUnreadable { why: why("List") };
+                let checkpoint = self.kubelet.checkpoint_file();
+                let event = Event::HoldersUnreadable { why: why("List"), checkpoint };
                 cx.at(patience, What::PluginTold(plugin, Box::new(event)));
             }
             What::AllocatableAsked(plugin, _) if too_late => {

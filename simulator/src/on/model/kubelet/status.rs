@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fake_cluster::kubelet::ledger::Entry;
 use plugin_core::config::ResourceName;
 use plugin_core::event::{Checkpoint, CheckpointEntry, Event, Holding};
 
@@ -68,7 +69,7 @@ impl Kubelet {
         let now = cx.now();
         let lists_nothing = now < self.lists_nothing_until;
         let event = match self.asked(now, "List") {
-            Err(why) => Event::HoldersUnreadable { why },
+            Err(why) => Event::HoldersUnreadable { why, checkpoint: self.checkpoint_file() },
             Ok(running) => {
                 let holdings = if lists_nothing { Vec::new() } else { running.holdings() };
                 Event::HoldersRead { holdings, checkpoint: running.checkpoint() }
@@ -89,6 +90,24 @@ impl Kubelet {
             Ok(running) => Event::AllocatableRead { devices: running.allocatable(resources) },
         };
         cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));
+    }
+
+    /// The checkpoint file as the plugin reads it, whoever runs.
+    pub(in super::super) fn checkpoint_file(&self) -> Checkpoint {
+        if let Some(running) = &self.running {
+            return running.checkpoint();
+        }
+        let entry = |entry: &Entry| {
+            let devices = entry.devices.iter().flat_map(BTreeMap::values).flatten().flatten();
+            let ids: BTreeSet<String> = devices.cloned().collect();
+            CheckpointEntry {
+                pod_uid: entry.pod_uid.clone(),
+                container: entry.container.clone(),
+                resource: entry.resource.clone(),
+                ids: ids.into_iter().collect(),
+            }
+        };
+        Checkpoint::Read { entries: self.checkpoint.entries.iter().flatten().map(entry).collect() }
     }
 
     /// The process that answers a call of PodResources, or why none does.
