@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use plugin_core::event::Event;
-use plugin_core::mps::Desired;
 use plugin_core::plugin::Plugin;
 use plugin_core::settings::Settings;
 use plugin_core::view::View;
@@ -85,11 +84,7 @@ pub(crate) async fn run(settings: RunSettings, backend: Box<dyn GpuBackend>) -> 
     admin.clone().start(&settings.admin_address, settings.admin_address_file.as_deref()).await?;
     let window = settings.admin_socket.as_deref().and_then(|path| open_socket(path, admin));
     let journal = JournalFile::begin_in(settings.journal_dir.as_deref(), "journal")?;
-    let mps_desired: Option<Desired> =
-        mps_files::read_json(&settings.mps_root.desired()).unwrap_or_else(|why| {
-            tracing::warn!(why, "the MPS daemons that an earlier run asked for are not known");
-            None
-        });
+    let mps_desired = mps_files::read_wish(&settings.mps_root);
     let started = Event::Started { settings: Box::new(settings.core.clone()), mps_desired };
     listen_for_signals(&events)?;
     tell_state(settings.state_dir.as_ref(), &events).await;

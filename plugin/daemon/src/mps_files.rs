@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use plugin_core::event::Event;
-use plugin_core::mps::{Actual, Desired};
+use plugin_core::mps::{Actual, Daemons, Desired};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::dir_watch::DirWatch;
@@ -70,6 +70,31 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<O
     let named = |why: String| format!("`{}` cannot be read: {why}", path.display());
     let text = files::read_bounded(path, STATE_BYTES_MAX).map_err(|e| named(e.to_string()))?;
     text.map(|text| serde_json::from_str(&text).map_err(|e| named(e.to_string()))).transpose()
+}
+
+/// What an earlier run has wished. Where that note is lost or damaged, what the supervisor runs is what was wished: pods may use
+/// it, and it is noted anew.
+pub(crate) fn read_wish(root: &MpsRoot) -> Option<Desired> {
+    let lost = match read_json::<Desired>(&root.desired()) {
+        Ok(Some(desired)) => return Some(desired),
+        Ok(None) => None,
+        Err(why) => Some(why),
+    };
+    let daemons = read_json::<Daemons>(&root.daemons()).ok().flatten().unwrap_or_default();
+    if daemons.is_empty() {
+        if let Some(why) = lost {
+            tracing::warn!(why, "the MPS daemons that an earlier run asked for are not known");
+        }
+        return None;
+    }
+    let answered = read_json::<Actual>(&root.actual()).ok().flatten().unwrap_or_default();
+    let desired = Desired::of_running(&daemons, answered.generation);
+    let why = lost.unwrap_or_else(|| format!("`{}` is gone", root.desired().display()));
+    tracing::warn!(why, "the MPS daemons that an earlier run asked for are taken to be those that run");
+    if let Err(why) = write_json(&root.desired(), &desired) {
+        tracing::warn!(why, "they are noted with the next change");
+    }
+    Some(desired)
 }
 
 /// Replaces a JSON file durably.
@@ -175,6 +200,32 @@ mod tests {
         drop(desired);
         task.await.unwrap();
         assert_eq!(read_json::<Desired>(&root.desired()).unwrap(), Some(wanted));
+    }
+
+    #[test]
+    fn a_wish_that_is_lost_or_damaged_is_what_the_supervisor_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = root(&directory);
+        root.create().unwrap();
+        assert_eq!(read_wish(&root), None, "a new node");
+        let daemon = |gpus: serde_json::Value| serde_json::json!({"resource": "nvidia.com/gpu.shared", "replicas": 2, "active_thread_percentage": 50, "gpus": gpus});
+        let both = serde_json::json!([{"uuid": "GPU-b"}, {"uuid": "GPU-c"}]);
+        let running = serde_json::json!({"GPU-a": daemon(serde_json::json!([])), "GPU-b": daemon(both)});
+        write_json(&root.daemons(), &running).unwrap();
+        write_json(&root.actual(), &serde_json::json!({"generation": 7, "daemons": {}})).unwrap();
+        for lost in [None, Some("{\"generation\": 8, "), Some("[]")] {
+            match lost {
+                Some(text) => fs::write(root.desired(), text).unwrap(),
+                None => assert!(!root.desired().exists()),
+            }
+            let wish = read_wish(&root).unwrap();
+            let gpus: Vec<&str> = wish.daemons.keys().map(|gpu| gpu.as_str()).collect();
+            assert_eq!((wish.generation, gpus.as_slice()), (7, &["GPU-a", "GPU-b", "GPU-c"][..]), "{lost:?}");
+            assert_eq!(read_json::<Desired>(&root.desired()).unwrap(), Some(wish), "noted anew");
+        }
+        let kept = Desired { generation: 9, ..Default::default() };
+        write_json(&root.desired(), &kept).unwrap();
+        assert_eq!(read_wish(&root), Some(kept), "what is noted counts");
     }
 
     #[tokio::test]

@@ -136,6 +136,17 @@ pub struct Desired {
     pub daemons: BTreeMap<GpuUuid, DesiredDaemon>,
 }
 
+impl Desired {
+    /// What was wished, of what the supervisor runs: for a plugin whose own note is lost. A daemon that serves several GPUs is wished
+    /// for each of them.
+    pub fn of_running(daemons: &Daemons, generation: u64) -> Self {
+        let wishes = daemons.iter().flat_map(|(first, daemon)| {
+            daemon.serves(first).into_iter().map(|gpu| (gpu.uuid, daemon.clone()))
+        });
+        Desired { generation, daemons: wishes.collect() }
+    }
+}
+
 /// How one control daemon is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
