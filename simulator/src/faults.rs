@@ -40,6 +40,15 @@ pub enum Fault {
     KubeletHang,
     /// PodResources does not answer for the duration.
     PodResourcesUnavailable,
+    /// PodResources answers List late for the duration.
+    PodResourcesSlow {
+        /// By how much.
+        delay: Duration,
+    },
+    /// PodResources refuses every call for the duration, as its rate limit does when others ask too much.
+    PodResourcesLimited,
+    /// PodResources lists for the duration also the pods that it lists now and that have gone since.
+    PodResourcesStale,
     /// The API server does not answer for the duration; watches break.
     ApiServerDown,
     /// The plugin's watch of its Node breaks.
@@ -191,6 +200,9 @@ impl Fault {
             Fault::KubeletSocketRace => "kubeletSocketRace",
             Fault::PodResourcesUnavailable => "podResourcesUnavailable",
             Fault::PodResourcesEmpty => "podResourcesEmpty",
+            Fault::PodResourcesSlow { .. } => "podResourcesSlow",
+            Fault::PodResourcesLimited => "podResourcesLimited",
+            Fault::PodResourcesStale => "podResourcesStale",
             Fault::PluginDirectoryRecreated => "pluginDirectoryRecreated",
             Fault::CheckpointLost => "checkpointLost",
             Fault::ApiServerDown => "apiServerDown",
@@ -263,7 +275,9 @@ impl Fault {
     /// The delay that it names.
     pub fn delay(&self) -> Option<Duration> {
         match *self {
-            Fault::NvmlSlow { delay } | Fault::ApiServerSlow { delay } => Some(delay),
+            Fault::NvmlSlow { delay }
+            | Fault::ApiServerSlow { delay }
+            | Fault::PodResourcesSlow { delay } => Some(delay),
             _ => None,
         }
     }

@@ -37,6 +37,9 @@ impl Fault {
             | Fault::NvidiaSmiFails
             | Fault::MpsDirectoryBlocked
             | Fault::PodResourcesUnavailable
+            | Fault::PodResourcesSlow { .. }
+            | Fault::PodResourcesLimited
+            | Fault::PodResourcesStale
             | Fault::ApiServerDown
             | Fault::ApiServerSlow { .. }
             | Fault::ApiServerRefuses { .. }

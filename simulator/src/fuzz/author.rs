@@ -265,6 +265,7 @@ impl Author {
         match fault {
             Fault::NvmlSlow { delay } => Fault::NvmlSlow { delay: delay.min(max) },
             Fault::ApiServerSlow { delay } => Fault::ApiServerSlow { delay: delay.min(max) },
+            Fault::PodResourcesSlow { delay } => Fault::PodResourcesSlow { delay: delay.min(max) },
             fault => fault,
         }
     }

@@ -42,7 +42,7 @@ impl Kind {
 }
 
 /// Every kind that is drawn, by its word in scenarios.
-pub(super) const DRAWN: [&str; 45] = [
+pub(super) const DRAWN: [&str; 48] = [
     "pluginCrash",
     "pluginRestart",
     "pluginUpgrade",
@@ -65,6 +65,9 @@ pub(super) const DRAWN: [&str; 45] = [
     "kubeletSocketRace",
     "podResourcesUnavailable",
     "podResourcesEmpty",
+    "podResourcesSlow",
+    "podResourcesLimited",
+    "podResourcesStale",
     "pluginDirectoryRecreated",
     "checkpointLost",
     "apiServerDown",
@@ -129,12 +132,16 @@ fn control_faults() -> impl Strategy<Value = Kind> {
 }
 
 fn kubelet_faults() -> impl Strategy<Value = Kind> {
+    let slow = (1_u64..=15_000).prop_map(|ms| Fault::PodResourcesSlow { delay: Duration::from_millis(ms) });
     prop_oneof![
         3 => plain(Fault::KubeletRestart),
         1 => plain(Fault::KubeletHang),
         1 => plain(Fault::KubeletSocketRace),
         1 => plain(Fault::PodResourcesUnavailable),
         1 => plain(Fault::PodResourcesEmpty),
+        1 => slow.prop_map(Kind::Plain),
+        1 => plain(Fault::PodResourcesLimited),
+        1 => plain(Fault::PodResourcesStale),
         1 => plain(Fault::PluginDirectoryRecreated),
         1 => plain(Fault::CheckpointLost),
     ]

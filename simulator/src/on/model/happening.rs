@@ -70,6 +70,8 @@ pub(super) enum Which {
 pub(super) enum Ending {
     /// PodResources answers again.
     PodResources,
+    /// PodResources lists as it should.
+    ListTrouble,
     /// One of the driver.
     Driver(driver_faults::Ending),
     /// These MPS control daemons answer again.

@@ -8,6 +8,8 @@ mod on_node;
 use std::time::{Duration, Instant};
 
 pub(super) use self::endings::Ending;
+use fake_cluster::kubelet::wire::ListTrouble;
+
 use self::endings::Ends;
 use super::{WireStage, refused};
 use crate::expect::glob;
@@ -55,6 +57,20 @@ impl WireStage {
             true => Ok(Done::Did),
             false => Ok(Done::Skipped(skipped.join("; "))),
         }
+    }
+
+    fn troubles_list(
+        &mut self,
+        name: &str,
+        trouble: ListTrouble,
+        lasts: Duration,
+    ) -> Result<Done, StageError> {
+        match self.node(name)?.kubelet() {
+            Some(kubelet) => kubelet.trouble_list(Some(trouble)),
+            None => return Ok(Done::Skipped(format!("the kubelet of node `{name}` does not run"))),
+        }
+        self.ends_in(lasts, Ends::ListTrouble { node: name.to_owned() });
+        Ok(Done::Did)
     }
 
     fn api_suffers(&mut self, fault: Fault, lasts: Duration) -> Done {
@@ -112,6 +128,9 @@ impl WireStage {
                 skipped("the watch of a single node cannot be cut here (hint: `node: \"*\"`)")
             }
             Fault::KubeletHang => skipped("the simulated kubelet cannot hang over real sockets"),
+            Fault::PodResourcesSlow { delay } => self.troubles_list(name, ListTrouble::Slow(delay), lasts),
+            Fault::PodResourcesLimited => self.troubles_list(name, ListTrouble::Limited, lasts),
+            Fault::PodResourcesStale => self.troubles_list(name, ListTrouble::Stale, lasts),
             Fault::PodResourcesUnavailable => {
                 skipped("PodResources answers as long as the kubelet runs here")
             }

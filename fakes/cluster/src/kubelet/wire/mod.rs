@@ -37,7 +37,9 @@ use state::Shared;
 pub use admission::AdmitError;
 pub use log::{EVENTS_MAX, LoggedEvent, WireEvent};
 pub use pod_resources::{CALLS_BURST, CALLS_PER_SECOND};
-pub use settings::{DIAL_TIMEOUT, KubeletError, KubeletSettings, PRE_START_TIMEOUT, StartTrouble};
+pub use settings::{
+    DIAL_TIMEOUT, KubeletError, KubeletSettings, ListTrouble, PRE_START_TIMEOUT, StartTrouble,
+};
 
 /// How long a stopping kubelet lets its clients hang up in order.
 const STOP_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -133,6 +135,16 @@ impl Kubelet {
         state.ledger.pod_removed(uid);
         drop(state);
         self.shared.announce();
+    }
+
+    /// Something is wrong with PodResources List from here on, or not any more; another process has no trouble.
+    pub fn trouble_list(&self, trouble: Option<ListTrouble>) {
+        let mut state = self.shared.state();
+        state.stale = match trouble {
+            Some(ListTrouble::Stale) => state.ledger.list_pod_resources(),
+            Some(ListTrouble::Slow(_) | ListTrouble::Limited) | None => Vec::new(),
+        };
+        state.list_trouble = trouble;
     }
 
     /// After a restart: all pods of the node have been admitted again.

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use plugin_api::podresources::pod_resources_lister_server::PodResourcesLister;
 use plugin_api::podresources::{
     AllocatableResourcesRequest, AllocatableResourcesResponse, GetPodResourcesRequest,
-    GetPodResourcesResponse, ListPodResourcesRequest, ListPodResourcesResponse,
+    GetPodResourcesResponse, ListPodResourcesRequest, ListPodResourcesResponse, PodResources,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::settings::ListTrouble;
 use super::state::Shared;
 
 /// Calls per second over all methods and clients (kubelet 1.36).
@@ -52,12 +53,27 @@ impl PodResourcesService {
     }
 
     fn admit_call(&self) -> Result<(), Status> {
+        let limited = self.shared.state().list_trouble == Some(ListTrouble::Limited);
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        if bucket.take(Instant::now()) {
+        if !limited && bucket.take(Instant::now()) {
             Ok(())
         } else {
             Err(Status::resource_exhausted("rejected by rate limit"))
         }
+    }
+}
+
+impl PodResourcesService {
+    /// What the ledger has, and what stays listed although it has gone.
+    fn listed(&self) -> Vec<PodResources> {
+        let mut state = self.shared.state();
+        let mut listed = state.ledger.list_pod_resources();
+        let is_gone = |old: &&PodResources| {
+            !listed.iter().any(|pod| pod.namespace == old.namespace && pod.name == old.name)
+        };
+        let gone: Vec<PodResources> = state.stale.iter().filter(is_gone).cloned().collect();
+        listed.extend(gone);
+        listed
     }
 }
 
@@ -68,9 +84,13 @@ impl PodResourcesLister for PodResourcesService {
         _request: Request<ListPodResourcesRequest>,
     ) -> Result<Response<ListPodResourcesResponse>, Status> {
         self.admit_call()?;
+        let trouble = self.shared.state().list_trouble;
+        if let Some(ListTrouble::Slow(delay)) = trouble {
+            tokio::time::sleep(delay).await;
+        }
         let pod_resources = match self.shared.lists_nothing() {
             true => Vec::new(),
-            false => self.shared.state().ledger.list_pod_resources(),
+            false => self.listed(),
         };
         Ok(Response::new(ListPodResourcesResponse { pod_resources }))
     }

@@ -38,6 +38,17 @@ pub struct StartTrouble {
     pub lists_nothing_for: Duration,
 }
 
+/// What is wrong with PodResources List while the kubelet runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListTrouble {
+    /// It answers so much later.
+    Slow(Duration),
+    /// Every call is refused as by the rate limit.
+    Limited,
+    /// Pods that it lists now stay listed when they have gone.
+    Stale,
+}
+
 impl KubeletSettings {
     /// A first start with kubelet 1.36's values.
     pub fn new(device_plugins_dir: impl Into<PathBuf>, pod_resources_dir: impl Into<PathBuf>) -> Self {

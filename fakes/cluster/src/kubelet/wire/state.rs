@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use plugin_api::podresources::PodResources;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::calls::PluginClient;
 use super::files;
 use super::log::{EventLog, WireEvent};
-use super::settings::KubeletSettings;
+use super::settings::{KubeletSettings, ListTrouble};
 use crate::kubelet::Profile;
 use crate::kubelet::ledger::{Capacity, ClientId, Device, Ledger, RunningContainers};
 
@@ -36,6 +37,9 @@ pub(super) struct State {
     pub(super) running: RunningContainers,
     pub(super) node_allocatable: Option<BTreeMap<String, u64>>,
     pub(super) log: EventLog,
+    pub(super) list_trouble: Option<ListTrouble>,
+    /// Pods that stay listed.
+    pub(super) stale: Vec<PodResources>,
 }
 
 /// All that tasks share. The mutex is the one place of the fake's shared state; no await happens under it.
@@ -69,6 +73,8 @@ impl Shared {
             running: settings.ledger.running.clone(),
             node_allocatable: None,
             log: EventLog::default(),
+            list_trouble: None,
+            stale: Vec::new(),
         };
         Shared {
             settings,

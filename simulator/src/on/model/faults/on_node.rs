@@ -4,6 +4,7 @@ use plugin_core::event::Event;
 
 use super::super::engine::Context;
 use super::super::happening::{Ending, What};
+use super::super::kubelet::ListTrouble;
 use super::super::latency;
 use super::super::node::Node;
 use super::{LASTS_DEFAULT, nanos};
@@ -33,6 +34,18 @@ impl Node {
             Fault::PodResourcesUnavailable => {
                 self.kubelet.pod_resources = false;
                 self.ends_in(cx, lasts, Ending::PodResources)
+            }
+            Fault::PodResourcesSlow { delay } => {
+                self.kubelet.list_trouble = ListTrouble::Slow(nanos(delay));
+                self.ends_in(cx, lasts, Ending::ListTrouble)
+            }
+            Fault::PodResourcesLimited => {
+                self.kubelet.list_trouble = ListTrouble::Limited;
+                self.ends_in(cx, lasts, Ending::ListTrouble)
+            }
+            Fault::PodResourcesStale => {
+                self.kubelet.list_goes_stale();
+                self.ends_in(cx, lasts, Ending::ListTrouble)
             }
             Fault::PodResourcesEmpty => {
                 self.kubelet.lists_nothing_for = lasts;

@@ -5,6 +5,7 @@
 
 mod admission;
 mod containers;
+mod list_trouble;
 mod pods;
 mod registration;
 mod response;
@@ -17,6 +18,7 @@ use fake_cluster::kubelet::Profile;
 use fake_cluster::kubelet::ledger::{Checkpoint, ClientId, Ledger, LedgerSettings, Order, RunningContainers};
 
 use self::admission::{Admitting, Turn};
+pub(super) use self::list_trouble::ListTrouble;
 use self::pods::Local;
 use self::status::Bucket;
 use super::api::pods::uid;
@@ -79,6 +81,8 @@ pub(super) struct Kubelet {
     lists_nothing_until: u64,
     /// PodResources answers.
     pub(super) pod_resources: bool,
+    /// What is wrong with List.
+    pub(super) list_trouble: ListTrouble,
     registrations: BTreeMap<String, u64>,
     /// Why the process died by a defect, once for each time.
     pub(super) died: Vec<String>,
@@ -106,6 +110,7 @@ impl Kubelet {
             lists_nothing_for: 0,
             lists_nothing_until: 0,
             pod_resources: true,
+            list_trouble: ListTrouble::None,
             registrations: BTreeMap::new(),
             died: Vec::new(),
             stopped: Vec::new(),

@@ -9,7 +9,7 @@ use plugin_core::event::{Checkpoint, CheckpointEntry, Event, Holding};
 use super::super::engine::Context;
 use super::super::happening::What;
 use super::super::latency::{self, Latency, SECOND};
-use super::{Kubelet, Running};
+use super::{Kubelet, ListTrouble, Running};
 
 /// PodResources calls per second over all clients (kubelet 1.36).
 const CALLS_PER_SECOND: u64 = 100;
@@ -68,14 +68,29 @@ impl Kubelet {
     pub(in super::super) fn holders_asked(&mut self, cx: &mut Context<'_>, plugin: u32) {
         let now = cx.now();
         let lists_nothing = now < self.lists_nothing_until;
+        let trouble = std::mem::take(&mut self.list_trouble);
         let event = match self.asked(now, "List") {
             Err(why) => Event::HoldersUnreadable { why, checkpoint: self.checkpoint_file() },
-            Ok(running) => {
-                let holdings = if lists_nothing { Vec::new() } else { running.holdings() };
-                Event::HoldersRead { holdings, checkpoint: running.checkpoint() }
-            }
+            Ok(running) => match trouble.list(running) {
+                Err(why) => Event::HoldersUnreadable { why, checkpoint: running.checkpoint() },
+                Ok(_) if lists_nothing => {
+                    Event::HoldersRead { holdings: Vec::new(), checkpoint: running.checkpoint() }
+                }
+                Ok(holdings) => Event::HoldersRead { holdings, checkpoint: running.checkpoint() },
+            },
         };
-        cx.after(latency::SOCKET, What::PluginTold(plugin, Box::new(event)));
+        let told = What::PluginTold(plugin, Box::new(event));
+        match trouble.delay() {
+            0 => cx.after(latency::SOCKET, told),
+            delay => cx.at(now + delay, told),
+        }
+        self.list_trouble = trouble;
+    }
+
+    /// Pods that are listed now stay listed when they have gone.
+    pub(in super::super) fn list_goes_stale(&mut self) {
+        let holdings = self.running.as_mut().map(Running::holdings).unwrap_or_default();
+        self.list_trouble = ListTrouble::Stale(holdings);
     }
 
     /// PodResources GetAllocatableResources arrives from a plugin process.
@@ -153,7 +168,7 @@ impl Running {
     }
 
     /// PodResources List, flattened as the plugin does: one entry per container and resource.
-    fn holdings(&mut self) -> Vec<Holding> {
+    pub(super) fn holdings(&mut self) -> Vec<Holding> {
         let mut holdings = Vec::new();
         for pod in self.ledger.list_pod_resources() {
             for container in pod.containers {

@@ -28,6 +28,8 @@ pub(super) enum Ends {
     Driver { node: String, ending: driver_faults::Ending },
     /// A kubelet starts again.
     Kubelet { node: String },
+    /// PodResources lists as it should.
+    ListTrouble { node: String },
     /// The kubelet's directory is there again with its checkpoint, and the kubelet starts.
     Directory { node: String, checkpoint: Option<Vec<u8>> },
     /// A kubelet starts again that registers its Node.
@@ -107,6 +109,11 @@ impl WireStage {
                 self.node(&node)?.show_programs()?;
             }
             Ends::Kubelet { node } => self.node(&node)?.start_kubelet().await?,
+            Ends::ListTrouble { node } => {
+                if let Some(kubelet) = self.node(&node)?.kubelet() {
+                    kubelet.trouble_list(None);
+                }
+            }
             Ends::Directory { node, checkpoint } => {
                 let node = self.node(&node)?;
                 node.put_back_directory(checkpoint)?;

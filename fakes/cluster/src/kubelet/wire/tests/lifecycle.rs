@@ -134,6 +134,31 @@ async fn podresources_refuses_calls_beyond_its_rate() {
 }
 
 #[tokio::test]
+async fn a_list_can_be_late_refused_or_of_pods_that_have_gone() {
+    let node = Node::start().await;
+    let plugin = node.plugin("p.sock", "a b", PLAIN).await;
+    node.kubelet.admit(&pod("p1", 1)).await.unwrap();
+    plugin.send("a b");
+    node.until_counts(2, 2).await;
+    let mut client = node.pod_resources().await;
+    let listed = async |client: &mut PodResourcesListerClient<Channel>| {
+        let answer = client.list(ListPodResourcesRequest {}).await?.into_inner();
+        Ok::<_, Status>(answer.pod_resources.into_iter().map(|pod| pod.name).collect::<Vec<_>>())
+    };
+    node.kubelet.trouble_list(Some(ListTrouble::Slow(Duration::from_millis(50))));
+    let begun = std::time::Instant::now();
+    assert_eq!(listed(&mut client).await.unwrap(), ["p1"]);
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+    node.kubelet.trouble_list(Some(ListTrouble::Limited));
+    assert_eq!(listed(&mut client).await.unwrap_err().code(), Code::ResourceExhausted);
+    node.kubelet.trouble_list(Some(ListTrouble::Stale));
+    node.kubelet.pod_terminated("p1");
+    assert_eq!(listed(&mut client).await.unwrap(), ["p1"]);
+    node.kubelet.trouble_list(None);
+    assert!(listed(&mut client).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_socket_path_that_is_too_long_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let long = dir.path().join("d".repeat(120));
