@@ -91,6 +91,7 @@ pub const TOP: &[Key] = &[
     key("excuses", Sort::Invariants, "invariants that the story is known to break"),
     key("timers", Sort::Map(TIMERS), "the kubelet's timers; the real ones when absent"),
     key("plugin", Sort::Map(PLUGIN), "more settings of the plugin"),
+    key("mps", Sort::Map(MPS), "more settings of the MPS supervisor"),
     need("nodes", Sort::Maps(NODE), "the cluster"),
     key("configs", Sort::Config, "the plugin's config map: name → text, or `{file}`"),
     need("steps", Sort::Steps, "what happens, in order"),
@@ -126,6 +127,9 @@ pub const PLUGIN: &[Key] = &[
     key("args", Sort::Texts, "more command-line arguments"),
     key("env", Sort::TextMap, "more environment variables"),
 ];
+
+/// The keys of `mps`.
+pub const MPS: &[Key] = &[key("args", Sort::Texts, "more command-line arguments")];
 
 /// The keys of a node.
 pub const NODE: &[Key] = &[

@@ -10,7 +10,7 @@ use super::nodes::nodes;
 use super::problem::{Place, Problem, Problems};
 use super::schema::Scenario;
 use super::steps;
-use super::top::{configs, excuses, plugin, stages, timers};
+use super::top::{configs, excuses, mps_args, plugin, stages, timers};
 use super::variants::{Choice, Variant, substitute, variants};
 use super::yaml::{self, FILE_BYTES_MAX, Node};
 
@@ -142,6 +142,7 @@ fn scenario(reader: &mut Reader, root: &Node, variant: Option<Variant>) -> Optio
     let excuses = excuses(reader, &fields);
     let timers = timers(reader, &fields);
     let plugin = plugin(reader, &fields);
+    let mps_args = mps_args(reader, &fields);
     let nodes = nodes(reader, &fields);
     let configs = configs(reader, &fields);
     let steps = fields.need(reader, "steps").map(|node| steps::steps(reader, node)).unwrap_or_default();
@@ -159,6 +160,7 @@ fn scenario(reader: &mut Reader, root: &Node, variant: Option<Variant>) -> Optio
         excuses,
         timers,
         plugin,
+        mps_args,
         nodes,
         configs,
         steps,

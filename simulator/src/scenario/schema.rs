@@ -31,6 +31,8 @@ pub struct Scenario {
     pub timers: Timers,
     /// What the plugin is started with beyond the stage's own settings.
     pub plugin: PluginSettings,
+    /// More command-line arguments of `mps`.
+    pub mps_args: Vec<String>,
     /// The cluster.
     pub nodes: Vec<NodeSpec>,
     /// The plugin's config map: name of a config → its text, verbatim.
@@ -154,6 +156,9 @@ impl Scenario {
         scaled.extend(self.plugin.env.iter().map(|(name, value)| format!("plugin {name}={value}")));
         if !self.plugin.args.is_empty() {
             scaled.push(format!("plugin {}", self.plugin.args.join(" ")));
+        }
+        if !self.mps_args.is_empty() {
+            scaled.push(format!("mps {}", self.mps_args.join(" ")));
         }
         scaled
     }

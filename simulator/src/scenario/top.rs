@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::beside;
 use super::decode::{Fields, Reader};
-use super::grammar::{CONFIG_FILE, PLUGIN, TIMERS};
+use super::grammar::{CONFIG_FILE, MPS, PLUGIN, TIMERS};
 use super::limits::{CONFIG_BYTES_MAX, DURATION_MAX};
 use super::schema::{PluginSettings, StageName, Timers};
 use super::yaml::{Kind, Node};
@@ -109,6 +109,15 @@ pub(super) fn plugin(reader: &mut Reader, fields: &Fields<'_>) -> PluginSettings
             .map(|node| reader.text_map(node, "plugin.env").into_iter().collect())
             .unwrap_or_default(),
     }
+}
+
+/// `mps`.
+pub(super) fn mps_args(reader: &mut Reader, fields: &Fields<'_>) -> Vec<String> {
+    let Some(node) = fields.get("mps") else {
+        return Vec::new();
+    };
+    let inner = reader.fields(node, "mps", MPS);
+    inner.get("args").map(|node| reader.texts(node, "mps.args")).unwrap_or_default()
 }
 
 /// `configs`: texts, or files beside the scenario.

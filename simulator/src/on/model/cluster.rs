@@ -9,7 +9,7 @@ use plugin_core::settings::Settings;
 use super::api::Api;
 use super::engine::{Context, Engine};
 use super::happening::{ApiEnding, Happening, What};
-use super::host::Host;
+use super::host::{Host, KEEP_MODES};
 use super::kubelet::Kubelet;
 use super::latency::{self, Latency};
 use super::node::{Node, Still};
@@ -48,9 +48,11 @@ impl Cluster {
                 .add_node(&cluster.engine, &spec.name, &spec.labels)
                 .map_err(|error| refused(format!("register node `{}`", spec.name), &error))?;
             let kubelet_seed = cluster.engine.draw();
+            let mut host = Host::new(gpus, Arc::clone(&config));
+            host.mps.keeps_modes = scenario.mps_args.iter().any(|arg| arg == KEEP_MODES);
             cluster.nodes.push(Node {
                 name: spec.name.clone(),
-                host: Host::new(gpus, Arc::clone(&config)),
+                host,
                 kubelet: Kubelet::new(scenario.timers.clone(), kubelet_seed)
                     .with_profile(spec.kubelet.profile()),
                 plugin: Program::new(),

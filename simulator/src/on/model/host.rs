@@ -17,6 +17,8 @@ use super::saboteur::Sabotage;
 
 /// How the MPS root is written in paths, as in the view of the world.
 pub(super) const MPS_ROOT: &str = "<mpsRoot>";
+/// The flag of a supervisor that leaves compute modes as they are.
+pub(super) const KEEP_MODES: &str = "--keep-compute-mode";
 /// First process id that is given out.
 const PID_FIRST: u32 = 1_000;
 
@@ -44,6 +46,8 @@ pub(super) struct MpsFiles {
     pub(super) has_directories: bool,
     /// A file stands where they should be made.
     pub(super) is_blocked: bool,
+    /// The supervisor is started with [`KEEP_MODES`].
+    pub(super) keeps_modes: bool,
     /// The life of the supervisor that holds the lock.
     pub(super) lock: Option<u32>,
 }

@@ -47,7 +47,7 @@ pub(super) fn plugin(
 }
 
 /// `tandem-device-plugin mps` on a node.
-pub(super) fn mps(binaries: &Binaries, layout: &NodeLayout) -> Launch {
+pub(super) fn mps(binaries: &Binaries, layout: &NodeLayout, more: &[String]) -> Launch {
     let mut args = vec!["mps".to_owned()];
     let mut flag = |name: &str, value: String| args.extend([name.to_owned(), value]);
     flag("--mps-root", text(&layout.mps_root));
@@ -58,6 +58,7 @@ pub(super) fn mps(binaries: &Binaries, layout: &NodeLayout) -> Launch {
     flag("--mps-control", text(&layout.mps_control()));
     flag("--journal-dir", text(&layout.journal.join("mps")));
     flag("--log-format", "json".to_owned());
+    args.extend(more.iter().cloned());
     Launch { program: binaries.plugin.clone(), args, env: environment(layout), log: layout.log("mps") }
 }
 

@@ -109,7 +109,7 @@ impl Node {
                     error,
                 })?;
         let plugin = launch::plugin(binaries, &layout, &name, setting.kubeconfig, &scenario.plugin);
-        let mps = launch::mps(binaries, &layout);
+        let mps = launch::mps(binaries, &layout, &scenario.mps_args);
         let named = |program| Name { node: name.clone(), program };
         let launches = BTreeMap::from([(named(PLUGIN), plugin), (named(MPS), mps)]);
         let agent = NodeAgent::start(api.clone(), agent_settings(setting, &layout))

@@ -75,7 +75,8 @@ impl MpsShell {
         let daemons = host.mps.daemons.clone().unwrap_or_default();
         let alive = daemons.iter().filter(|(gpu, daemon)| host.mps_daemon(gpu, daemon).is_some());
         let alive = alive.map(|(gpu, _)| gpu.clone()).collect();
-        shell.post(cx, SupervisorEvent::Started { originals, change_modes: true, daemons, alive });
+        let change_modes = !host.mps.keeps_modes;
+        shell.post(cx, SupervisorEvent::Started { originals, change_modes, daemons, alive });
         cx.after(latency::TASK, What::DesiredLooked(life));
         shell
     }
