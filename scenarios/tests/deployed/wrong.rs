@@ -221,6 +221,16 @@ const ROWS: &[Wrong] = &[
         "",
         "daemonsets.apps is forbidden",
     ),
+    wrong(
+        "the DaemonSet does not tolerate the taint of nodes that share",
+        &[
+            (PLUGIN, "      - {key: nvidia.com/gpu.shared, operator: Exists}\n", ""),
+            (CONFIGS, "      migStrategy: none", "      migStrategy: none\n    sharing:\n      taint: {}"),
+        ],
+        SERVES,
+        "",
+        "would not run on a tainted node: tandem/tandem-device-plugin",
+    ),
 ];
 
 pub(super) fn trials() -> impl Iterator<Item = Trial> {
