@@ -62,7 +62,7 @@ impl Plugin {
                     self.allocated(&resource, &ids);
                 }
             }
-            Event::HoldersRead { holdings, checkpoint } => self.holders_read(&holdings, checkpoint),
+            Event::HoldersRead { holdings, checkpoint } => self.holders_read(holdings, checkpoint),
             Event::FiguresRead { allocatable } => self.figures_read(allocatable),
             Event::PodsRead { attempt, pods } => self.pods_read(attempt, pods),
             Event::PodsUnreadable { attempt, why } => self.pods_unreadable(attempt, &why),
@@ -103,21 +103,22 @@ impl Plugin {
 
     fn allocated(&mut self, resource: &ResourceName, ids: &[String]) {
         let patience = self.settings.timing.hint_absence;
-        let touched = self.ownership.allocated(resource.as_str(), ids, patience);
+        let touched = self.ownership.allocated(self.now, resource.as_str(), ids, patience);
         self.change.holders.extend(touched);
     }
 
-    fn holders_read(&mut self, holdings: &[Holding], checkpoint: Checkpoint) {
+    fn holders_read(&mut self, holdings: Vec<Holding>, checkpoint: Checkpoint) {
         // the first answer after none can settle a GPU, which `advance` notices by itself
         self.said.remove("holders");
         self.kubelet_start.read();
-        self.checkpoint.read(self.now, checkpoint, holdings);
+        self.checkpoint.read(self.now, checkpoint, &holdings);
         self.checkpoint.follow(&self.pods);
         self.tell_checkpoint();
+        let holdings = self.ownership.of_living(holdings, &self.pods);
         let asked = self.ownership.answered();
         let proven = asked.filter(|asked| self.kubelet_start.proves(*asked));
         let alone = self.checkpoint.alone(self.now, &self.pods);
-        let touched = self.ownership.read_with(self.now, proven, holdings, &alone);
+        let touched = self.ownership.read_with(self.now, proven, &holdings, &alone);
         self.change.holders.extend(touched);
     }
 

@@ -35,7 +35,6 @@ pub enum Event {
     ReloadRequested,
     /// SIGTERM or SIGINT.
     StopRequested,
-
     /// Answer to `FindGpus`, and told whenever a look finds something else: NVML is up and reported these.
     GpusFound {
         /// What it reported.
@@ -150,7 +149,6 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-
     /// The kubelet's socket was created (also: found at start).
     KubeletAppeared {
         /// How long ago it was made. A journal that does not tell is of a kubelet that was there.
@@ -262,7 +260,6 @@ pub enum Event {
         /// This kubelet never will.
         unsupported: bool,
     },
-
     /// The MPS supervisor's report, or its absence, as found in `actual.json` and its lock.
     MpsReported {
         /// Whether a supervisor process is alive on this node.

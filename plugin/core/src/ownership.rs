@@ -2,10 +2,11 @@
 //!
 //! There is no Deallocate, and Allocate is called before a pod is finally admitted. So three sources are joined: what
 //! PodResources lists, what only the kubelet's checkpoint has ([`crate::checkpoint`]), and *hints* from Allocates that neither
-//! has yet. Nothing is forgotten at once: a holder must be absent from two reads that lie apart. Wrong or missing data errs on
+//! has yet. What is listed of pods that have ended is left out. Nothing is forgotten at once: a holder must be absent from two reads that lie apart. Wrong or missing data errs on
 //! the side of "held".
 
 pub mod processes;
+mod unlisted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -30,6 +31,8 @@ struct Hold {
     patience: Duration,
     /// The number of the newest read that listed it.
     listed_by: u64,
+    /// When an Allocate was last answered with it.
+    allocated: Option<Time>,
     /// Only the checkpoint has told of it, while the kubelet did not list anything.
     believed: bool,
 }
@@ -47,6 +50,8 @@ pub struct Ownership {
     asked: Option<Time>,
     /// The newest read's error.
     unreadable: Option<String>,
+    /// Listed pods that have ended, as `namespace/name`, and since when that is known.
+    ended: BTreeMap<String, Time>,
 }
 
 impl Ownership {
@@ -74,7 +79,13 @@ impl Ownership {
     }
 
     /// An Allocate was answered with these devices. Tells whose holders changed.
-    pub fn allocated(&mut self, resource: &str, ids: &[String], hint_absence: Duration) -> BTreeSet<GpuUuid> {
+    pub fn allocated(
+        &mut self,
+        now: Time,
+        resource: &str,
+        ids: &[String],
+        hint_absence: Duration,
+    ) -> BTreeSet<GpuUuid> {
         let mut touched = BTreeSet::new();
         for id in ids {
             let hold = match self.find(resource, id) {
@@ -88,6 +99,7 @@ impl Ownership {
             // an id that is handed out again may be missing from reads for a while, whoever held it before
             hold.absent_since = None;
             hold.patience = hint_absence;
+            hold.allocated = Some(now);
         }
         touched
     }
@@ -168,37 +180,6 @@ impl Ownership {
         hold
     }
 
-    /// The kubelet does not list anything: what its checkpoint has holds as well, for as long as the checkpoint has it.
-    pub(crate) fn believe(&mut self, alone: &[Alone<'_>]) -> BTreeSet<GpuUuid> {
-        let mut touched = BTreeSet::new();
-        let has = |resource: &str, id: &String| {
-            alone.iter().any(|entry| entry.resource == resource && entry.ids.contains(id))
-        };
-        self.holds.retain(|id, holds| {
-            holds.retain(|hold| {
-                let stays = !hold.believed || has(&hold.resource, id);
-                if !stays {
-                    touched.insert(hold.gpu.clone());
-                }
-                stays
-            });
-            !holds.is_empty()
-        });
-        for entry in alone {
-            for id in entry.ids {
-                if self.find(entry.resource, id).is_none() {
-                    self.add(entry.resource, id).believed = true;
-                }
-                let hold = self.find(entry.resource, id).filter(|hold| hold.believed);
-                if let Some(hold) = hold.filter(|hold| hold.who.as_ref() != Some(&entry.who)) {
-                    hold.who = Some(entry.who.clone());
-                    touched.insert(hold.gpu.clone());
-                }
-            }
-        }
-        touched
-    }
-
     fn find(&mut self, resource: &str, id: &str) -> Option<&mut Hold> {
         self.holds.get_mut(id)?.iter_mut().find(|h| h.resource == resource)
     }
@@ -213,6 +194,7 @@ impl Ownership {
             absent_since: None,
             patience: Self::RELEASE,
             listed_by: 0,
+            allocated: None,
             believed: false,
         });
         &mut holds[index]
@@ -327,7 +309,7 @@ mod tests {
     #[test]
     fn an_allocation_counts_until_two_reads_five_seconds_apart_miss_it() {
         let mut ledger = Ownership::default();
-        ledger.allocated("nvidia.com/gpu", &["GPU-a".into()], HINT);
+        ledger.allocated(Time::START, "nvidia.com/gpu", &["GPU-a".into()], HINT);
         for at_ms in [10, 1_000, 4_900, 5_009] {
             read(&mut ledger, at_ms, &[]);
             assert!(ledger.is_held(&gpu()), "forgotten after {at_ms} ms");
@@ -363,7 +345,7 @@ mod tests {
         let mut ledger = Ownership::default();
         read(&mut ledger, 0, &listed("GPU-a::3"));
         read(&mut ledger, 1_000, &[]);
-        ledger.allocated("nvidia.com/gpu.shared", &["GPU-a::3".into()], HINT);
+        ledger.allocated(Time::START, "nvidia.com/gpu.shared", &["GPU-a::3".into()], HINT);
         read(&mut ledger, 1_200, &[]);
         assert!(ledger.is_held(&gpu()));
     }

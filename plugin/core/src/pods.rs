@@ -82,6 +82,12 @@ impl Pods {
         self.known.values().find(|pod| pod.full_name() == name)
     }
 
+    /// Since when the pod with this `namespace/name` is known to end, if it has ended.
+    pub(crate) fn over_since(&self, name: &str) -> Option<Time> {
+        let since = self.leaving.get(name)?;
+        self.named(name).filter(|pod| pod.phase == PodPhase::Over).map(|_| *since)
+    }
+
     /// Whether a watch that began with a list of then or later is told.
     pub(crate) fn is_watching_since(&self, since: Time) -> bool {
         self.watching && self.asked.is_some_and(|asked| asked >= since)

@@ -250,7 +250,17 @@ fn mutes_kubelets(fault: Fault) -> bool {
 
 /// Whether devices turn unhealthy by it that no call is under way for.
 fn takes_devices(fault: Fault) -> bool {
-    matches!(fault, Fault::NvmlError { .. } | Fault::Xid { .. } | Fault::EccError { .. })
+    matches!(
+        fault,
+        Fault::NvmlError { .. }
+            | Fault::Xid { .. }
+            | Fault::EccError { .. }
+            | Fault::MpsFault { .. }
+            | Fault::MpsControlMissing
+            | Fault::MpsControlHang
+            | Fault::MpsControlGarbage
+            | Fault::MpsControlFails
+    )
 }
 
 /// Whether a plugin hears late of its Node's label, or the scheduler late of the node's devices.

@@ -68,9 +68,7 @@ pub(super) enum Which {
 /// A fault of a node that ends by itself.
 #[derive(Debug, Clone)]
 pub(super) enum Ending {
-    /// PodResources answers again.
-    PodResources,
-    /// PodResources lists as it should.
+    /// PodResources answers as it should.
     ListTrouble,
     /// One of the driver.
     Driver(driver_faults::Ending),

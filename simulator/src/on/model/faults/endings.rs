@@ -2,7 +2,6 @@
 
 use super::super::engine::Context;
 use super::super::happening::Ending;
-use super::super::kubelet::ListTrouble;
 use super::super::node::Node;
 use crate::on::driver_faults;
 
@@ -10,8 +9,7 @@ impl Node {
     /// A fault ends by itself.
     pub(in super::super) fn fault_ends(&mut self, cx: &mut Context<'_>, ending: Ending) {
         match ending {
-            Ending::PodResources => self.kubelet.pod_resources = true,
-            Ending::ListTrouble => self.kubelet.list_trouble = ListTrouble::None,
+            Ending::ListTrouble => self.kubelet.is_well_again(),
             Ending::MpsDaemonHang(pids) => self.host.hung.retain(|pid| !pids.contains(pid)),
             Ending::MpsDirectoryBlocked => self.host.mps.is_blocked = false,
             Ending::DiskFull => self.host.disk_full = false,

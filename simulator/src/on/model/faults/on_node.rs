@@ -4,7 +4,6 @@ use plugin_core::event::Event;
 
 use super::super::engine::Context;
 use super::super::happening::{Ending, What};
-use super::super::kubelet::ListTrouble;
 use super::super::latency;
 use super::super::node::Node;
 use super::{LASTS_DEFAULT, nanos};
@@ -14,6 +13,9 @@ impl Node {
     /// One fault on this node; the answer is why it could not happen.
     pub(super) fn suffer(&mut self, cx: &mut Context<'_>, spec: &FaultSpec) -> Option<String> {
         let lasts = nanos(spec.lasts.unwrap_or(LASTS_DEFAULT));
+        if self.kubelet.troubles_list(spec.fault) {
+            return self.ends_in(cx, lasts, Ending::ListTrouble);
+        }
         match spec.fault {
             Fault::KubeletRestart => {
                 let down = spec.lasts.map_or(0, nanos);
@@ -30,22 +32,6 @@ impl Node {
                 cx.at(binds, What::KubeletBinds);
                 cx.at(binds.saturating_add(lasts), What::KubeletStarts);
                 None
-            }
-            Fault::PodResourcesUnavailable => {
-                self.kubelet.pod_resources = false;
-                self.ends_in(cx, lasts, Ending::PodResources)
-            }
-            Fault::PodResourcesSlow { delay } => {
-                self.kubelet.list_trouble = ListTrouble::Slow(nanos(delay));
-                self.ends_in(cx, lasts, Ending::ListTrouble)
-            }
-            Fault::PodResourcesLimited => {
-                self.kubelet.list_trouble = ListTrouble::Limited;
-                self.ends_in(cx, lasts, Ending::ListTrouble)
-            }
-            Fault::PodResourcesStale => {
-                self.kubelet.list_goes_stale();
-                self.ends_in(cx, lasts, Ending::ListTrouble)
             }
             Fault::PodResourcesEmpty => {
                 self.kubelet.lists_nothing_for = lasts;

@@ -18,7 +18,7 @@ use fake_cluster::kubelet::Profile;
 use fake_cluster::kubelet::ledger::{Checkpoint, ClientId, Ledger, LedgerSettings, Order, RunningContainers};
 
 use self::admission::{Admitting, Turn};
-pub(super) use self::list_trouble::ListTrouble;
+use self::list_trouble::ListTrouble;
 use self::pods::Local;
 use self::status::Bucket;
 use super::api::pods::uid;
@@ -79,10 +79,8 @@ pub(super) struct Kubelet {
     /// For how long PodResources lists nothing after the next start, in nanoseconds.
     pub(super) lists_nothing_for: u64,
     lists_nothing_until: u64,
-    /// PodResources answers.
-    pub(super) pod_resources: bool,
-    /// What is wrong with List.
-    pub(super) list_trouble: ListTrouble,
+    /// What is wrong with PodResources.
+    list_trouble: ListTrouble,
     registrations: BTreeMap<String, u64>,
     /// Why the process died by a defect, once for each time.
     pub(super) died: Vec<String>,
@@ -109,7 +107,6 @@ impl Kubelet {
             bound: false,
             lists_nothing_for: 0,
             lists_nothing_until: 0,
-            pod_resources: true,
             list_trouble: ListTrouble::None,
             registrations: BTreeMap::new(),
             died: Vec::new(),

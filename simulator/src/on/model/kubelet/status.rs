@@ -15,6 +15,8 @@ use super::{Kubelet, ListTrouble, Running};
 const CALLS_PER_SECOND: u64 = 100;
 /// PodResources calls that may come at once (kubelet 1.36).
 const CALLS_BURST: u64 = 10;
+/// What the system says where nobody listens.
+const REFUSES: &str = "the kubelet's socket does not accept: Connection refused (os error 111)";
 /// How much two ticks' distances differ (kubelet 1.36), in percent.
 const TICK_JITTER_PERCENT: u64 = 4;
 
@@ -69,7 +71,11 @@ impl Kubelet {
         let now = cx.now();
         let lists_nothing = now < self.lists_nothing_until;
         let trouble = std::mem::take(&mut self.list_trouble);
-        let event = match self.asked(now, "List") {
+        let asked = match trouble {
+            ListTrouble::Silent => Err(REFUSES.to_owned()),
+            _ => self.asked(now, "List"),
+        };
+        let event = match asked {
             Err(why) => Event::HoldersUnreadable { why, checkpoint: self.checkpoint_file() },
             Ok(running) => match trouble.list(running) {
                 Err(why) => Event::HoldersUnreadable { why, checkpoint: running.checkpoint() },
@@ -85,12 +91,6 @@ impl Kubelet {
             delay => cx.at(now + delay, told),
         }
         self.list_trouble = trouble;
-    }
-
-    /// Pods that are listed now stay listed when they have gone.
-    pub(in super::super) fn list_goes_stale(&mut self) {
-        let holdings = self.running.as_mut().map(Running::holdings).unwrap_or_default();
-        self.list_trouble = ListTrouble::Stale(holdings);
     }
 
     /// PodResources GetAllocatableResources arrives from a plugin process.
@@ -127,9 +127,9 @@ impl Kubelet {
 
     /// The process that answers a call of PodResources, or why none does.
     fn asked(&mut self, now: u64, call: &str) -> Result<&mut Running, String> {
-        let available = self.pod_resources;
+        let available = !matches!(self.list_trouble, ListTrouble::Silent);
         let Some(running) = self.running.as_mut().filter(|_| available) else {
-            return Err("the kubelet's socket does not accept: Connection refused (os error 111)".to_owned());
+            return Err(REFUSES.to_owned());
         };
         if running.bucket.take(now) {
             Ok(running)
