@@ -173,6 +173,7 @@ impl Plugin {
     fn start(&mut self, settings: Settings, mps_desired: Option<Desired>) {
         self.settings = settings;
         self.started_at = Some(self.now);
+        self.wish_lost = mps_desired.is_none();
         self.desired = mps_desired.unwrap_or_default();
         if self.settings.node_name.is_none()
             && matches!(self.settings.config_source, ConfigSource::Directory { .. })

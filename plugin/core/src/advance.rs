@@ -144,7 +144,9 @@ impl Plugin {
         if let Some(target) = self.applied.as_ref().and_then(|a| a.roles.get(gpu)) {
             let ids = target.device_ids(gpu);
             let same = |(r, i): &(&str, &str)| *r == target.resource.as_str() && ids.iter().any(|id| id == i);
-            let same_daemon = target.daemon().as_ref() == daemon;
+            // a machine that boots has lost its wishes, and not its configuration
+            let lost = daemon.is_none() && self.wish_lost && self.last_goods.is_unchanged();
+            let same_daemon = lost || target.daemon().as_ref() == daemon;
             if holdings.iter().all(same) && same_daemon {
                 return Some(target.clone());
             }

@@ -42,7 +42,8 @@ impl Plugin {
         if self.retiring.iter().any(|r| is_resized(&self.gpus, r)) {
             return false;
         }
-        let ready = |gpu| self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
+        let watched = !self.renewals.are_unwatched();
+        let ready = |gpu| watched && self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
         self.gpus.iter().all(|(gpu, state)| match state {
             GpuState::Settled { role } => role.strategy != Strategy::Mps || ready(gpu),
             GpuState::Unused => true,

@@ -33,6 +33,8 @@ pub struct LastGood {
 pub(crate) struct LastGoods {
     /// As the state directory holds it.
     pub(crate) kept: Option<LastGood>,
+    /// As an earlier process left it.
+    found: Option<LastGood>,
     /// What is staged, with its text.
     pub(crate) staged: Option<LastGood>,
     /// What is in force, with its text.
@@ -90,12 +92,22 @@ impl LastGood {
     }
 }
 
+impl LastGoods {
+    /// Whether the configuration in force was also that of the process before this one.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.found.is_some() && self.found == self.in_force
+    }
+}
+
 impl Plugin {
     /// The state file was read.
     pub(crate) fn last_good_read(&mut self, file: Option<&str>) {
         match file.map(|file| LastGood::parse(file, self.settings.node_name.as_deref())) {
             None => {}
-            Some(Ok(last)) => self.last_goods.kept = Some(last),
+            Some(Ok(last)) => {
+                self.last_goods.found = Some(last.clone());
+                self.last_goods.kept = Some(last);
+            }
             Some(Err(why)) => self.last_good_ignored(&why),
         }
         self.choice_is_stale = true;

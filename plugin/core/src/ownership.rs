@@ -33,8 +33,8 @@ struct Hold {
     listed_by: u64,
     /// When an Allocate was last answered with it.
     allocated: Option<Time>,
-    /// Only the checkpoint has told of it, while the kubelet did not list anything.
-    believed: bool,
+    /// Only the checkpoint has it, or had it when the kubelet last listed anything.
+    unlisted: bool,
 }
 
 /// The ledger.
@@ -90,13 +90,12 @@ impl Ownership {
         for id in ids {
             let hold = match self.find(resource, id) {
                 Some(hold) => hold,
-                None => {
-                    let hold = self.add(resource, id);
-                    touched.insert(hold.gpu.clone());
-                    hold
-                }
+                None => self.add(resource, id),
             };
-            // an id that is handed out again may be missing from reads for a while, whoever held it before
+            touched.insert(hold.gpu.clone());
+            // an id that is handed out again is another pod's, and may be missing from reads for a while
+            hold.who = None;
+            hold.unlisted = false;
             hold.absent_since = None;
             hold.patience = hint_absence;
             hold.allocated = Some(now);
@@ -140,6 +139,7 @@ impl Ownership {
         for entry in alone {
             for id in entry.ids {
                 let hold = self.listed(entry.resource, id);
+                hold.unlisted = true;
                 if hold.who.as_ref() != Some(&entry.who) {
                     hold.who = Some(entry.who.clone());
                     touched.insert(hold.gpu.clone());
@@ -176,7 +176,7 @@ impl Ownership {
         hold.listed_by = this;
         hold.absent_since = None;
         hold.patience = Self::RELEASE;
-        hold.believed = false;
+        hold.unlisted = false;
         hold
     }
 
@@ -195,7 +195,7 @@ impl Ownership {
             patience: Self::RELEASE,
             listed_by: 0,
             allocated: None,
-            believed: false,
+            unlisted: false,
         });
         &mut holds[index]
     }
@@ -212,6 +212,12 @@ impl Ownership {
             hold.absent_since = None;
             hold.patience = hint_absence;
         }
+    }
+
+    /// Those of them that the kubelet lists, or was just given.
+    pub(crate) fn listed_ids<'a>(&'a self, gpu: &'a GpuUuid, resource: &str) -> BTreeSet<&'a str> {
+        let holds = self.of(gpu).filter(|(_, hold)| hold.resource == resource && !hold.unlisted);
+        holds.map(|(id, _)| id).collect()
     }
 
     /// Whether anybody holds the GPU.

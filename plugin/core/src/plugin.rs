@@ -91,6 +91,8 @@ pub struct Plugin {
     /// Resources whose ListAndWatch this kubelet has opened.
     pub(crate) streamed: BTreeSet<ResourceName>,
     pub(crate) desired: Desired,
+    /// No process before this one has left a wish, and this one has none yet.
+    pub(crate) wish_lost: bool,
     /// When a wish that could not be written is written again.
     pub(crate) desired_retry_at: Option<Time>,
     pub(crate) actual: Option<Actual>,
@@ -155,6 +157,7 @@ impl Plugin {
             takeover: Takeover::default(),
             streamed: BTreeSet::new(),
             desired: Desired::default(),
+            wish_lost: false,
             desired_retry_at: None,
             actual: None,
             supervisor_alive: false,

@@ -56,6 +56,7 @@ pub(crate) struct Source<'a> {
     pub(crate) gone: &'a Gone,
     pub(crate) ownership: &'a Ownership,
     pub(crate) withdrawal: &'a Withdrawal,
+    /// What serves, as far as somebody looks after it.
     pub(crate) actual: Option<&'a Actual>,
     pub(crate) applied: Option<&'a Applied>,
     /// Shared devices that nobody holds are absent: the Node is not tainted yet.
@@ -154,7 +155,12 @@ fn current_devices<'a>(
     state: &'a GpuState,
     role: &'a Role,
 ) -> impl Iterator<Item = (String, Device)> + use<'a> {
-    let held = source.ownership.held_ids(unit.uuid(), role.resource.as_str());
+    // what only an old checkpoint names may be free at the kubelet, and is no reason to offer what does not serve yet
+    let resource = role.resource.as_str();
+    let held = match state {
+        GpuState::Settled { .. } => source.ownership.listed_ids(unit.uuid(), resource),
+        _ => source.ownership.held_ids(unit.uuid(), resource),
+    };
     let mut held: BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
     let kept = source.withdrawal.kept(unit.uuid());
     held.extend(kept.iter().flat_map(|kept| kept.ids.iter().cloned()));

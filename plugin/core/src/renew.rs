@@ -19,6 +19,10 @@ use crate::view::Strategy;
 /// takes to leave `FAULT` once its clients have ended.
 const RENEW_AFTER: Duration = Duration::from_secs(30);
 
+/// How long daemons are believed to serve that no supervisor looks after: its first process starts a crashed one again in a fraction
+/// of it. When the whole container is gone so are the daemons, and their last report still says that they serve.
+const UNWATCHED_AFTER: Duration = Duration::from_secs(5);
+
 /// The daemons that take no clients.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Renewals {
@@ -26,6 +30,10 @@ pub(crate) struct Renewals {
     ill: BTreeMap<GpuUuid, Time>,
     /// GPUs whose daemon is being renewed.
     renewing: BTreeSet<GpuUuid>,
+    /// Since when no supervisor runs, as far as one was looked for.
+    alone_since: Option<Time>,
+    /// For longer than daemons are believed.
+    unwatched: bool,
 }
 
 impl Renewals {
@@ -39,15 +47,23 @@ impl Renewals {
         self.ill.iter().any(|(gpu, since)| *since + RENEW_AFTER <= now && !self.renewing.contains(gpu))
     }
 
-    /// When the next daemon will have been ill for too long.
+    /// When the next daemon will have been ill, or all of them unwatched, for too long.
     pub(crate) fn due(&self, now: Time) -> Option<Time> {
-        self.ill.values().map(|since| *since + RENEW_AFTER).filter(|at| *at > now).min()
+        let ill = self.ill.values().map(|since| *since + RENEW_AFTER);
+        ill.chain(self.alone_since.map(|since| since + UNWATCHED_AFTER)).filter(|at| *at > now).min()
+    }
+
+    /// Whether nobody looks after the daemons, so that what was reported of them counts no more.
+    pub(crate) fn are_unwatched(&self) -> bool {
+        self.unwatched
     }
 }
 
 impl Plugin {
     /// Takes in what the supervisor reports.
     pub(crate) fn note_ill_daemons(&mut self) {
+        let alone_since = self.renewals.alone_since.unwrap_or(self.now);
+        self.renewals.alone_since = (!self.supervisor_alive).then_some(alone_since);
         let daemons = self.actual.iter().flat_map(|actual| &actual.daemons);
         let ill: BTreeSet<&GpuUuid> = daemons
             .filter(|(_, status)| matches!(status, DaemonStatus::Ill { .. }))
@@ -61,6 +77,7 @@ impl Plugin {
 
     /// Begins to renew what has been ill for too long, and is done with what is gone or well again.
     pub(crate) fn renew_daemons(&mut self) {
+        self.look_after_supervisor();
         let renewing = std::mem::take(&mut self.renewals.renewing);
         let goes_on = |gpu: &GpuUuid| match self.gpus.get(gpu) {
             Some(GpuState::Settled { .. } | GpuState::Draining { .. }) => self.renewals.ill.contains_key(gpu),
@@ -89,6 +106,24 @@ impl Plugin {
         renewing.extend(begun);
         self.change.all |= renewing != self.renewals.renewing;
         self.renewals.renewing = renewing;
+    }
+
+    fn look_after_supervisor(&mut self) {
+        let unwatched = self.renewals.alone_since.is_some_and(|since| since + UNWATCHED_AFTER <= self.now)
+            && !self.desired.daemons.is_empty();
+        if std::mem::replace(&mut self.renewals.unwatched, unwatched) == unwatched {
+            return;
+        }
+        self.change.all = true;
+        if !unwatched {
+            return drop(self.said.remove("unwatched"));
+        }
+        let message = format!(
+            "no MPS supervisor has run for {} s: free replicas are withdrawn until one looks after the daemons again (does its \
+             pod run on this node?)",
+            UNWATCHED_AFTER.as_secs()
+        );
+        self.say_once("unwatched", Severity::Warning, "MpsSupervisorGone", message);
     }
 
     /// Whether a daemon that is ill may go: nobody holds what it serves.

@@ -62,7 +62,7 @@ impl Plugin {
             gone: &self.gone,
             ownership: &self.ownership,
             withdrawal: &self.withdrawal,
-            actual: self.actual.as_ref(),
+            actual: self.actual.as_ref().filter(|_| !self.renewals.are_unwatched()),
             applied: self.applied.as_deref(),
             withholds_shared: self.taint_patch.shared.withholds(),
         };

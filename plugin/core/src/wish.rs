@@ -42,9 +42,12 @@ impl Plugin {
         let answered = self.actual.as_ref().is_some_and(|a| a.generation >= self.desired.generation);
         let listed = self.actual.as_ref().is_some_and(|a| a.daemons.contains_key(gpu));
         let ready = self.actual.as_ref().is_some_and(|a| a.is_ready(gpu));
-        let wished = self.desired.daemons.contains_key(gpu);
-        match (wished, listed) {
-            (true, true) if ready && answered => MpsCondition::Ready,
+        let wish = self.desired.daemons.get(gpu);
+        // a wish with other limits is not written yet, and what was reported is of the old one
+        let target = self.applied.as_ref().and_then(|applied| applied.roles.get(gpu)?.daemon());
+        let is_old = target.is_some() && wish != target.as_ref();
+        match (wish.is_some(), listed) {
+            (true, true) if ready && answered && !is_old => MpsCondition::Ready,
             (false, false) if answered || !self.supervisor_alive => MpsCondition::Absent,
             (true | false, true | false) => MpsCondition::Busy,
         }
@@ -67,6 +70,7 @@ impl Plugin {
         if daemons != self.desired.daemons {
             self.change.all = true;
             self.desired_retry_at = None;
+            self.wish_lost = false;
             self.desired = Desired { generation: self.desired.generation + 1, daemons };
             self.act(Action::WriteMpsDesired { desired: self.desired.clone() });
             // the wish can make a GPU whose daemon already serves settle at once

@@ -50,7 +50,7 @@ impl Ownership {
         };
         self.holds.retain(|id, holds| {
             holds.retain(|hold| {
-                let stays = !hold.believed || has(&hold.resource, id);
+                let stays = !hold.unlisted || has(&hold.resource, id);
                 if !stays {
                     touched.insert(hold.gpu.clone());
                 }
@@ -61,9 +61,9 @@ impl Ownership {
         for entry in alone {
             for id in entry.ids {
                 if self.find(entry.resource, id).is_none() {
-                    self.add(entry.resource, id).believed = true;
+                    self.add(entry.resource, id).unlisted = true;
                 }
-                let hold = self.find(entry.resource, id).filter(|hold| hold.believed);
+                let hold = self.find(entry.resource, id).filter(|hold| hold.unlisted);
                 if let Some(hold) = hold.filter(|hold| hold.who.as_ref() != Some(&entry.who)) {
                     hold.who = Some(entry.who.clone());
                     touched.insert(hold.gpu.clone());
