@@ -152,6 +152,7 @@ impl Plugin {
         let before = self.sources.labels.as_ref().map(|l| l.get(key));
         self.choice_is_stale |= before != Some(labels.get(key));
         self.sources.labels = Some(labels);
+        self.label_patch.told_since = true;
         self.sources.node_silent = false;
         self.node_told(true);
     }
@@ -201,20 +202,11 @@ impl Plugin {
         self.say_once("holders", Severity::Warning, "HoldersUnreadable", message);
     }
 
-    /// The watch will tell the same in a moment; until then the patch is taken as seen, so that it is not sent twice.
     fn labels_patched(&mut self) {
         self.said.remove("labels");
-        self.label_patch.backoff.reset();
-        let sent = self.label_patch.sent.take().unwrap_or_default();
-        let Some(labels) = &mut self.sources.labels else {
-            return;
-        };
-        for (key, value) in sent {
-            match value {
-                Some(value) => labels.insert(key, value),
-                None => labels.remove(&key),
-            };
-        }
+        let mut unknown = BTreeMap::new();
+        let labels = self.sources.labels.as_mut().unwrap_or(&mut unknown);
+        self.label_patch.written(self.now, labels);
     }
 
     fn labels_failed(&mut self, why: String) {

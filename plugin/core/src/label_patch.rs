@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::action::Action;
 use crate::backoff::Backoff;
@@ -19,15 +20,20 @@ use crate::view::Strategy;
 pub(crate) struct LabelPatch {
     /// What was sent and not yet answered.
     pub(crate) sent: Option<BTreeMap<String, Option<String>>>,
+    /// The Node was told since it was sent: before or after it, nobody knows.
+    pub(crate) told_since: bool,
     pub(crate) retry_at: Option<Time>,
     pub(crate) backoff: Backoff,
 }
 
 impl Default for LabelPatch {
     fn default() -> Self {
-        LabelPatch { sent: None, retry_at: None, backoff: Backoff::for_api_server() }
+        LabelPatch { sent: None, told_since: false, retry_at: None, backoff: Backoff::for_api_server() }
     }
 }
+
+/// How long the watch may take to tell what a patch has done.
+const WATCH_LAGS: Duration = Duration::from_secs(1);
 
 impl LabelPatch {
     /// The patch, if one may be sent now; it counts as sent then.
@@ -37,7 +43,27 @@ impl LabelPatch {
         }
         self.retry_at = None;
         self.sent = Some(labels.clone());
+        self.told_since = false;
         Some(Action::PatchLabels { labels })
+    }
+
+    /// The patch was written to a Node with these labels, as far as is known. The watch will tell the same in a moment; until then it is
+    /// taken as seen, so that it is not sent twice. What was told since it was sent is no older, though: a patch that was given
+    /// up long ago may have come after this one. Then the Node is compared again, when the watch has had time to tell all.
+    pub(crate) fn written(&mut self, now: Time, labels: &mut BTreeMap<String, String>) {
+        self.backoff.reset();
+        let sent = self.sent.take().unwrap_or_default();
+        let is_seen = |(key, value): (&String, &Option<String>)| labels.get(key) == value.as_ref();
+        if self.told_since {
+            self.retry_at = (!sent.iter().all(is_seen)).then(|| now + WATCH_LAGS);
+            return;
+        }
+        for (key, value) in sent {
+            match value {
+                Some(value) => labels.insert(key, value),
+                None => labels.remove(&key),
+            };
+        }
     }
 
     /// Nothing is left to patch.
@@ -97,5 +123,32 @@ impl Plugin {
             || [&self.next, &self.applied].into_iter().flatten().any(|a| needs_mps(a));
         let strategy = described.effective.mig_strategy;
         labels::of_roles(facts, &described.roles, &described.names, strategy, mps_wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_millis(5_000);
+
+    fn labels(value: &str) -> BTreeMap<String, String> {
+        [("a".to_owned(), value.to_owned())].into()
+    }
+
+    /// A patch of `a` to 1 is written; what was told since it was sent, if anything → what is taken for true, and when it is compared
+    /// again.
+    #[test]
+    fn what_was_told_since_a_patch_was_sent_is_believed_and_compared_again() {
+        let rows = [(None, "1", None), (Some("1"), "1", None), (Some("0"), "0", Some(NOW + WATCH_LAGS))];
+        for (told, taken, compared) in rows {
+            let mut patch = LabelPatch::default();
+            let change = [("a".to_owned(), Some("1".to_owned()))].into();
+            assert!(patch.begin(NOW, change).is_some());
+            patch.told_since = told.is_some();
+            let mut node = labels(told.unwrap_or("0"));
+            patch.written(NOW, &mut node);
+            assert_eq!((node, patch.retry_at), (labels(taken), compared), "{told:?}");
+        }
     }
 }
