@@ -78,6 +78,8 @@ async fn tell(
         let event = match change {
             Ok(watcher::Event::Init) => {
                 listed = false;
+                // a change that came and went while nobody watched may have undone what the core has written since
+                told = told.filter(|told| matches!(told, Event::NodeUnreadable { .. }));
                 None
             }
             Ok(watcher::Event::InitApply(node) | watcher::Event::Apply(node)) => {
@@ -188,6 +190,14 @@ mod tests {
         let [taints, figures] = taints_and_figures();
         let expected = [taints, figures, read("a"), read("b")];
         assert_eq!(told(changes).await, expected, "taints and figures once, before the labels");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_listed_anew_is_told_anew() {
+        use watcher::Event::{Apply, Init, InitApply, InitDone};
+        let listed = || [Ok(Init), Ok(InitApply(node("a"))), Ok(InitDone)];
+        let changes = listed().into_iter().chain([Ok(Apply(node("a")))]).chain(listed()).collect();
+        assert_eq!(told(changes).await[2..], [read("a"), read("a")]);
     }
 
     #[tokio::test]

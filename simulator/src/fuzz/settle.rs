@@ -125,12 +125,18 @@ fn in_division(
         // all of them were pulled out, or have no MIG device left
         return None;
     }
+    let held = held(world, name, node, wishes);
+    let is_lost =
+        |gpu: &GpuView| gpu.mig.as_ref().is_some_and(Vec::is_empty) && held.contains_key(gpu.uuid.as_str());
+    if node.gpus.iter().filter(|gpu| has_devices(gpu)).all(is_lost) {
+        // whoever holds a MIG device that has gone keeps its GPU from being whole
+        return None;
+    }
     if !node.plugin.ready {
         let why = &node.plugin.state["not_ready_because"];
         let message = format!("the plugin is not ready: {why}");
         return some("readiness", message, "plugin: {ready: true}");
     }
-    let held = held(world, name, node, wishes);
     gpus_rest(node, &held, wishes, division)
         .or_else(|| counted(node, &held, wishes, division))
         .or_else(|| offered(node, &held, wishes, division))

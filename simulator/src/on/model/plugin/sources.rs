@@ -107,6 +107,8 @@ impl Shell {
         self.node.revision = cx.api.revision();
         self.tell_taints(cx, taints);
         self.tell_figures(cx, figures.as_ref());
+        // what is listed anew is told anew
+        self.node.told.take_if(|told| matches!(told, Event::NodeRead { .. }));
         self.tell_node(cx, event);
         if cx.api.trouble.expired {
             // the watch that follows the list ends with 410 at once
