@@ -11,8 +11,8 @@ use tokio::process::{Child, Command};
 
 use super::spawn::{self, Signal};
 
-/// How long a process may take to end after SIGTERM before it is killed.
-pub(super) const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How long a process may take to end after SIGTERM before it is killed: a supervisor that cannot give a compute mode back takes 10 s.
+pub(super) const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 /// Most processes of one family that are looked at.
 const FAMILY_MAX: usize = 1024;
