@@ -2,8 +2,8 @@
 //!
 //! There is no Deallocate, and Allocate is called before a pod is finally admitted. So three sources are joined: what
 //! PodResources lists, what only the kubelet's checkpoint has ([`crate::checkpoint`]), and *hints* from Allocates that neither
-//! has yet. What is listed of pods that have ended is left out. Nothing is forgotten at once: a holder must be absent from two reads that lie apart. Wrong or missing data errs on
-//! the side of "held".
+//! has yet. What is listed of pods that have ended is left out. Nothing is forgotten at once: a holder must be absent from two
+//! reads that lie apart. Wrong or missing data errs on the side of "held".
 
 pub mod processes;
 mod unlisted;
